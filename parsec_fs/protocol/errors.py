@@ -1,0 +1,119 @@
+"""The error tree, by blame: who is wrong, may we retry, is it evidence?
+
+Data flow: everything raised on purpose in the three programs is one of these classes.
+
+    ParsecFSError
+    |-- InputError            the user or operator asked for something invalid; one line, no traceback
+    |   `-- DeviceFileError   missing, unreadable or wrongly unlocked device file
+    |-- OperationError        an answer that a system call can carry (has an errno)
+    |   |-- LocalError        ordinary: not found, exists, not empty, name too long ...
+    |   `-- RemoteError       could not be done now, or was refused
+    |       |-- OfflineError  retry later; local work goes on
+    |       |-- RefusedError  the server answered no with an outcome; not retried as it is
+    |       `-- StaleError    behind: fetch what is missing and do it again
+    |-- DataError             bytes are not a well-formed record
+    `-- VerificationError     well-formed but false: evidence, kept raw, never retried
+        |-- SignatureError
+        |-- DecryptionError   AEAD, key commitment or digest does not match
+        |-- TrustchainError   the signer was not allowed to at that log position
+        |-- ProofError        a root, inclusion, consistency or map proof does not match
+        |-- RollbackError     older than what this device already accepted
+        |-- ForkError         two signed statements that cannot both be true
+        `-- ExpiredError      the trust period is over; a human must renew it
+"""
+
+import errno as _errno
+
+
+class ParsecFSError(Exception):
+    """Root of every error raised on purpose."""
+
+
+class InputError(ParsecFSError):
+    """What was asked for is invalid. The text says what happened and the next command to type."""
+
+
+class DeviceFileError(InputError):
+    """The device file is missing, damaged, or the secret does not open it."""
+
+
+class OperationError(ParsecFSError):
+    """A result that a system call can show. `errno` is what the kernel is told."""
+
+    errno: int = _errno.EIO
+
+    def __init__(self, message: str = "", *, errno: int | None = None) -> None:
+        super().__init__(message)
+        if errno is not None:
+            self.errno = errno
+
+
+class LocalError(OperationError):
+    """An ordinary answer of a file system."""
+
+
+class RemoteError(OperationError):
+    """Something beyond this device failed or refused."""
+
+
+class OfflineError(RemoteError):
+    """Server, storage or chain could not be reached. Retry later."""
+
+    errno = _errno.EHOSTUNREACH
+
+
+class RefusedError(RemoteError):
+    """The server refused. `outcome` is the documented outcome name, `answer` the decoded answer."""
+
+    errno = _errno.EACCES
+
+    def __init__(self, outcome: str, answer: object = None) -> None:
+        super().__init__(f"the server refused: {outcome}")
+        self.outcome = outcome
+        self.answer = answer
+
+
+class StaleError(RemoteError):
+    """Local knowledge is behind; fetch and redo."""
+
+    errno = _errno.EAGAIN
+
+
+class DataError(ParsecFSError):
+    """Bytes that are not a well-formed, canonical, bounded record."""
+
+
+class VerificationError(ParsecFSError):
+    """Well-formed but false. `evidence` holds the raw inputs that show it."""
+
+    def __init__(self, message: str = "", *, evidence: tuple[bytes, ...] = ()) -> None:
+        super().__init__(message)
+        self.evidence = evidence
+
+
+class SignatureError(VerificationError):
+    """A signature does not verify under the expected key."""
+
+
+class DecryptionError(VerificationError):
+    """Ciphertext does not open under the expected key and context."""
+
+
+class TrustchainError(VerificationError):
+    """The author had no right to this at its position in the log (rule 9)."""
+
+
+class ProofError(VerificationError):
+    """A recomputed root differs from the one that was signed or anchored."""
+
+
+class RollbackError(VerificationError):
+    """Older than a state that this device already accepted."""
+
+
+class ForkError(VerificationError):
+    """Two statements by one signer that cannot both be true."""
+
+
+class ExpiredError(VerificationError):
+    """Keys are trusted no longer without renewal (rule 29)."""
