@@ -50,6 +50,7 @@ _KEY_COMMIT: Final = tag("realm-key-commitment")
 _BOX: Final = tag("box")
 _GENESIS: Final = tag("genesis")
 _CHAIN: Final = tag("validator-set")
+_CHAIN_HISTORY: Final = tag("chain-history")
 
 
 def rfc6962_leaf(data: bytes) -> Hash:
@@ -174,6 +175,11 @@ def genesis_hash(signed_genesis: bytes) -> Hash:
 def validator_set_hash(encoded: bytes) -> Hash:
     """Digest of a trust anchor's validator list, for people to compare."""
     return _tagged(_CHAIN, encoded)
+
+
+def chain_history_leaf(signed_statement: bytes) -> Hash:
+    """Leaf of the chain's own log of everything it accepted (chain application state)."""
+    return rfc6962_leaf(_CHAIN_HISTORY + signed_statement)
 
 
 def keyed(key: bytes, purpose: str, data: bytes) -> bytes:
