@@ -12,7 +12,7 @@ ranges (`True == 1 == 1.0` would otherwise re-encode alike). It raises DataError
 
 import dataclasses
 from collections.abc import Callable
-from functools import cache
+from itertools import pairwise
 from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 import msgpack
@@ -56,7 +56,7 @@ Load = Callable[[Any], Any]
 
 
 def encode(record: Any) -> bytes:
-    """Canonical bytes of a record. Raises DataError if a field breaks its declared type or range."""
+    """Canonical bytes of a record. Raises DataError if a field breaks its declaration."""
     plain = _dump(record)
     schema(type(record)).load(plain)
     return _pack(plain)
@@ -102,9 +102,13 @@ def _dump(value: Any) -> Any:
     return [_dump(getattr(value, name)) for name in names]
 
 
-@cache
-def _field_names(cls: type) -> tuple[str, ...]:
-    return tuple(field.name for field in dataclasses.fields(cls))
+_NAMES: dict[Any, tuple[str, ...]] = {}
+
+
+def _field_names(cls: Any) -> tuple[str, ...]:
+    if cls not in _NAMES:
+        _NAMES[cls] = tuple(field.name for field in dataclasses.fields(cls))
+    return _NAMES[cls]
 
 
 class Schema(NamedTuple):
@@ -113,9 +117,17 @@ class Schema(NamedTuple):
     load: Load
 
 
-@cache
-def schema(cls: type) -> Schema:
+_SCHEMAS: dict[Any, Schema] = {}
+
+
+def schema(cls: Any) -> Schema:
     """The compiled schema of a record class."""
+    if cls not in _SCHEMAS:
+        _SCHEMAS[cls] = _compile(cls)
+    return _SCHEMAS[cls]
+
+
+def _compile(cls: Any) -> Schema:
     hints = get_type_hints(cls, include_extras=True)
     names = _field_names(cls)
     loaders = [_loader(hints[name], f"{cls.__name__}.{name}") for name in names]
@@ -124,7 +136,9 @@ def schema(cls: type) -> Schema:
     def load(plain: Any) -> Any:
         if type(plain) is not list or len(plain) != count:
             raise DataError(f"{cls.__name__}: expected an array of {count}")
-        values = {name: loader(item) for name, loader, item in zip(names, loaders, plain)}
+        values = {
+            name: loader(item) for name, loader, item in zip(names, loaders, plain, strict=True)
+        }
         return cls(**values)
 
     return Schema(load)
@@ -147,7 +161,7 @@ def _loader(hint: Any, where: str) -> Load:
         increasing = any(isinstance(note, Increasing) for note in notes)
         return _tuple_loader(get_args(hint)[0], size or Size(0, 2**20), increasing, where)
     if dataclasses.is_dataclass(hint):
-        nested: Load = schema(hint).load  # type: ignore[arg-type]
+        nested: Load = schema(hint).load
         return nested
     raise TypeError(f"{where}: {hint!r} cannot be encoded")
 
@@ -192,5 +206,5 @@ def _tuple_loader(item: Any, size: Size, increasing: bool, where: str) -> Load:
 
 def _check_increasing(plain: Any, where: str) -> None:
     keys = [one[0] if type(one) is list else one for one in plain]
-    if any(first >= second for first, second in zip(keys, keys[1:])):
+    if any(first >= second for first, second in pairwise(keys)):
         raise DataError(f"{where}: items must strictly increase")

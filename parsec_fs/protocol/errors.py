@@ -3,7 +3,7 @@
 Data flow: everything raised on purpose in the three programs is one of these classes.
 
     ParsecFSError
-    |-- InputError            the user or operator asked for something invalid; one line, no traceback
+    |-- InputError            the user or operator asked for something invalid; one line, no trace
     |   `-- DeviceFileError   missing, unreadable or wrongly unlocked device file
     |-- OperationError        an answer that a system call can carry (has an errno)
     |   |-- LocalError        ordinary: not found, exists, not empty, name too long ...

@@ -10,7 +10,7 @@ from typing import Final, NewType
 
 OrgId = NewType("OrgId", bytes)
 LogId = NewType("LogId", bytes)
-"""The log of an organization has the id of the organization, the log of a realm that of the realm."""
+"""The log of an organization or a realm has the id of the organization or realm."""
 RealmId = NewType("RealmId", bytes)
 ServerLogId = NewType("ServerLogId", bytes)
 UserId = NewType("UserId", bytes)

@@ -10,7 +10,8 @@ root alone and an opening is unique even in a maliciously built tree. Nothing is
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Union
+from itertools import pairwise
+from typing import Annotated, TypeAlias
 
 from parsec_fs.protocol.codec import U8, Size
 from parsec_fs.protocol.errors import ProofError
@@ -19,9 +20,9 @@ from parsec_fs.protocol.ids import Hash
 
 # A node is a tuple, as millions of small objects are what costs here.
 # leaf:  (None, key, value_hash, hash)        inner: (bit, some key below, left, right, hash)
-Leaf = tuple[None, Hash, Hash, Hash]
-Inner = tuple[int, Hash, "Node", "Node", Hash]
-Node = Union[Leaf, Inner]
+Leaf: TypeAlias = tuple[None, Hash, Hash, Hash]
+Inner: TypeAlias = "tuple[int, Hash, Node, Node, Hash]"
+Node: TypeAlias = "Leaf | Inner"
 Item = tuple[Hash, Hash]
 
 
@@ -45,7 +46,7 @@ class MapProof:
 class PrefixMap:
     """An immutable map from 32-byte keys to value hashes."""
 
-    node: Node | None = None
+    node: "Node | None" = None
 
     def root(self) -> Hash:
         """Root hash."""
@@ -65,19 +66,19 @@ class PrefixMap:
         node = self.node
         number = int.from_bytes(key, "big")
         while node is not None and node[0] is not None:
-            node = node[3] if number >> (255 - node[0]) & 1 else node[2]  # type: ignore[assignment]
-        return node[2] if node is not None and node[1] == key else None  # type: ignore[return-value]
+            node = node[3] if number >> (255 - node[0]) & 1 else node[2]
+        return node[2] if node is not None and node[1] == key else None
 
     def open(self, key: Hash) -> MapProof:
         """Proof of presence or absence of a key."""
         steps: list[MapStep] = []
         node = self.node
         while node is not None and node[0] is not None:
-            bit, _, left, right, _ = node  # type: ignore[misc]
+            bit, _, left, right, _ = node
             node, other = (right, left) if _bit(key, bit) else (left, right)
             steps.append(MapStep(bit=bit, sibling=other[-1]))
         leaf = () if node is None else (node[1], node[2])
-        return MapProof(leaf=leaf, steps=tuple(steps))  # type: ignore[arg-type]
+        return MapProof(leaf=leaf, steps=tuple(steps))
 
     def items(self) -> Iterator[Item]:
         """All keys and value hashes, in key order."""
@@ -85,15 +86,15 @@ class PrefixMap:
         while stack:
             node = stack.pop()
             if node[0] is None:
-                yield node[1], node[2]  # type: ignore[misc]
+                yield node[1], node[2]
             else:
-                stack += [node[3], node[2]]  # type: ignore[misc,list-item]
+                stack += [node[3], node[2]]
 
 
 def verify_opening(key: Hash, proof: MapProof, *, expected_root: Hash) -> Hash | None:
     """Value hash of `key` under the root, None if provably absent. Raises ProofError."""
     bits = [step.bit for step in proof.steps]
-    if any(first >= second for first, second in zip(bits, bits[1:])):
+    if any(first >= second for first, second in pairwise(bits)):
         raise ProofError("map proof: bits must increase")
     if not proof.leaf:
         if proof.steps or expected_root != EMPTY_MAP:
@@ -142,12 +143,12 @@ def _build(items: list[Item]) -> Node:
     return _inner(bit, _build(items[:at]), _build(items[at:]))
 
 
-def _insert(node: Node | None, items: list[Item]) -> Node:
+def _insert(node: "Node | None", items: list[Item]) -> Node:
     if node is None:
         return _build(items)
     if node[0] is None:
-        return _build(sorted({node[1]: node[2], **dict(items)}.items()))  # type: ignore[arg-type]
-    bit, key, left, right, _ = node  # type: ignore[misc]
+        return _build(sorted({node[1]: node[2], **dict(items)}.items()))
+    bit, key, left, right, _ = node
     fork = min(_first_difference(items[0][0], key), _first_difference(items[-1][0], key))
     if fork < bit:
         return _insert_above(node, key, fork, items)

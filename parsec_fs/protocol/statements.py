@@ -53,7 +53,7 @@ class ServerRegistration:
     heartbeat_ms: U32
 
     def __post_init__(self) -> None:
-        if self.server_log != server_log_id(self.name, self.head_key, self.co_key):
+        if bytes(self.server_log) != server_log_id(self.name, self.head_key, self.co_key):
             raise DataError("server registration: id does not follow from name and keys")
 
 

@@ -1,0 +1,210 @@
+"""What the prefix of an org log says: users, devices, realms (rules 6, 8, 9).
+
+Data flow: certificates in log order -> `OrgState` -> keys and profiles for everything else.
+
+The state is immutable; `append` checks one leaf against the state before it and returns the next.
+The server decides with it and every client verifies with it, so the rules exist once.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+from parsec_fs.protocol.certificates import (
+    ADMIN,
+    Authored,
+    Device,
+    Genesis,
+    RealmRegistered,
+    User,
+    decode_content,
+    peek_certificate,
+    verify_certificate,
+)
+from parsec_fs.protocol.codec import encode_trusted
+from parsec_fs.protocol.errors import DataError, TrustchainError
+from parsec_fs.protocol.hashing import genesis_hash, map_key, map_value
+from parsec_fs.protocol.ids import NO_HASH, DeviceId, Hash, LogId, OrgId, RealmId, UserId
+from parsec_fs.protocol.keys import VerifyKey
+from parsec_fs.protocol.log_state import DeviceChain, LogPosition, check_chain
+from parsec_fs.protocol.prefix_map import PrefixMap
+from parsec_fs.protocol.records import CERTIFICATE, ROOT_DEVICE, Context, Leaf
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceEntry:
+    """A device and the org log index from which it exists."""
+
+    device: Device
+    index: int
+    key: VerifyKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrgState:
+    """An organization after `position.size` leaves of its org log."""
+
+    context: Context
+    genesis: Genesis
+    root_key: VerifyKey
+    head_key: VerifyKey
+    position: LogPosition
+    map: PrefixMap
+    users: Mapping[UserId, User]
+    devices: Mapping[DeviceId, DeviceEntry]
+    realms: Mapping[RealmId, Hash]
+    chains: Mapping[DeviceId, DeviceChain] = field(default_factory=lambda: MappingProxyType({}))
+
+    def device(self, device: DeviceId) -> DeviceEntry:
+        """Raises TrustchainError if the prefix knows no such device."""
+        entry = self.devices.get(device)
+        if entry is None:
+            raise TrustchainError(f"unknown device {device.hex()}")
+        return entry
+
+
+def found(leaf: Leaf, *, expected_genesis: Hash | None = None) -> OrgState:
+    """State after leaf 0, the genesis, which its own root key signs. Raises VerificationError."""
+    unverified = peek_certificate(leaf.body)
+    if leaf.header.index != 0 or leaf.header.kind != CERTIFICATE:
+        raise TrustchainError("an org log begins with its genesis")
+    if expected_genesis is not None and genesis_hash(leaf.body) != expected_genesis:
+        raise TrustchainError("another organization's genesis", evidence=(leaf.body,))
+    from_bytes = _genesis_of(unverified.kind, unverified.content)
+    root_key = VerifyKey(from_bytes.root_key)
+    authored = verify_certificate(leaf.body, key=root_key, expected_context=None)
+    context = authored.header.context
+    if (
+        context.genesis != NO_HASH
+        or context.org != from_bytes.org
+        or bytes(context.log) != context.org
+    ):
+        raise TrustchainError("genesis: wrong context")
+    context = replace(context, genesis=genesis_hash(leaf.body))
+    state = OrgState(
+        context=context,
+        genesis=from_bytes,
+        root_key=root_key,
+        head_key=VerifyKey(from_bytes.head_key),
+        position=LogPosition(),
+        map=PrefixMap(),
+        users=MappingProxyType({}),
+        devices=MappingProxyType({}),
+        realms=MappingProxyType({}),
+    )
+    return _advance(state, leaf, authored)
+
+
+def append(state: OrgState, leaf: Leaf) -> OrgState:
+    """State after one more leaf. Raises DataError, SignatureError, TrustchainError, ProofError."""
+    state.position.check(leaf, expected_map_root=state.map.root())
+    if leaf.header.kind != CERTIFICATE:
+        raise TrustchainError("an org log holds certificates only", evidence=(leaf.body,))
+    unverified = peek_certificate(leaf.body)
+    key = author_key(state, unverified.header.device)
+    authored = verify_certificate(leaf.body, key=key, expected_context=state.context)
+    check_certificate(state, authored)
+    return _advance(state, leaf, authored)
+
+
+def author_key(state: OrgState, device: DeviceId) -> VerifyKey:
+    """Key of an author in the org log: root key or a device of this prefix."""
+    return state.root_key if device == ROOT_DEVICE else state.device(device).key
+
+
+def check_certificate(state: OrgState, authored: Authored) -> Authored:
+    """May this author append this certificate now? Raises TrustchainError."""
+    check_chain(state.chains, authored.header, expected_size=state.position.size)
+    subject, _ = map_entry(authored)
+    if (state.map.get(subject) or NO_HASH) != authored.replaces:
+        raise TrustchainError("certificate replaces a value that is not there (rule 8)")
+    author, content = authored.header.device, authored.content
+    if author == ROOT_DEVICE:
+        _check_root(state, content)
+    elif isinstance(content, Device):
+        _check_device(state, author, content)
+    elif isinstance(content, User):
+        if state.users[state.device(author).device.user].profile != ADMIN:
+            raise TrustchainError("only an administrator adds users")
+    elif not isinstance(content, RealmRegistered):
+        raise TrustchainError("this kind of certificate does not belong into an org log")
+    if isinstance(content, RealmRegistered) and bytes(content.realm) == bytes(state.context.org):
+        raise TrustchainError("a realm id never equals the organization id (rule 1)")
+    return authored
+
+
+def map_entry(authored: Authored) -> tuple[Hash, Hash]:
+    """Key and value hash that a certificate of the org log puts into the map."""
+    content = authored.content
+    if isinstance(content, Genesis):
+        kind, subject = b"org", bytes(content.org)
+    elif isinstance(content, User):
+        kind, subject = b"user", bytes(content.user)
+    elif isinstance(content, Device):
+        kind, subject = b"device", bytes(content.device)
+    elif isinstance(content, RealmRegistered):
+        kind, subject = b"realm", bytes(content.realm)
+    else:
+        raise TrustchainError("this kind of certificate does not belong into an org log")
+    return map_key(kind, subject), map_value(encode_trusted(content))
+
+
+def realm_context(state: OrgState, realm: RealmId) -> Context:
+    """Context of everything signed in a realm log of this organization."""
+    return replace(state.context, log=LogId(realm))
+
+
+def org_of(state: OrgState) -> OrgId:
+    """The organization's id."""
+    return state.context.org
+
+
+def _genesis_of(kind: int, content: bytes) -> Genesis:
+    genesis = decode_content(kind, content)
+    if not isinstance(genesis, Genesis):
+        raise DataError("an org log begins with its genesis")
+    return genesis
+
+
+def _check_root(state: OrgState, content: object) -> None:
+    """The root key signs the first user and the first device, and nothing ever after."""
+    first = (isinstance(content, User) and content.profile == ADMIN and not state.users) or (
+        isinstance(content, Device) and content.user in state.users and not state.devices
+    )
+    if not first:
+        raise TrustchainError("the root key signs only the first user and device")
+
+
+def _check_device(state: OrgState, author: DeviceId, content: Device) -> None:
+    """A device is added by a device of the same user, or by an administrator's."""
+    user = state.device(author).device.user
+    if content.user != user and state.users[user].profile != ADMIN:
+        raise TrustchainError("only the user or an administrator adds a device")
+    owner = state.users.get(content.user)
+    if owner is None or owner.generation != content.generation or content.device in state.devices:
+        raise TrustchainError("device: unknown user, other key generation or known id")
+
+
+def _advance(state: OrgState, leaf: Leaf, authored: Authored) -> OrgState:
+    content = authored.content
+    users, devices, realms = dict(state.users), dict(state.devices), dict(state.realms)
+    if isinstance(content, User):
+        users[content.user] = content
+    elif isinstance(content, Device):
+        key = VerifyKey(content.sign_key)
+        devices[content.device] = DeviceEntry(device=content, index=leaf.header.index, key=key)
+    elif isinstance(content, RealmRegistered):
+        realms[content.realm] = content.creation
+    chains = dict(state.chains)
+    chains[authored.header.device] = DeviceChain(
+        sequence=authored.header.sequence + 1, last=authored.hash
+    )
+    return replace(
+        state,
+        position=state.position.after(leaf),
+        map=state.map.set(*map_entry(authored)),
+        users=MappingProxyType(users),
+        devices=MappingProxyType(devices),
+        realms=MappingProxyType(realms),
+        chains=MappingProxyType(chains),
+    )
