@@ -138,7 +138,6 @@ class TrustState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainForkEvidence:
-    """P8: two light blocks for one height, each verifiable from one trust state."""
+    """P8: two light blocks of one height. Whoever checks it brings the anchor (rule 32)."""
 
-    trust: TrustState
     blocks: Annotated[tuple[LightBlock, ...], Size(2, 2)]

@@ -1,0 +1,64 @@
+"""A metadata server reduced to what the chain sees of it: keys, epochs, statements."""
+
+from dataclasses import dataclass, field
+
+from parsec_fs.protocol.codec import encode
+from parsec_fs.protocol.hashing import epoch_leaf, server_log_id
+from parsec_fs.protocol.ids import Hash
+from parsec_fs.protocol.keys import CoSigningKey, SigningKey
+from parsec_fs.protocol.merkle import Frontier
+from parsec_fs.protocol.statements import ServerRegistration, Statement, sign_statement
+
+CHAIN_ID = b"parsec-test"
+
+
+@dataclass(kw_only=True)
+class FakePublisher:
+    """Signs statements like a server; `accept` moves to the next epoch."""
+
+    name: bytes = b"server"
+    seed: bytes = bytes(range(32))
+    chain_id: bytes = CHAIN_ID
+    epoch_ms: int = 2_000
+    heartbeat_ms: int = 2_000
+    tree: Frontier = field(default_factory=Frontier)
+
+    def __post_init__(self) -> None:
+        self.key = SigningKey(self.seed)
+        self.co_key = CoSigningKey(self.seed)
+        head_key, co_key = self.key.verify_key.raw, self.co_key.verify_key.raw
+        self.registration = ServerRegistration(
+            name=self.name,
+            server_log=server_log_id(self.name, head_key, co_key),
+            head_key=head_key,
+            co_key=co_key,
+            epoch_ms=self.epoch_ms,
+            heartbeat_ms=self.heartbeat_ms,
+        )
+
+    def leaf(self, content: bytes = b"") -> Hash:
+        """Leaf of the next epoch; other content makes a fork."""
+        return epoch_leaf(self.tree.size.to_bytes(8, "big") + content)
+
+    def statement(self, time_ms: int, *, content: bytes = b"", **changes: object) -> Statement:
+        """The next statement, with any field replaced."""
+        leaf = self.leaf(content)
+        fields: dict[str, object] = {
+            "chain_id": self.chain_id,
+            "server_log": self.registration.server_log,
+            "epoch": self.tree.size,
+            "epoch_leaf": leaf,
+            "root": self.tree.append(leaf).root(),
+            "time_ms": time_ms,
+        }
+        return Statement(**{**fields, **changes})  # type: ignore[arg-type]
+
+    def sign(self, statement: Statement) -> bytes:
+        """Transaction bytes."""
+        return encode(sign_statement(statement, self.key, self.co_key))
+
+    def next_tx(self, time_ms: int, *, content: bytes = b"") -> bytes:
+        """Transaction of the next epoch, taken as accepted."""
+        statement = self.statement(time_ms, content=content)
+        self.tree = self.tree.append(statement.epoch_leaf)
+        return self.sign(statement)
