@@ -10,7 +10,6 @@ are named only for two votes in one round; otherwise the finding is "a third of 
 from dataclasses import dataclass
 
 from parsec_fs.audit.headers import (
-    address,
     has_signed,
     header_hash,
     trust_anchor,
@@ -64,7 +63,7 @@ def _double_voters(first: LightBlock, second: LightBlock) -> tuple[bytes, ...]:
 def _signers(block: LightBlock) -> set[bytes]:
     pairs = zip(block.validators, block.commit.signatures, strict=True)
     return {
-        address(validator)
+        validator.address
         for validator, signature in pairs
         if has_signed(block.header.chain_id, block.commit, validator, signature)
     }

@@ -34,7 +34,7 @@ from parsec_fs.protocol.errors import (
     SignatureError,
     VerificationError,
 )
-from parsec_fs.protocol.hashing import rfc6962_leaf, sha256
+from parsec_fs.protocol.hashing import rfc6962_leaf
 from parsec_fs.protocol.ids import NO_HASH, Hash
 from parsec_fs.protocol.keys import VerifyKey
 from parsec_fs.protocol.merkle import tree_root
@@ -127,7 +127,7 @@ def _check_set(unverified: LightBlock) -> None:
 
 def _check_trusted_third(trust: TrustState, commit: Commit) -> None:
     """More than a third of the trusted set signed: at least one honest validator did."""
-    trusted = {address(one): one for one in trust.validators}
+    trusted = {one.address: one for one in trust.validators}
     pairs = [
         (trusted.pop(signature.address), signature)
         for signature in commit.signatures
@@ -141,7 +141,7 @@ def _check_two_thirds(unverified: LightBlock) -> None:
     validators, commit = unverified.validators, unverified.commit
     pairs = list(zip(validators, commit.signatures, strict=True))
     for validator, signature in pairs:
-        if signature.flag == FLAG_COMMIT and signature.address != address(validator):
+        if signature.flag == FLAG_COMMIT and signature.address != validator.address:
             raise ProofError("commit names another validator at this place")
     needed = total_power(validators) * 2 // 3
     if not _enough(unverified.header.chain_id, commit, pairs, needed):
@@ -171,7 +171,7 @@ def has_signed(
 
     A bool, against the rule for verifiers, because a bad one is skipped when power is counted.
     """
-    if signature.flag != FLAG_COMMIT or signature.address != address(validator):
+    if signature.flag != FLAG_COMMIT or signature.address != validator.address:
         return False
     try:
         sign_bytes = vote_sign_bytes(chain_id, commit, signature)
@@ -184,11 +184,6 @@ def has_signed(
 def total_power(validators: Iterable[Validator]) -> int:
     """Sum of voting powers."""
     return sum(one.power for one in validators)
-
-
-def address(validator: Validator) -> bytes:
-    """First 20 bytes of SHA-256 of the public key."""
-    return sha256(validator.public_key)[:20]
 
 
 def validators_hash(validators: Iterable[Validator]) -> Hash:

@@ -25,6 +25,7 @@ from parsec_fs.protocol.chain_types import (
     Header,
     SignedHeader,
     Validator,
+    in_set_order,
 )
 from parsec_fs.protocol.codec import encode
 from parsec_fs.protocol.errors import DataError, RefusedError
@@ -136,7 +137,7 @@ def parse_broadcast(raw: bytes) -> BroadcastAnswer:
 
 
 def parse_genesis_validators(raw: bytes) -> tuple[bytes, tuple[Validator, ...]]:
-    """(chain id, validators) of a genesis file, for making an anchor. Raises DataError."""
+    """(chain id, validator set) of a genesis file, for making an anchor. Raises DataError."""
     return _guarded(lambda: _genesis(_load(raw)))
 
 
@@ -261,7 +262,7 @@ def _validators(result: Any) -> ValidatorPage:
 def _genesis(document: Any) -> tuple[bytes, tuple[Validator, ...]]:
     document = document.get("result", {}).get("genesis", document)
     validators = tuple(_validator(one, "power") for one in document["validators"])
-    return _text(document["chain_id"]).encode(), validators
+    return _text(document["chain_id"]).encode(), in_set_order(validators)
 
 
 def _validator(fields: Any, power: str) -> Validator:

@@ -7,10 +7,12 @@ records use the project's codec, so that a light block can be stored and shown a
 Times are integer nanoseconds since 1970, because a header's hash covers all nine digits.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Final
 
 from parsec_fs.protocol.codec import Bytes32, IntRange, Label, Size
+from parsec_fs.protocol.hashing import sha256
 from parsec_fs.protocol.ids import Hash
 
 MAX_VALIDATORS: Final = 100
@@ -87,9 +89,20 @@ class Validator:
     public_key: Bytes32
     power: Power
 
+    @property
+    def address(self) -> bytes:
+        """First 20 bytes of SHA-256 of the public key."""
+        return sha256(self.public_key)[:20]
+
 
 ValidatorSet = Annotated[tuple[Validator, ...], Size(1, MAX_VALIDATORS)]
-"""In the set's own order: power descending, then address ascending."""
+"""In the set's own order, which its hash covers; see `in_set_order`."""
+
+
+def in_set_order(validators: Iterable[Validator]) -> tuple[Validator, ...]:
+    """Power descending, then address ascending, as CometBFT orders a set."""
+    return tuple(sorted(validators, key=lambda one: (-one.power, one.address)))
+
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

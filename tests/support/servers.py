@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from parsec_fs.protocol.codec import encode
 from parsec_fs.protocol.hashing import epoch_leaf, server_log_id
-from parsec_fs.protocol.ids import Hash
+from parsec_fs.protocol.ids import Hash, ServerLogId
 from parsec_fs.protocol.keys import CoSigningKey, SigningKey
 from parsec_fs.protocol.merkle import Frontier
 from parsec_fs.protocol.statements import ServerRegistration, Statement, sign_statement
@@ -29,7 +29,7 @@ class FakePublisher:
         head_key, co_key = self.key.verify_key.raw, self.co_key.verify_key.raw
         self.registration = ServerRegistration(
             name=self.name,
-            server_log=server_log_id(self.name, head_key, co_key),
+            server_log=ServerLogId(server_log_id(self.name, head_key, co_key)),
             head_key=head_key,
             co_key=co_key,
             epoch_ms=self.epoch_ms,
