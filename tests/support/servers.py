@@ -40,18 +40,17 @@ class FakePublisher:
         """Leaf of the next epoch; other content makes a fork."""
         return epoch_leaf(self.tree.size.to_bytes(8, "big") + content)
 
-    def statement(self, time_ms: int, *, content: bytes = b"", **changes: object) -> Statement:
-        """The next statement, with any field replaced."""
+    def statement(self, time_ms: int, *, content: bytes = b"") -> Statement:
+        """The statement of the next epoch."""
         leaf = self.leaf(content)
-        fields: dict[str, object] = {
-            "chain_id": self.chain_id,
-            "server_log": self.registration.server_log,
-            "epoch": self.tree.size,
-            "epoch_leaf": leaf,
-            "root": self.tree.append(leaf).root(),
-            "time_ms": time_ms,
-        }
-        return Statement(**{**fields, **changes})  # type: ignore[arg-type]
+        return Statement(
+            chain_id=self.chain_id,
+            server_log=self.registration.server_log,
+            epoch=self.tree.size,
+            epoch_leaf=leaf,
+            root=self.tree.append(leaf).root(),
+            time_ms=time_ms,
+        )
 
     def sign(self, statement: Statement) -> bytes:
         """Transaction bytes."""
