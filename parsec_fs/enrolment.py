@@ -1,0 +1,256 @@
+"""What a device signs to found an organization, to create a realm, to add another device.
+
+Data flow: secrets, verified org log, random bytes -> builders -> requests for the server.
+
+Pure: randomness is a parameter. The organization's root key signs the first three records and is
+then forgotten: nothing that it could sign later is accepted (`membership`). Key boxes are bound to
+organization, realm, user, generation and device (verifiable-history 3.3).
+"""
+
+from dataclasses import replace
+from typing import Final
+
+from parsec_fs.identity import (
+    UNSEEN,
+    Author,
+    DeviceSecrets,
+    Identity,
+    Random,
+    TrustAnchor,
+    UserKeySeed,
+    label,
+    new_secrets,
+)
+from parsec_fs.protocol.certificates import (
+    ADMIN,
+    Content,
+    Device,
+    Genesis,
+    KeyBox,
+    RealmCreated,
+    RealmRegistered,
+    Rotation,
+    User,
+    sign_certificate,
+)
+from parsec_fs.protocol.chain_types import ChainAnchor
+from parsec_fs.protocol.commands import BoxAnswer, CreateOrg, CreateRealm
+from parsec_fs.protocol.errors import DecryptionError, TrustchainError
+from parsec_fs.protocol.hashing import genesis_hash, realm_key_commitment, signed_hash, tag
+from parsec_fs.protocol.ids import NO_HASH, OrgId, RealmId, UserId
+from parsec_fs.protocol.keys import SigningKey
+from parsec_fs.protocol.log_state import DeviceChain
+from parsec_fs.protocol.membership import OrgState, realm_context
+from parsec_fs.protocol.merkle import tree_root, verify_inclusion
+from parsec_fs.protocol.records import ROOT_DEVICE, Context, DeviceHeader, Seen
+from parsec_fs.protocol.sealing import (
+    SUITE,
+    BoxKey,
+    RealmKey,
+    open_secret,
+    realm_key_box_info,
+    realm_key_context,
+    seal_box,
+    seal_secret,
+    user_key_box_info,
+)
+from parsec_fs.protocol.statements import ServerRegistration
+
+_NAME: Final = tag("realm-name")
+
+
+def found_org(
+    *,
+    name: str,
+    user_name: str,
+    email: str,
+    device_label: str,
+    chain: ChainAnchor,
+    server: ServerRegistration,
+    server_url: str,
+    rpc_urls: tuple[str, ...],
+    random: Random,
+) -> tuple[CreateOrg, Identity]:
+    """The request that creates an organization, and the identity of its first device."""
+    org = OrgId(random(32))
+    root = SigningKey(random(32))
+    user_key = UserKeySeed(generation=1, seed=random(96))
+    secrets = new_secrets(org=org, user=UserId(random(16)), user_key=user_key, random=random)
+    anchor = TrustAnchor(
+        chain=chain,
+        genesis=NO_HASH,
+        org=org,
+        root_key=root.verify_key.raw,
+        server=server,
+        server_url=server_url.encode(),
+        rpc_urls=tuple(url.encode() for url in rpc_urls),
+    )
+    contents = _founding_contents(anchor, secrets, label(name), user_name, email, device_label)
+    genesis = _root_sign(contents[0], anchor.context(), DeviceChain(), root, random)
+    anchor = replace(anchor, genesis=genesis_hash(genesis))
+    first = DeviceChain(sequence=1, last=signed_hash(genesis))
+    user = _root_sign(contents[1], anchor.context(), first, root, random)
+    second = DeviceChain(sequence=2, last=signed_hash(user))
+    device = _root_sign(contents[2], anchor.context(), second, root, random)
+    request = CreateOrg(genesis=genesis, user=user, device=device)
+    return request, Identity(anchor=anchor, secrets=secrets, pins=())
+
+
+def _founding_contents(
+    anchor: TrustAnchor,
+    secrets: DeviceSecrets,
+    name: bytes,
+    user_name: str,
+    email: str,
+    device_label: str,
+) -> tuple[Genesis, User, Device]:
+    genesis = Genesis(
+        org=anchor.org,
+        name=name,
+        root_key=anchor.root_key,
+        head_key=anchor.server.head_key,
+        co_key=anchor.server.co_key,
+        suite=SUITE,
+    )
+    user = User(
+        user=secrets.user,
+        name=label(user_name),
+        email=label(email),
+        profile=ADMIN,
+        generation=1,
+        box_key=secrets.user_key(1).public,
+    )
+    device = Device(
+        device=secrets.device,
+        user=secrets.user,
+        label=label(device_label),
+        sign_key=secrets.signing_key().verify_key.raw,
+        box_key=secrets.box_key().public,
+        generation=1,
+        user_key_box=b"",
+    )
+    return genesis, user, device
+
+
+def _root_sign(
+    content: Content, context: Context, chain: DeviceChain, root: SigningKey, random: Random
+) -> bytes:
+    header = DeviceHeader(
+        context=context,
+        device=ROOT_DEVICE,
+        sequence=chain.sequence,
+        previous=chain.last,
+        incarnation=random(16),
+        nonce=random(32),
+        seen=UNSEEN,
+    )
+    return sign_certificate(content, header=header, replaces=NO_HASH, key=root)
+
+
+def create_realm(
+    *, name: str, org: OrgState, seen: Seen, author: Author
+) -> tuple[CreateRealm, RealmKey]:
+    """The request that creates a realm: registered in the org log, created in its own, with a
+    first key sealed to the author's user. `seen` is the author's verified org log."""
+    secrets, random = author.secrets, author.random
+    realm = RealmId(random(32))
+    context = realm_context(org, realm)
+    unseen = replace(UNSEEN, org_size=seen.size, org_root=seen.log_root)
+    created = author.sign(
+        RealmCreated(realm=realm, owner=secrets.user),
+        header=author.header(context, DeviceChain(), unseen),
+    )
+    key = RealmKey(1, random(32))
+    rotation, box = _first_rotation(label(name), realm, key, secrets, random)
+    second = DeviceChain(sequence=1, last=signed_hash(created))
+    chain = org.chains.get(secrets.device, DeviceChain())
+    registered = author.sign(
+        RealmRegistered(realm=realm, creation=signed_hash(created)),
+        header=author.header(org.context, chain, seen),
+    )
+    request = CreateRealm(
+        realm=realm,
+        registered=registered,
+        created=created,
+        rotation=author.sign(rotation, header=author.header(context, second, unseen)),
+        boxes=(box,),
+    )
+    return request, key
+
+
+def _first_rotation(
+    name: bytes, realm: RealmId, key: RealmKey, secrets: DeviceSecrets, random: Random
+) -> tuple[Rotation, KeyBox]:
+    user_key = secrets.newest_user_key()
+    info = realm_key_box_info(secrets.org, realm, key.index, secrets.user, user_key.generation)
+    recipient = secrets.user_key(user_key.generation).public
+    box = KeyBox(
+        user=secrets.user,
+        generation=user_key.generation,
+        box=seal_box(key.secret(), recipient=recipient, info=info),
+    )
+    context = realm_key_context(secrets.org, realm, key.index)
+    sealed = seal_secret(name, key=key.secret(), context=_NAME + context, salt=random(32))
+    rotation = Rotation(
+        index=key.index,
+        commitment=realm_key_commitment(key.secret(), context),
+        previous=b"",
+        boxes_root=tree_root([box.leaf()]),
+        name=sealed,
+    )
+    return rotation, box
+
+
+def open_realm_key(
+    unverified: BoxAnswer, rotation: Rotation, *, realm: RealmId, secrets: DeviceSecrets
+) -> RealmKey:
+    """The realm key of a rotation, from this user's box. Raises ProofError, DecryptionError."""
+    box = unverified.box
+    if box.user != secrets.user:
+        raise TrustchainError("the server sent another user's key box")
+    verify_inclusion(
+        box.leaf(),
+        unverified.position,
+        unverified.count,
+        unverified.proof,
+        expected_root=rotation.boxes_root,
+    )
+    info = realm_key_box_info(secrets.org, realm, rotation.index, box.user, box.generation)
+    secret = secrets.user_key(box.generation).open(box.box, info=info)
+    context = realm_key_context(secrets.org, realm, rotation.index)
+    if realm_key_commitment(secret, context) != rotation.commitment:
+        # Another key than the other members hold: reads and writes would silently part (A15).
+        raise DecryptionError("realm key is not the one that the rotation commits to")
+    return RealmKey(rotation.index, secret)
+
+
+def open_realm_name(
+    rotation: Rotation, key: RealmKey, *, realm: RealmId, secrets: DeviceSecrets
+) -> str:
+    """The workspace's name. Raises DecryptionError."""
+    context = realm_key_context(secrets.org, realm, key.index)
+    name = open_secret(rotation.name, key=key.secret(), expected_context=_NAME + context)
+    return name.decode(errors="replace")
+
+
+def add_device(
+    new: Device, *, org: OrgState, seen: Seen, author: Author, user_key: UserKeySeed
+) -> bytes:
+    """Body of the org log's certificate for a new device of the author's own user, with the
+    user's box key sealed to it. `new.user_key_box` is filled in here."""
+    secrets = author.secrets
+    info = user_key_box_info(secrets.org, new.user, user_key.generation, new.device)
+    sealed = replace(
+        new,
+        generation=user_key.generation,
+        user_key_box=seal_box(user_key.seed, recipient=new.box_key, info=info),
+    )
+    chain = org.chains.get(secrets.device, DeviceChain())
+    return author.sign(sealed, header=author.header(org.context, chain, seen))
+
+
+def open_user_key(device: Device, *, secrets_box: BoxKey, org: OrgId) -> UserKeySeed:
+    """The user's key from this device's own certificate. Raises DecryptionError."""
+    info = user_key_box_info(org, device.user, device.generation, device.device)
+    seed = secrets_box.open(device.user_key_box, info=info)
+    return UserKeySeed(generation=device.generation, seed=seed)
