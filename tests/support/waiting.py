@@ -1,4 +1,7 @@
-"""Waiting for a condition with a deadline, the only way in which tests wait."""
+"""Waiting for a condition with a deadline, the only way in which tests wait.
+
+Data flow: a test's condition -> polled until it holds -> its value, or AssertionError.
+"""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -20,3 +23,14 @@ async def eventually(
         if trio.current_time() > deadline:
             raise AssertionError(f"nothing after {timeout_s} s: {probe!r}")
         await trio.sleep(every_s)
+
+
+async def until(
+    condition: Callable[[], T | None], timeout_s: float = 10.0, *, every_s: float = 0.02
+) -> T:
+    """As `eventually`, for a condition that does not wait itself."""
+
+    async def probe() -> T | None:
+        return condition()
+
+    return await eventually(probe, timeout_s=timeout_s, every_s=every_s)
