@@ -103,6 +103,7 @@ async def test_four_connections_share_one_state(connect: Connect, publisher: Fak
     assert (await query.receive()).info.last_block_app_hash == app_hash
 
 
+@pytest.mark.expects_log("closing a connection")
 @pytest.mark.parametrize("junk", [b"\xff\xff\xff\xff\xff", frame(b"\xff\xff"), frame(b"\x0a\x05")])
 async def test_junk_closes_only_its_connection(connect: Connect, junk: bytes) -> None:
     good, bad = await connect(), await connect()
@@ -113,6 +114,7 @@ async def test_junk_closes_only_its_connection(connect: Connect, junk: bytes) ->
     assert (await good.receive()).echo.message == "still here"
 
 
+@pytest.mark.expects_log("request failed; the node will stop")
 async def test_failure_is_reported_after_the_answers_before_it(connect: Connect) -> None:
     peer = await connect()
     await peer.send(echo("first"), COMMIT, echo("never"))
