@@ -14,6 +14,18 @@ from parsec_fs.protocol.merkle import Frontier
 from parsec_fs.protocol.records import DeviceHeader, Leaf
 
 
+class DeviceChainError(TrustchainError):
+    """A record that is not the device's next one in this log (A31, A32, rule 1)."""
+
+
+class ReplacedError(TrustchainError):
+    """A certificate names a map value that is not there (rule 8)."""
+
+
+class NotAllowedError(TrustchainError):
+    """The author's role or profile does not allow this."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceChain:
     """A device's records in one log so far: how many, and the hash of the last."""
@@ -65,10 +77,10 @@ class LogPosition:
 def check_chain(
     chains: Mapping[DeviceId, DeviceChain], header: DeviceHeader, *, expected_size: int
 ) -> DeviceHeader:
-    """Is this the device's next record in this log? Raises TrustchainError (A31, A32, rule 1)."""
+    """Is this the device's next record in this log? Raises DeviceChainError."""
     chain = chains.get(header.device, DeviceChain())
     if header.sequence != chain.sequence or header.previous != chain.last:
-        raise TrustchainError("record does not follow the device's last one in this log")
+        raise DeviceChainError("record does not follow the device's last one in this log")
     if header.seen.size > expected_size:
-        raise TrustchainError("record has seen more of the log than there is (A27)")
+        raise DeviceChainError("record has seen more of the log than there is (A27)")
     return header

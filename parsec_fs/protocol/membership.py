@@ -26,7 +26,13 @@ from parsec_fs.protocol.errors import DataError, TrustchainError
 from parsec_fs.protocol.hashing import genesis_hash, map_key, map_value
 from parsec_fs.protocol.ids import NO_HASH, DeviceId, Hash, LogId, OrgId, RealmId, UserId
 from parsec_fs.protocol.keys import VerifyKey
-from parsec_fs.protocol.log_state import DeviceChain, LogPosition, check_chain
+from parsec_fs.protocol.log_state import (
+    DeviceChain,
+    LogPosition,
+    NotAllowedError,
+    ReplacedError,
+    check_chain,
+)
 from parsec_fs.protocol.prefix_map import PrefixMap
 from parsec_fs.protocol.records import CERTIFICATE, ROOT_DEVICE, Context, Leaf
 
@@ -117,7 +123,7 @@ def check_certificate(state: OrgState, authored: Authored) -> Authored:
     check_chain(state.chains, authored.header, expected_size=state.position.size)
     subject, _ = map_entry(authored)
     if (state.map.get(subject) or NO_HASH) != authored.replaces:
-        raise TrustchainError("certificate replaces a value that is not there (rule 8)")
+        raise ReplacedError("certificate replaces a value that is not there (rule 8)")
     author, content = authored.header.device, authored.content
     if author == ROOT_DEVICE:
         _check_root(state, content)
@@ -125,7 +131,7 @@ def check_certificate(state: OrgState, authored: Authored) -> Authored:
         _check_device(state, author, content)
     elif isinstance(content, User):
         if state.users[state.device(author).device.user].profile != ADMIN:
-            raise TrustchainError("only an administrator adds users")
+            raise NotAllowedError("only an administrator adds users")
     elif not isinstance(content, RealmRegistered):
         raise TrustchainError("this kind of certificate does not belong into an org log")
     if isinstance(content, RealmRegistered) and bytes(content.realm) == bytes(state.context.org):
@@ -179,7 +185,7 @@ def _check_device(state: OrgState, author: DeviceId, content: Device) -> None:
     """A device is added by a device of the same user, or by an administrator's."""
     user = state.device(author).device.user
     if content.user != user and state.users[user].profile != ADMIN:
-        raise TrustchainError("only the user or an administrator adds a device")
+        raise NotAllowedError("only the user or an administrator adds a device")
     owner = state.users.get(content.user)
     if owner is None or owner.generation != content.generation or content.device in state.devices:
         raise TrustchainError("device: unknown user, other key generation or known id")

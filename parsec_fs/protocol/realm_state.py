@@ -30,7 +30,13 @@ from parsec_fs.protocol.commits import ObjectRecord, VerifiedCommit, peek_commit
 from parsec_fs.protocol.errors import TrustchainError
 from parsec_fs.protocol.hashing import history_digest, map_key, map_value
 from parsec_fs.protocol.ids import NO_HASH, DeviceId, Hash, ObjectId, RealmId, UserId
-from parsec_fs.protocol.log_state import DeviceChain, LogPosition, check_chain
+from parsec_fs.protocol.log_state import (
+    DeviceChain,
+    LogPosition,
+    NotAllowedError,
+    ReplacedError,
+    check_chain,
+)
 from parsec_fs.protocol.membership import OrgState
 from parsec_fs.protocol.prefix_map import PrefixMap
 from parsec_fs.protocol.records import (
@@ -90,10 +96,6 @@ class CommitConflictError(TrustchainError):
 
 class KeyIndexError(TrustchainError):
     """The commit is sealed under a key index that is not the newest (attack A18)."""
-
-
-class NotAllowedError(TrustchainError):
-    """The author's role does not allow this."""
 
 
 def verify_leaf(state: RealmState, leaf: Leaf, *, org: OrgState, objects: ObjectView) -> Transition:
@@ -168,7 +170,7 @@ def apply_certificate(state: RealmState, authored: Authored, *, org: OrgState) -
         raise TrustchainError("this kind of certificate does not belong into a realm log")
     key, value = certificate_entry(authored)
     if (state.map.get(key) or NO_HASH) != authored.replaces:
-        raise TrustchainError("certificate replaces a value that is not there (rule 8)")
+        raise ReplacedError("certificate replaces a value that is not there (rule 8)")
     chains = _chained(state, header.device, header.sequence, authored.hash)
     state = replace(state, map=state.map.set(key, value), chains=chains)
     return Transition(state=state, author=header.device, record=authored.hash)
