@@ -93,7 +93,7 @@ def verify_at_any_time(trust: TrustState, unverified: LightBlock) -> TrustState:
         if header.validators_hash != trust.next_validators_hash:
             raise ProofError("validator set is not the announced one")
     else:
-        _check_trusted_third(trust, commit)
+        _check_trusted_third(trust, unverified)
     _check_two_thirds(unverified)
     return TrustState(
         chain_id=trust.chain_id,
@@ -125,8 +125,9 @@ def _check_set(unverified: LightBlock) -> None:
         raise ProofError("commit does not fit the validator set")
 
 
-def _check_trusted_third(trust: TrustState, commit: Commit) -> None:
+def _check_trusted_third(trust: TrustState, unverified: LightBlock) -> None:
     """More than a third of the trusted set signed: at least one honest validator did."""
+    commit = unverified.commit
     trusted = {one.address: one for one in trust.validators}
     pairs = [
         (trusted.pop(signature.address), signature)
@@ -134,6 +135,8 @@ def _check_trusted_third(trust: TrustState, commit: Commit) -> None:
         if signature.address in trusted
     ]
     if not _enough(trust.chain_id, commit, pairs, total_power(trust.validators) // 3):
+        # A block that its own set did not sign is a lie, and not worth a search for headers.
+        _check_two_thirds(unverified)
         raise TooFarError("less than a third of the trusted power signed this chain header")
 
 

@@ -46,6 +46,8 @@ T = TypeVar("T")
 CALL_TIMEOUT_S: Final = 10.0
 NEXT_HEADER_WAIT_S: Final = 10.0
 """The header that carries a state comes one block after it, about a second later."""
+WITNESS_WAIT_S: Final = 3.0
+"""A node that is further behind is not compared this time."""
 POLL_S: Final = 0.05
 MAX_HOPS: Final = 64
 """Headers verified on the way to one target; each halves the distance."""
@@ -180,7 +182,7 @@ class LightClient:
                 between = (trust.height + target.header.height) // 2
                 if between <= trust.height:
                     raise _NodeError(str(error)) from error
-                targets.append(await self._light_block(node, between))
+                targets.append(await self._light_block(node, between, wait_s=0))
             if not targets:
                 return trust
         raise _NodeError("too many headers in between")
@@ -256,7 +258,7 @@ class LightClient:
     ) -> LightBlock | None:
         """None if the node shows the same header, its block if that verifies as well."""
         height = block.header.height
-        other = await self._signed_header(node, height)
+        other = await self._signed_header(node, height, WITNESS_WAIT_S)
         if header_hash(other.header) == header_hash(block.header):
             return None
         conflicting = await self._light_block(node, height)
@@ -274,8 +276,10 @@ class LightClient:
             raise _NodeError("answers with an impossible height")
         return answer
 
-    async def _light_block(self, node: ChainNode, height: int) -> LightBlock:
-        signed = await self._signed_header(node, height)
+    async def _light_block(
+        self, node: ChainNode, height: int, *, wait_s: float = NEXT_HEADER_WAIT_S
+    ) -> LightBlock:
+        signed = await self._signed_header(node, height, wait_s)
         page = await self._ask(
             node, "validators", chain_rpc.validators_params(height), chain_rpc.parse_validators
         )
@@ -283,17 +287,17 @@ class LightClient:
             raise _NodeError("answers with another validator set than asked for")
         return LightBlock(header=signed.header, commit=signed.commit, validators=page.validators)
 
-    async def _signed_header(self, node: ChainNode, height: int) -> SignedHeader:
+    async def _signed_header(self, node: ChainNode, height: int, wait_s: float) -> SignedHeader:
         """Waits for a header that is due any moment. Raises StaleError if it does not come."""
         params = chain_rpc.height_params(height)
-        deadline = trio.current_time() + NEXT_HEADER_WAIT_S
+        deadline = trio.current_time() + wait_s
         while True:
             try:
                 signed = await self._ask(node, "commit", params, chain_rpc.parse_signed_header)
             except RefusedError as error:
                 if error.outcome != chain_rpc.OUTCOME_NOT_YET:
                     raise
-                if trio.current_time() > deadline:
+                if trio.current_time() >= deadline:
                     raise StaleError(f"chain node {node.name} has no header {height}") from error
                 await trio.sleep(POLL_S)
                 continue

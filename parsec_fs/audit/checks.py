@@ -1,0 +1,179 @@
+"""Every verification that stands between a lying server and this device, by name.
+
+Data flow: auditor, replicas, server client -> `Checks` method -> verified object, or an error.
+
+One method per check, each with the attack that it stops. Production constructs `Checks()` and
+nothing else: no flag, file or environment variable reaches this class. The attack tests hand in a
+subclass that leaves one method out and show that then, and only then, the attack succeeds.
+"""
+
+from parsec_fs.audit.light_client import VerifiedChainHead
+from parsec_fs.protocol import epochs, membership, realm_state, records
+from parsec_fs.protocol.codec import encode_trusted
+from parsec_fs.protocol.commands import EpochProof
+from parsec_fs.protocol.errors import (
+    ForkError,
+    ProofError,
+    RollbackError,
+    StaleError,
+    TrustchainError,
+)
+from parsec_fs.protocol.ids import Hash, LogId, OrgId
+from parsec_fs.protocol.keys import VerifyKey
+from parsec_fs.protocol.limits import DUE_EPOCH_MAX_AHEAD
+from parsec_fs.protocol.membership import OrgState
+from parsec_fs.protocol.merkle import Frontier
+from parsec_fs.protocol.realm_state import ObjectView, RealmState, Transition
+from parsec_fs.protocol.records import Context, Head, Leaf, LeafHeader, LogState, Signed
+from parsec_fs.protocol.statements import Statement
+
+
+class Checks:
+    """All checks, in the order in which data meets them. Stateless."""
+
+    # -- replicas: leaves and heads as they arrive ------------------------------------------------
+
+    def head(
+        self,
+        unverified: Signed,
+        *,
+        head_key: VerifyKey,
+        expected_context: Context,
+        expected_nonce: bytes | None,
+    ) -> Head:
+        """Signed by the server, for this log, for this request (A23, A52)."""
+        return records.verify_head(
+            unverified,
+            head_key=head_key,
+            expected_context=expected_context,
+            expected_nonce=expected_nonce,
+        )
+
+    def due_epoch(self, head: Head, *, epochs_verified: int) -> Head:
+        """Rule 23: a promise far ahead could never be broken (A38).
+
+        The newest verified epoch is `epochs_verified - 1`. Raises StaleError: audit first."""
+        if head.due_epoch > epochs_verified - 1 + DUE_EPOCH_MAX_AHEAD:
+            raise StaleError(f"the head is due in epoch {head.due_epoch}: audit first")
+        return head
+
+    def not_older(self, head: Head, *, own_size: int) -> Head:
+        """No answer is older than what this device holds (A21). Raises RollbackError."""
+        if head.size < own_size:
+            raise RollbackError(f"the server shows {head.size} leaves, {own_size} are known here")
+        return head
+
+    def head_matches(self, head: Head, own: LogState) -> Head:
+        """The replayed log has the head's roots (A26, A27, A34). Raises ProofError."""
+        if (own.size, own.log_root, own.map_root) != (head.size, head.log_root, head.map_root):
+            raise ProofError("the leaves do not lead to the roots that the server signed")
+        return head
+
+    def org_leaf(self, state: OrgState, leaf: Leaf) -> OrgState:
+        """Membership rules (A02, A03, A19, A20). Raises VerificationError."""
+        return membership.append(state, leaf)
+
+    def realm_leaf(
+        self, state: RealmState, leaf: Leaf, *, org: OrgState, objects: ObjectView
+    ) -> Transition:
+        """Transition rules of a realm (A10, A17, A18, A31, A32). Raises VerificationError."""
+        return realm_state.verify_leaf(state, leaf, org=org, objects=objects)
+
+    # -- auditor: epochs as they are opened -------------------------------------------------------
+
+    def epoch_opening(
+        self,
+        proof: EpochProof,
+        statement: Statement,
+        *,
+        expected_epoch: int,
+        expected_org: OrgId,
+        expected_logs: tuple[LogId, ...],
+        before: Frontier,
+    ) -> tuple[Frontier, tuple[LogState | None, ...]]:
+        """One path to one state per log and epoch, and E only grows (A24, A37, rule 22)."""
+        return epochs.open_epoch(
+            proof,
+            statement,
+            expected_epoch=expected_epoch,
+            expected_org=expected_org,
+            expected_logs=expected_logs,
+            before=before,
+        )
+
+    def statement_is_anchored(self, served: Statement, head: VerifiedChainHead) -> Statement:
+        """The newest epoch that was opened is the one on the chain (A26, A40, A41)."""
+        if served != head.statement:
+            raise ForkError("the server opens a statement that is not the one on the chain")
+        return served
+
+    def time_grows(self, statement: Statement, *, before_ms: int) -> Statement:
+        """Statements of consecutive epochs are in order. Raises ProofError."""
+        if statement.time_ms <= before_ms:
+            raise ProofError("time of the statements went back")
+        return statement
+
+    def log_grows(self, before: LogState, after: LogState) -> LogState:
+        """What was anchored is never taken back or replaced (A21, A28). Raises RollbackError."""
+        if after.size < before.size or after.org_size < before.org_size:
+            raise RollbackError(
+                f"{before.size} leaves were anchored, an epoch later {after.size}", evidence=()
+            )
+        same_size = after.size == before.size
+        if same_size and (after.log_root, after.map_root) != (before.log_root, before.map_root):
+            raise ForkError("an anchored log changed without growing")
+        return after
+
+    def org_is_current(self, realm: LogState, *, org_before: LogState) -> LogState:
+        """Rule 9: a realm's state at epoch e knows the org log anchored at e-1 (A17)."""
+        if realm.size and realm.org_size < org_before.size:
+            raise TrustchainError("a realm is anchored against an outdated organization (rule 9)")
+        return realm
+
+    def leaf_is_current(self, header: LeafHeader, *, org_before: LogState) -> LeafHeader:
+        """Rule 9 for the first leaf after an epoch: a revocation anchored there is in force."""
+        if header.org_size < org_before.size:
+            raise TrustchainError("a leaf was judged by an outdated organization (rule 9)")
+        return header
+
+    # -- auditor: what was relied upon here against what was anchored -----------------------------
+
+    def own_is_anchored(self, own: LogState, anchored: LogState) -> LogState:
+        """This device's replica is a prefix of what the chain holds (A26, A34, A37, rule 22).
+
+        `own` is the replica's state at the anchored size. Raises ForkError."""
+        if (own.log_root, own.map_root) != (anchored.log_root, anchored.map_root):
+            raise ForkError("another history than this device's was anchored")
+        return own
+
+    def promise_is_kept(self, head: Head, anchored: LogState) -> Head:
+        """A head due by this epoch is covered by it (A28, A38). Raises RollbackError."""
+        if head.size > anchored.size:
+            raise RollbackError(
+                f"{head.size} leaves were promised, {anchored.size} are anchored",
+                evidence=(encode_trusted(head),),
+            )
+        return head
+
+    def head_is_prefix(self, head: Head, own: LogState) -> Head:
+        """A head relied upon is a prefix of the audited history; `own` is the replica at the
+        head's size (A26, A27). Raises ForkError."""
+        if (head.log_root, head.map_root) != (own.log_root, own.map_root):
+            raise ForkError("a head was relied upon that is not part of the anchored history")
+        return head
+
+    def chain_time_grows(self, head: VerifiedChainHead, *, before_ns: int) -> VerifiedChainHead:
+        """Chain time never goes back on a device, restarts included (T12). Raises StaleError."""
+        if head.header_time_ns < before_ns:
+            raise StaleError("the chain node is behind what was verified before")
+        return head
+
+    def header_is_known(self, seen_header: Hash, *, expected: Hash) -> Hash:
+        """The same height shows the same header as before (A43). Raises ForkError."""
+        if seen_header != expected:
+            raise ForkError("another chain header than the one verified before")
+        return seen_header
+
+
+ALL_CHECKS = Checks()
+"""What every program uses."""
