@@ -1,0 +1,89 @@
+"""The device's door to the server: httpx, timeouts, size caps, error mapping.
+
+Data flow: server_client, blocks, events -> this -> HTTP -> server/http.
+
+Bytes in, bytes out: nothing is believed here. Everything that keeps an answer from arriving whole
+is an OfflineError, so that callers know one reaction: keep the work, try again later.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import httpx
+
+from parsec_fs.protocol.errors import OfflineError
+from parsec_fs.protocol.limits import BATCH_MAX_SIZE, KIB
+
+ANSWER_MAX_SIZE: Final = BATCH_MAX_SIZE + 64 * KIB
+"""A batch and what frames it; a longer answer is cut off (exhaustion)."""
+
+TIMEOUT: Final = httpx.Timeout(30.0, connect=5.0)
+_STREAM_TIMEOUT: Final = httpx.Timeout(60.0, connect=5.0)
+_LIMITS: Final = httpx.Limits(max_connections=16, max_keepalive_connections=8)
+
+
+class HttpAnswer:
+    """Status, headers and whole body of an answer."""
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(self, status: int, headers: httpx.Headers, body: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+
+class Transport:
+    """HTTP to one base URL. The client is shared and closed by its owner."""
+
+    def __init__(self, client: httpx.AsyncClient, base_url: str) -> None:
+        self._client = client
+        self._base = base_url.rstrip("/")
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        body: bytes,
+        headers: dict[str, str],
+        *,
+        max_size: int = ANSWER_MAX_SIZE,
+    ) -> HttpAnswer:
+        """One request. `path` starts with / or is a whole URL. Raises OfflineError."""
+        url = self._base + path if path.startswith("/") else path
+        try:
+            async with self._client.stream(
+                method, url, content=body, headers=headers, timeout=TIMEOUT
+            ) as answer:
+                data = await _bounded(answer, max_size)
+                return HttpAnswer(answer.status_code, answer.headers, data)
+        except httpx.HTTPError as error:
+            raise OfflineError(f"{method} {path}: {error!r}") from error
+
+    @asynccontextmanager
+    async def lines(self, path: str, headers: dict[str, str]) -> AsyncIterator[AsyncIterator[str]]:
+        """Lines of an endless answer (events). Raises OfflineError, also between lines."""
+        try:
+            async with self._client.stream(
+                "GET", self._base + path, headers=headers, timeout=_STREAM_TIMEOUT
+            ) as answer:
+                if answer.status_code != httpx.codes.OK:
+                    raise OfflineError(f"GET {path}: status {answer.status_code}")
+                yield answer.aiter_lines()
+        except httpx.HTTPError as error:
+            raise OfflineError(f"GET {path}: {error!r}") from error
+
+
+def http_client() -> httpx.AsyncClient:
+    """A client as the daemon uses it: no proxies from the environment, no redirects followed."""
+    return httpx.AsyncClient(timeout=TIMEOUT, limits=_LIMITS, trust_env=False)
+
+
+async def _bounded(answer: httpx.Response, max_size: int) -> bytes:
+    body = bytearray()
+    async for part in answer.aiter_bytes():
+        body += part
+        if len(body) > max_size:
+            raise OfflineError("the server answers without end")
+    return bytes(body)

@@ -1,0 +1,80 @@
+"""One SQLite file: a writer for transactions, a reader for the trio thread.
+
+Data flow: org_store, realm_store -> this -> disk.
+
+Rule 20: what a later step relies on is on disk before that step. A transaction's statements run on
+the trio thread (microseconds each, so that the caller can yield between them) and its COMMIT, which
+waits for the disk, in a worker thread. The reader has its own connection and never waits for a
+writer (WAL); it sees what is committed, nothing else.
+"""
+
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from parsec_fs.protocol.errors import DataError
+
+Row = tuple[Any, ...]
+
+
+class Database:
+    """An open file. `tables` creates what is missing; `version` refuses another format."""
+
+    def __init__(self, path: Path, tables: str, *, version: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._writer = _connect(path)
+        self._writer.execute("PRAGMA synchronous = FULL")
+        self._writer.executescript(tables)
+        _check_version(self._writer, version)
+        self._reader = _connect(path)
+        self._lock = trio.Lock()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[sqlite3.Connection]:
+        """One atomic, durable change. On any exception nothing of it happened."""
+        async with self._lock:
+            connection = self._writer
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            # Once begun the commit runs to its end: whoever is cancelled here must not believe
+            # that nothing was written.
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(connection.execute, "COMMIT")
+
+    def one(self, query: str, *values: Any) -> Row | None:
+        """First row of a query, or None."""
+        row: Row | None = self._reader.execute(query, values).fetchone()
+        return row
+
+    def all(self, query: str, *values: Any) -> list[Row]:
+        """All rows of a query."""
+        return self._reader.execute(query, values).fetchall()
+
+    def close(self) -> None:
+        """Close both connections."""
+        self._reader.close()
+        self._writer.close()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        path, isolation_level=None, check_same_thread=False, cached_statements=256
+    )
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA busy_timeout = 5000")
+    return connection
+
+
+def _check_version(connection: sqlite3.Connection, version: int) -> None:
+    found = connection.execute("PRAGMA user_version").fetchone()[0]
+    if found not in (0, version):
+        raise DataError(f"local store has format {found}, this program knows {version}")
+    connection.execute(f"PRAGMA user_version = {version}")

@@ -1,0 +1,162 @@
+"""The statements of one transaction on realm.db.
+
+Data flow: workspace/replica (verified leaves), sync (outbox) -> this -> realm.db.
+
+Each method is some microseconds; the caller yields between them and the commit comes with the end
+of the transaction. Rule 20: leaves, objects, head, outbox and journal watermark move together.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from parsec_fs.protocol.codec import U64, Size, encode_trusted
+from parsec_fs.protocol.ids import DeviceId, Hash, ObjectId
+from parsec_fs.protocol.log_state import DeviceChain, LogPosition
+from parsec_fs.protocol.records import LeafHeader
+from parsec_fs.storage.heads import HeadStore, VerifiedPair
+from parsec_fs.storage.realm_tables import StoredObject
+
+POSITION: Final = "position"
+JOURNAL: Final = "journal"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredPosition:
+    """A log position as it is stored."""
+
+    size: U64
+    nodes: Annotated[tuple[Hash, ...], Size(0, 64)]
+    time_ms: U64
+    org_size: U64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeafRow:
+    """A verified leaf with the roots after it; `certificate` is its body if it is one."""
+
+    header: LeafHeader
+    author: DeviceId | None
+    record: Hash | None
+    log_root: Hash
+    map_root: Hash
+    certificate: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxEntry:
+    """A signed commit: exact bytes, and the journal position it completes, if it does."""
+
+    sequence: int
+    record: Hash
+    body: bytes
+    position: int | None
+
+
+class RealmWriter:
+    """An open transaction."""
+
+    def __init__(self, connection: sqlite3.Connection, heads: HeadStore) -> None:
+        self._sql = connection.execute
+        self._connection = connection
+        self._heads = heads
+
+    def leaf(self, row: LeafRow) -> None:
+        """Append a leaf."""
+        number = row.header.index
+        header = encode_trusted(row.header)
+        values = (number, header, row.author, row.record, row.log_root, row.map_root)
+        self._sql("INSERT INTO leaves VALUES (?, ?, ?, ?, ?, ?)", values)
+        if row.certificate is not None:
+            self._sql("INSERT INTO certificates VALUES (?, ?)", (number, row.certificate))
+
+    def object(self, row: StoredObject) -> None:
+        """The newest state of an object."""
+        s = row.state
+        state = (s.version, s.write_index, s.write, s.operations, s.history)
+        self._sql(
+            "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (row.id, *state, row.author, row.kind, row.sealed, row.flat),
+        )
+
+    def operation(self, id: ObjectId, version: int, leaf: int) -> None:
+        """A leaf made this version of an object."""
+        self._sql("INSERT INTO operations VALUES (?, ?, ?)", (id, version, leaf))
+
+    def links(self, id: ObjectId, change: int) -> None:
+        """An object has so many names more (or less)."""
+        self._sql(
+            "INSERT INTO links VALUES (?, ?)"
+            " ON CONFLICT (object) DO UPDATE SET count = count + excluded.count",
+            (id, change),
+        )
+
+    def position(self, position: LogPosition) -> None:
+        """The verified prefix that is stored now."""
+        stored = StoredPosition(
+            size=position.size,
+            nodes=position.frontier.nodes,
+            time_ms=position.time_ms,
+            org_size=position.org_size,
+        )
+        self.fact(POSITION, encode_trusted(stored))
+
+    def chains(self, chains: Mapping[DeviceId, DeviceChain], devices: Iterable[DeviceId]) -> None:
+        """The chains of these devices have grown."""
+        for device in devices:
+            chain = chains[device]
+            self._sql(
+                "INSERT OR REPLACE INTO chains VALUES (?, ?, ?)",
+                (device, chain.sequence, chain.last),
+            )
+
+    def head(self, head: VerifiedPair) -> None:
+        """Keep a head whose roots were recomputed here."""
+        self._heads.put(self._connection, *head)
+
+    def settle(self, size: int) -> None:
+        """Promises up to this size are kept."""
+        self._heads.settle(self._connection, size)
+
+    def fact(self, name: str, value: bytes) -> None:
+        """A single named value."""
+        self._sql("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
+
+    def journal_position(self, position: int) -> None:
+        """Journal records up to this one are in the store."""
+        self.fact(JOURNAL, position.to_bytes(8, "big"))
+
+    # Outbox
+
+    def post(self, entry: OutboxEntry) -> None:
+        """A signed commit that is about to be sent."""
+        self._sql(
+            "INSERT INTO outbox VALUES (?, ?, ?, ?)",
+            (entry.sequence, entry.record, entry.body, entry.position),
+        )
+
+    def post_payload(self, hash: Hash, sequence: int, sealed: bytes, flat: bytes | None) -> None:
+        """A sealed manifest that the commit of that sequence names."""
+        self._sql("INSERT INTO outbox_payloads VALUES (?, ?, ?)", (hash, sequence, sealed))
+        if flat is not None:
+            self._sql("INSERT INTO outbox_flat VALUES (?, ?)", (hash, flat))
+
+    def posted(self, sequence: int) -> None:
+        """The commit of that sequence is logged: nothing of it needs to be sent again."""
+        self._forget("= ?", sequence)
+
+    def withdraw(self, sequence: int) -> None:
+        """The commit of that sequence was refused, and with it every later one (rule 15)."""
+        self._forget(">= ?", sequence)
+
+    def _forget(self, which: str, sequence: int) -> None:
+        payloads = f"SELECT hash FROM outbox_payloads WHERE sequence {which}"
+        self._sql(f"DELETE FROM outbox_flat WHERE hash IN ({payloads})", (sequence,))
+        self._sql(f"DELETE FROM outbox_payloads WHERE sequence {which}", (sequence,))
+        self._sql(f"DELETE FROM outbox WHERE sequence {which}", (sequence,))
+
+
+def decode_number(value: bytes) -> int:
+    """A number as `journal_position` stores it."""
+    return int.from_bytes(value, "big")
