@@ -54,12 +54,12 @@ class RunningNode:
 
     async def start_app(self) -> None:
         """Start the application."""
-        self.app = await _start(app_command(self.node), Path(self.node.home) / "app.log")
+        self.app = await start_process(app_command(self.node), Path(self.node.home) / "app.log")
 
     async def start_comet(self) -> None:
         """Start CometBFT."""
         log = Path(self.node.home) / "comet.log"
-        self.comet = await _start(node_command(self._cometbft, self.node), log)
+        self.comet = await start_process(node_command(self._cometbft, self.node), log)
 
     async def start(self) -> None:
         """Start both; CometBFT dials the application again until it listens."""
@@ -80,16 +80,25 @@ class RunningNode:
 
     async def kill_app(self) -> None:
         """SIGKILL the application; CometBFT then ends by itself."""
-        await _kill(self.app)
+        await stop_process(self.app)
 
     async def kill_comet(self) -> None:
         """SIGKILL CometBFT."""
-        await _kill(self.comet)
+        await stop_process(self.comet)
 
     async def kill(self) -> None:
         """SIGKILL both."""
         await self.kill_comet()
         await self.kill_app()
+
+    def run_cometbft(self, command: str) -> None:
+        """An offline command on this node's data."""
+        subprocess.run(
+            [str(self._cometbft), command, "--home", self.node.home],
+            check=True,
+            capture_output=True,
+            timeout=60,
+        )
 
     def freeze(self) -> None:
         """SIGSTOP both."""
@@ -188,14 +197,16 @@ async def running_chain(
                     await node.kill()
 
 
-async def _start(command: list[str], log: Path) -> trio.Process:
+async def start_process(command: list[str], log: Path) -> trio.Process:
+    """A process whose output goes to a file."""
     with log.open("ab") as output:
         return await trio.lowlevel.open_process(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output
         )
 
 
-async def _kill(process: trio.Process | None) -> None:
+async def stop_process(process: trio.Process | None) -> None:
+    """SIGKILL, and wait until it is gone."""
     if process is not None and process.returncode is None:
         process.kill()
         await process.wait()

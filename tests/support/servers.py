@@ -22,6 +22,7 @@ class FakePublisher:
     epoch_ms: int = 2_000
     heartbeat_ms: int = 2_000
     tree: Frontier = field(default_factory=Frontier)
+    last_ms: int = 0
 
     def __post_init__(self) -> None:
         self.key = SigningKey(self.seed)
@@ -60,4 +61,9 @@ class FakePublisher:
         """Transaction of the next epoch, taken as accepted."""
         statement = self.statement(time_ms, content=content)
         self.tree = self.tree.append(statement.epoch_leaf)
+        self.last_ms = time_ms
         return self.sign(statement)
+
+    def earliest_ms(self) -> int:
+        """The chain takes the next epoch from this time on."""
+        return self.last_ms + (self.epoch_ms + 1) // 2
