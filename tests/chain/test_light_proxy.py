@@ -29,8 +29,8 @@ async def light_proxy(net: ChainNet, folder: Path) -> AsyncIterator[HttpChainNod
     (port,) = free_ports(1)
     command = [str(find_cometbft()), "light", CHAIN_ID.decode()]
     command += ["--primary", net.nodes[0].node.rpc_url, "--witnesses", net.nodes[1].node.rpc_url]
-    command += ["--height", "1", "--hash", trusted, "--dir", str(folder)]
-    command += ["--laddr", f"tcp://127.0.0.1:{port}", "--log-level", "error"]
+    command += ["--height", "1", "--hash", trusted, "--home-dir", str(folder)]
+    command += ["--laddr", f"tcp://127.0.0.1:{port}", "--home", str(folder)]
     process = await start_process(command, folder / "light.log")
     try:
         async with httpx.AsyncClient(timeout=10, trust_env=False) as client:
