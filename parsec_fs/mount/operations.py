@@ -1,0 +1,495 @@
+"""One short method per request of the kernel: translate, call, translate.
+
+Data flow: mount/loop -> this -> workspace names, files, filesystem -> answers.
+
+Rules guarded here:
+- a handler raises FUSEError and nothing else: anything unexpected is logged and answered EIO (an
+  exception that escapes would end the whole mount);
+- common requests do not await: they are plain functions, made handlers by `_answers` (reading) and
+  `_changes` (refused while the gate is closed); what may have to wait is marked `_waits`;
+- what the tree misses is loaded and the request repeated; nothing was changed before;
+- a frozen mount shows only what was verified before.
+"""
+
+import errno
+import functools
+import logging
+import os
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final, TypeVar
+
+import pyfuse3
+from pyfuse3 import FUSEError
+
+from parsec_fs.mount import control
+from parsec_fs.mount.attributes import CACHE_S, Attributes
+from parsec_fs.mount.errnos import errno_of, is_expected
+from parsec_fs.protocol.errors import LocalError
+from parsec_fs.protocol.limits import MIB, NAME_MAX_SIZE
+from parsec_fs.workspace import files, names
+from parsec_fs.workspace.filesystem import Filesystem
+from parsec_fs.workspace.gate import Gate
+from parsec_fs.workspace.nodes import (
+    ROOT_INODE,
+    FileNode,
+    FolderNode,
+    Missing,
+    Node,
+    SymlinkNode,
+)
+from parsec_fs.workspace.tree import FIRST_INODE
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+Handler = Callable[..., Coroutine[Any, Any, T]]
+
+CAPABILITY: Final = b"security.capability"
+POSIX_ACL: Final = b"system.posix_acl_"
+DAY_NS: Final = 86_400 * 10**9
+READAHEAD_BLOCKS: Final = 3
+
+
+def _failed(self: "Operations", error: Exception, handler: str) -> FUSEError:
+    if not is_expected(error):
+        self.unexpected += 1
+        log.error("%s: unexpected error, answered EIO", handler, exc_info=error)
+    return FUSEError(errno_of(error))
+
+
+def _answers(function: Callable[..., T]) -> Handler[T]:
+    """A handler that answers from memory."""
+
+    @functools.wraps(function)
+    async def handler(self: "Operations", *args: Any) -> T:
+        while True:
+            try:
+                return function(self, *args)
+            except FUSEError:
+                raise
+            except Missing as missing:
+                self.load(missing)
+            except Exception as error:
+                raise _failed(self, error, function.__name__) from None
+
+    return handler
+
+
+def _changes(function: Callable[..., T]) -> Handler[T]:
+    """A handler that changes something, in memory."""
+
+    @functools.wraps(function)
+    async def handler(self: "Operations", *args: Any) -> T:
+        if self.gate.refusal:
+            raise FUSEError(self.gate.refusal)
+        while True:
+            try:
+                return function(self, *args)
+            except FUSEError:
+                raise
+            except Missing as missing:
+                self.load(missing)
+            except Exception as error:
+                raise _failed(self, error, function.__name__) from None
+
+    return handler
+
+
+def _waits(function: Handler[T]) -> Handler[T]:
+    """A handler that may have to wait."""
+
+    @functools.wraps(function)
+    async def handler(self: "Operations", *args: Any) -> T:
+        try:
+            return await function(self, *args)
+        except FUSEError:
+            raise
+        except Exception as error:
+            raise _failed(self, error, function.__name__) from None
+
+    return handler
+
+
+class Handle:
+    """An open file or folder. `after` is where the last read ended; `data` a snapshot, if any."""
+
+    __slots__ = ("after", "data", "listing", "node", "writable")
+
+    def __init__(self, node: Node | None, writable: bool) -> None:
+        self.node = node
+        self.writable = writable
+        self.after = 0
+        self.data = b""
+        self.listing: list[tuple[bytes, tuple[bytes, int]]] = []
+
+
+class Operations(pyfuse3.Operations):
+    """Requests of one mount."""
+
+    supports_dot_lookup = False
+    enable_writeback_cache = False
+
+    def __init__(
+        self,
+        filesystem: Filesystem,
+        gate: Gate,
+        facts: control.Facts,
+        attributes: Attributes,
+        background: Callable[..., None] | None = None,
+    ) -> None:
+        super().__init__()
+        self.filesystem = filesystem
+        self.tree = filesystem.tree
+        self.clock = filesystem.clock
+        self.gate = gate
+        self.facts = facts
+        self.attributes = attributes
+        self.background = background
+        self.handles: dict[int, Handle] = {}
+        self.last_handle = 0
+        self.unexpected = 0
+        self._info = pyfuse3.FileInfo()
+
+    def load(self, missing: Missing) -> None:
+        """Load what the tree asked for, so that the request can be repeated."""
+        try:
+            self.filesystem.load(missing)
+        except Exception as error:
+            raise _failed(self, error, "load") from None
+
+    # Names
+
+    @_answers
+    def lookup(self, parent: int, name: bytes, ctx: Any) -> pyfuse3.EntryAttributes:
+        node = self.tree.lookup(parent, name)
+        if node is None:
+            if parent == ROOT_INODE and name in control.STATUS_INODES:
+                return self._status_attributes(control.STATUS_INODES[name])
+            return self.attributes.absent
+        return self.attributes.of(node)
+
+    async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
+        for inode, count in inode_list:
+            self.tree.forget(inode, count)
+
+    @_changes
+    def mknod(
+        self, parent: int, name: bytes, mode: int, rdev: int, ctx: Any
+    ) -> pyfuse3.EntryAttributes:
+        owner = (ctx.uid, ctx.gid)
+        now = self.clock()
+        node = names.create(self.tree, parent, name, mode, owner=owner, now=now, rdev=rdev)
+        return self.attributes.of(node)
+
+    @_changes
+    def mkdir(self, parent: int, name: bytes, mode: int, ctx: Any) -> pyfuse3.EntryAttributes:
+        owner = (ctx.uid, ctx.gid)
+        node = names.create(self.tree, parent, name, mode, owner=owner, now=self.clock())
+        return self.attributes.of(node)
+
+    @_changes
+    def symlink(self, parent: int, name: bytes, target: bytes, ctx: Any) -> pyfuse3.EntryAttributes:
+        owner = (ctx.uid, ctx.gid)
+        node = names.make_symlink(self.tree, parent, name, target, owner, self.clock())
+        return self.attributes.of(node)
+
+    @_changes
+    def link(
+        self, inode: int, new_parent: int, new_name: bytes, ctx: Any
+    ) -> pyfuse3.EntryAttributes:
+        node = names.link(self.tree, inode, new_parent, new_name, self.clock())
+        return self.attributes.of(node)
+
+    @_changes
+    def unlink(self, parent: int, name: bytes, ctx: Any) -> None:
+        names.unlink(self.tree, parent, name, ctx.uid, self.clock())
+
+    @_changes
+    def rmdir(self, parent: int, name: bytes, ctx: Any) -> None:
+        names.rmdir(self.tree, parent, name, ctx.uid, self.clock())
+
+    @_changes
+    def rename(
+        self, parent: int, name: bytes, new_parent: int, new_name: bytes, flags: int, ctx: Any
+    ) -> None:
+        now = self.clock()
+        names.rename(
+            self.tree, parent, name, new_parent, new_name, flags=flags, uid=ctx.uid, now=now
+        )
+
+    @_answers
+    def readlink(self, inode: int, ctx: Any) -> bytes:
+        node = self.tree.node(inode)
+        if type(node) is not SymlinkNode:
+            raise FUSEError(errno.EINVAL)
+        return node.target
+
+    # Attributes
+
+    @_answers
+    def getattr(self, inode: int, ctx: Any) -> pyfuse3.EntryAttributes:
+        if 1 < inode < FIRST_INODE:
+            return self._status_attributes(inode)
+        return self.attributes.of(self.tree.node(inode))
+
+    @_changes
+    def setattr(
+        self,
+        inode: int,
+        new: pyfuse3.EntryAttributes,
+        fields: pyfuse3.SetattrFields,
+        fh: int | None,
+        ctx: Any,
+    ) -> pyfuse3.EntryAttributes:
+        node = self.tree.node(inode)
+        now = self.clock()
+        if fields.update_size:
+            if type(node) is not FileNode:
+                raise FUSEError(errno.EISDIR)
+            files.truncate(self.tree, node, new.st_size, now)
+        values: dict[str, int] = {}
+        if fields.update_mode:
+            values["mode"] = new.st_mode
+        if fields.update_uid:
+            values["uid"] = new.st_uid
+        if fields.update_gid:
+            values["gid"] = new.st_gid
+        if fields.update_atime:
+            values["atime_ns"] = new.st_atime_ns
+        if fields.update_mtime:
+            values["mtime_ns"] = new.st_mtime_ns
+        if values:
+            files.set_attributes(self.tree, node, now, **values)
+        return self.attributes.of(node)
+
+    @_answers
+    def getxattr(self, inode: int, name: bytes, ctx: Any) -> bytes:
+        if name == CAPABILITY:
+            raise FUSEError(errno.ENODATA)
+        if name.startswith(POSIX_ACL):
+            raise FUSEError(errno.EOPNOTSUPP)
+        if 1 < inode < FIRST_INODE:
+            raise FUSEError(errno.ENODATA)
+        node = self.tree.node(inode)
+        if name.startswith(control.XATTR_PREFIX):
+            return control.virtual_xattr(self.facts, node.id, name)
+        value = (node.xattrs or {}).get(name)
+        if value is None:
+            raise FUSEError(errno.ENODATA)
+        return value
+
+    @_changes
+    def setxattr(self, inode: int, name: bytes, value: bytes, ctx: Any) -> None:
+        _check_xattr_name(name)
+        files.set_xattr(self.tree, self.tree.node(inode), name, value, self.clock())
+
+    @_changes
+    def removexattr(self, inode: int, name: bytes, ctx: Any) -> None:
+        _check_xattr_name(name)
+        files.remove_xattr(self.tree, self.tree.node(inode), name, self.clock())
+
+    @_answers
+    def listxattr(self, inode: int, ctx: Any) -> list[bytes]:
+        return (
+            list(self.tree.node(inode).xattrs or ()) if inode >= FIRST_INODE or inode == 1 else []
+        )
+
+    # Files
+
+    def _new_handle(self, node: Node | None, flags: int) -> pyfuse3.FileInfo:
+        writable = flags & os.O_ACCMODE != os.O_RDONLY
+        self.last_handle += 1
+        self.handles[self.last_handle] = Handle(node, writable)
+        # One FileInfo for all answers: pyfuse3 copies it before anything else runs.
+        info = self._info
+        info.fh = pyfuse3.FileHandleT(self.last_handle)
+        info.keep_cache, info.direct_io = True, False
+        if node is not None:
+            node.opens += 1
+            if type(node) is FileNode:
+                node.writers += writable
+                if node.stale_pages and node.opens == 1:
+                    info.keep_cache = node.stale_pages = False
+        return info
+
+    @_changes
+    def create(
+        self, parent: int, name: bytes, mode: int, flags: int, ctx: Any
+    ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
+        owner = (ctx.uid, ctx.gid)
+        node: Node | None
+        try:
+            node = names.make_file(self.tree, parent, name, mode, owner, self.clock())
+        except LocalError as error:
+            # Another device made the file a moment ago, and the kernel does not know yet.
+            if error.errno != errno.EEXIST or flags & os.O_EXCL:
+                raise
+            node = self.tree.lookup(parent, name)
+            if type(node) is not FileNode:
+                raise
+        return self._new_handle(node, flags), self.attributes.of(node)
+
+    @_answers
+    def open(self, inode: int, flags: int, ctx: Any) -> pyfuse3.FileInfo:
+        if 1 < inode < FIRST_INODE:
+            return self._open_status(inode)
+        node = self.tree.node(inode)
+        if self.gate.refusal and flags & os.O_ACCMODE != os.O_RDONLY:
+            raise FUSEError(self.gate.refusal)
+        if self.gate.frozen and not self.gate.is_readable(node.id):
+            raise FUSEError(errno.EIO)
+        return self._new_handle(node, flags)
+
+    @_waits  # any buffer will do: pyfuse3 copies it
+    async def read(  # type: ignore[override]self, fh: int, offset: int, size: int) -> bytes | memoryview:
+        handle = self.handles[fh]
+        node = handle.node
+        if type(node) is not FileNode:
+            return handle.data[offset : offset + size]
+        now = self.clock()
+        if node.atime_ns <= node.mtime_ns or now - node.atime_ns > DAY_NS:
+            # relatime, in memory: it is logged with the next change of the file.
+            node.atime_ns, node.fresh = now, False
+        if node.blocks is not None:
+            self._read_ahead(handle, node, offset, size)
+        data = self.filesystem.read_now(node, offset, size)
+        return await self.filesystem.read(node, offset, size) if data is None else data
+
+    def _read_ahead(self, handle: Handle, node: FileNode, offset: int, size: int) -> None:
+        sequential = handle.after == offset
+        handle.after = offset + size
+        if sequential and self.background is not None:
+            first = (offset + size) // MIB
+            assert node.blocks is not None
+            for ref in node.blocks[first : first + READAHEAD_BLOCKS]:
+                if ref is not None and self.filesystem.contents.wanted(ref):
+                    self.background(self.filesystem.contents.prefetch, ref)
+
+    @_waits
+    async def write(self, fh: int, offset: int, data: bytes) -> int:
+        if self.gate.refusal:
+            raise FUSEError(self.gate.refusal)
+        node = self.handles[fh].node
+        assert type(node) is FileNode
+        if self.filesystem.write(node, offset, data):
+            await self.filesystem.relieve()
+        return len(data)
+
+    async def flush(self, fh: int) -> None:
+        # The kernel then stops sending it: one request less per close (decisions.md 6).
+        raise FUSEError(errno.ENOSYS)
+
+    @_answers
+    def release(self, fh: int) -> None:
+        handle = self.handles.pop(fh)
+        node = handle.node
+        if node is None:
+            return
+        node.opens -= 1
+        if type(node) is FileNode and handle.writable:
+            node.writers -= 1
+            self.filesystem.released(node)
+        if node.nlink == 0 and node.lookups <= 0 and node.opens == 0:
+            self.tree.drop(node)
+
+    @_waits
+    async def fsync(self, fh: int, datasync: bool) -> None:
+        node = self.handles[fh].node
+        await self._synced(node if type(node) is FileNode else None)
+
+    @_waits
+    async def fsyncdir(self, fh: int, datasync: bool) -> None:
+        await self._synced(None)
+
+    async def _synced(self, node: FileNode | None) -> None:
+        position = await self.filesystem.fsync(node)
+        await self.gate.fsync_wait(position)
+
+    # Folders
+
+    @_answers
+    def opendir(self, inode: int, ctx: Any) -> int:
+        node = self.tree.folder(inode)
+        self.last_handle += 1
+        self.handles[self.last_handle] = Handle(node, False)
+        node.opens += 1
+        return self.last_handle
+
+    @_answers
+    def readdir(self, fh: int, start: int, token: Any) -> None:
+        handle = self.handles[fh]
+        folder = handle.node
+        assert type(folder) is FolderNode
+        if start == 0:
+            # A listing is a snapshot: names removed while it is read do not shift the others.
+            handle.listing = list(self.tree.children(folder).items())
+        self._list(handle, folder, start, token)
+
+    def _list(self, handle: Handle, folder: FolderNode, start: int, token: Any) -> None:
+        of, nodes, reply = self.attributes.of, self.tree.nodes, pyfuse3.readdir_reply
+        children = self.tree.children(folder)
+        if start == 0:
+            reply(token, b".", of(folder), 1)
+        if start <= 1:
+            reply(token, b"..", of(folder.parent or folder), 2)
+            start = 2
+        listing = handle.listing
+        for position in range(start - 2, len(listing)):
+            name, entry = listing[position]
+            if children.get(name) != entry:
+                continue
+            node = nodes.get(entry[0]) or self._listed(folder, entry)
+            if not reply(token, name, of(node), position + 3):
+                return
+            node.lookups += 1
+
+    def _listed(self, folder: FolderNode, entry: Any) -> Node:
+        """Load a child; repeating the whole request would count the others twice."""
+        self.filesystem.load(Missing("node", entry[0], folder))
+        return self.tree.nodes[entry[0]]
+
+    @_answers
+    def releasedir(self, fh: int) -> None:
+        node = self.handles.pop(fh).node
+        assert node is not None
+        node.opens -= 1
+        if node.nlink == 0 and node.lookups <= 0 and node.opens == 0:
+            self.tree.drop(node)
+
+    # The mount itself
+
+    @_answers
+    def statfs(self, ctx: Any) -> pyfuse3.StatvfsData:
+        found = os.statvfs(self.filesystem.journal.directory)
+        answer = pyfuse3.StatvfsData()
+        answer.f_bsize, answer.f_frsize = found.f_bsize, found.f_frsize
+        answer.f_blocks, answer.f_bfree = found.f_blocks, found.f_bfree
+        answer.f_bavail, answer.f_files = found.f_bavail, found.f_files
+        answer.f_ffree, answer.f_favail = found.f_ffree, found.f_favail
+        answer.f_namemax = NAME_MAX_SIZE
+        return answer
+
+    def _status_attributes(self, inode: int) -> pyfuse3.EntryAttributes:
+        attrs = pyfuse3.EntryAttributes()
+        attrs.st_ino = pyfuse3.InodeT(inode)
+        attrs.st_mode = pyfuse3.ModeT(0o100444)
+        attrs.st_size = len(control.status_content(self.facts, inode))
+        attrs.st_atime_ns = attrs.st_mtime_ns = attrs.st_ctime_ns = self.clock()
+        attrs.entry_timeout = CACHE_S
+        attrs.attr_timeout = 0
+        return attrs
+
+    def _open_status(self, inode: int) -> pyfuse3.FileInfo:
+        info = self._new_handle(None, os.O_RDONLY)
+        self.handles[info.fh].data = control.status_content(self.facts, inode)
+        info.keep_cache, info.direct_io = False, True
+        return info
+
+
+def _check_xattr_name(name: bytes) -> None:
+    """Raises EOPNOTSUPP, EPERM."""
+    if name.startswith(control.XATTR_PREFIX):
+        raise FUSEError(errno.EPERM)
+    if not name.startswith(b"user."):
+        raise FUSEError(errno.EOPNOTSUPP)
+    if len(name) > NAME_MAX_SIZE:
+        raise FUSEError(errno.ERANGE)

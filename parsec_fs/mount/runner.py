@@ -1,0 +1,123 @@
+"""Mounting, serving, and unmounting without ever hanging.
+
+Data flow: daemon -> `serve` -> pyfuse3 main loop -> mount/operations.
+"""
+
+import gc
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pyfuse3
+import trio
+
+from parsec_fs.mount import loop
+from parsec_fs.mount.attributes import Attributes
+from parsec_fs.mount.control import Facts, LocalFacts
+from parsec_fs.mount.notify import Notifier
+from parsec_fs.mount.operations import Operations
+from parsec_fs.workspace.filesystem import Filesystem
+from parsec_fs.workspace.gate import Gate
+
+log = logging.getLogger(__name__)
+
+GRACE_S: Final = 5.0
+"""How long requests in progress may take once unmounting has begun."""
+
+GC_THRESHOLDS: Final = (100_000, 50, 100)
+"""The hot path makes no cycles; collections would only look at the tree again and again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MountOptions:
+    """How a workspace is mounted. `own_files`: show everything as the mounting user's."""
+
+    mountpoint: str
+    allow_other: bool = False
+    own_files: bool = True
+    read_only: bool = False
+    spin_ns: int = loop.SPIN_NS
+
+    def for_fuse(self) -> set[str]:
+        """Mount options for libfuse."""
+        options = {"default_permissions", "nodev", "nosuid", "fsname=parsec-fs", "subtype=parsec"}
+        if self.allow_other or os.geteuid() == 0:
+            options.add("allow_other")
+        if self.read_only:
+            options.add("ro")
+        return options
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mounted:
+    """What the daemon holds of a served mount."""
+
+    operations: Operations
+    notifier: Notifier
+
+
+async def serve(
+    filesystem: Filesystem,
+    options: MountOptions,
+    *,
+    gate: Gate | None = None,
+    facts: Facts | None = None,
+    task_status: trio.TaskStatus[Mounted] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Mount and serve until unmounted from outside or cancelled; always leaves it unmounted."""
+    owner = (os.getuid(), os.getgid()) if options.own_files else None
+    loop.install(options.spin_ns)
+    async with trio.open_nursery() as background:
+        operations = Operations(
+            filesystem,
+            gate or Gate(),
+            facts or LocalFacts(filesystem.tree),
+            Attributes(owner),
+            _starter(background),
+        )
+        pyfuse3.init(operations, options.mountpoint, options.for_fuse())
+        notifier = Notifier()
+        _calm_collector()
+        try:
+            task_status.started(Mounted(operations=operations, notifier=notifier))
+            await _main()
+        finally:
+            notifier.close()
+            pyfuse3.close(unmount=True)
+        background.cancel_scope.cancel()
+
+
+async def _main() -> None:
+    """pyfuse3's main loop. Cancelled: no new requests, a short while for those in progress."""
+    finished = trio.Event()
+
+    async def run(scope: trio.CancelScope) -> None:
+        with scope:
+            await pyfuse3.main()
+        finished.set()
+
+    async with trio.open_nursery() as nursery:
+        scope = trio.CancelScope(shield=True)
+        nursery.start_soon(run, scope)
+        try:
+            await finished.wait()
+        finally:
+            if not finished.is_set():
+                pyfuse3.terminate()
+                scope.deadline = trio.current_time() + GRACE_S
+
+
+def _starter(nursery: trio.Nursery) -> Callable[..., None]:
+    def start(function: Callable[..., Any], *args: object) -> None:
+        nursery.start_soon(function, *args)
+
+    return start
+
+
+def _calm_collector() -> None:
+    """What is loaded stays: no collection needs to look at it again (decisions.md 6)."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)

@@ -1,0 +1,276 @@
+"""Sealed blocks on this device's disk, and opened ones in memory for a short while.
+
+Data flow: filesystem (full or settled block) -> `seal` -> pending/ -> sync uploads -> cache/;
+    reading: memory -> pending/ or cache/ -> fetcher (sync) -> digest, AEAD -> plaintext.
+
+Rules guarded here (rules 5, 21):
+- a block is sealed once, under a fresh id and single-use key; its reference is the only way in;
+- digest first, then decryption; what lies in the cache is checked like a download;
+- what is pending is never evicted; uploaded blocks are, the least recently used first;
+- a check that fails is an error, reported to `on_damage`, never data.
+Functions named `*_job` or documented so run in worker threads: they release the GIL for the work.
+"""
+
+import contextlib
+import errno
+import os
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from parsec_fs.protocol.errors import LocalError, OfflineError, VerificationError
+from parsec_fs.protocol.ids import BlockId, RealmId
+from parsec_fs.protocol.limits import MIB, SEALED_BLOCK_MAX_SIZE
+from parsec_fs.protocol.manifests import BlockRef
+from parsec_fs.protocol.sealing import block_ref, open_block, seal_block_into
+
+Fetch = Callable[[BlockRef], Awaitable[bytes]]
+"""Gets sealed bytes from wherever they are; raises OfflineError."""
+
+MEMORY_BLOCKS: Final = 24
+"""Opened blocks kept (1 MiB each): enough for readahead of a few streams."""
+
+CACHE_LIMIT: Final = 10 * 1024 * MIB
+FETCH_TIMEOUT_S: Final = 60.0
+"""Reading what is not here and cannot be had fails after this time (EIO); it never hangs."""
+
+
+async def no_fetch(ref: BlockRef) -> bytes:
+    """The fetcher of a workspace without a server."""
+    raise OfflineError("block is not on this device")
+
+
+class Contents:
+    """The blocks of one realm on this device."""
+
+    def __init__(
+        self,
+        directory: Path,
+        realm: RealmId,
+        *,
+        random: Callable[[int], bytes] = os.urandom,
+        fetch: Fetch = no_fetch,
+        cache_limit: int = CACHE_LIMIT,
+        on_damage: Callable[[BlockRef, VerificationError], None] | None = None,
+    ) -> None:
+        self.pending_dir = directory / "pending"
+        self.cache_dir = directory / "cache"
+        self.pending_dir.mkdir(parents=True, exist_ok=True)
+        self.cache_dir.mkdir(parents=True, exist_ok=True)
+        self.realm = realm
+        self.random = random
+        self.fetch = fetch
+        self.cache_limit = cache_limit
+        self.on_damage = on_damage
+        self.opened: OrderedDict[BlockId, bytes] = OrderedDict()
+        self._opening: dict[BlockId, trio.Event] = {}
+        self._spare: list[bytearray] = []
+        self._unsynced: set[BlockId] = set()
+        self._limiter = trio.CapacityLimiter(2)
+        self._cache_size = sum(path.stat().st_size for path in self.cache_dir.iterdir())
+
+    # Writing
+
+    def seal_job(self, plaintext: bytes | bytearray | memoryview) -> BlockRef:
+        """Seal a block into pending/ (in a worker thread). Raises OSError."""
+        block_id, key = BlockId(self.random(16)), self.random(32)
+        buffer = self._spare.pop() if self._spare else bytearray(SEALED_BLOCK_MAX_SIZE)
+        size = seal_block_into(
+            plaintext,
+            memoryview(buffer)[: len(plaintext) + 16],
+            realm=self.realm,
+            block_id=block_id,
+            key=key,
+        )
+        sealed = memoryview(buffer)[:size]
+        ref = block_ref(sealed, block_id=block_id, key=key)
+        try:
+            _write_file(self._pending(block_id), sealed)
+        finally:
+            sealed.release()
+            self._spare.append(buffer)
+        self._unsynced.add(block_id)
+        return ref
+
+    def discard(self, ref: BlockRef) -> None:
+        """A sealed block that nothing refers to."""
+        self._unsynced.discard(ref.id)
+        self._pending(ref.id).unlink(missing_ok=True)
+
+    def sync_job(self) -> Callable[[], None]:
+        """A function for a worker thread that makes all sealed blocks durable."""
+        blocks = list(self._unsynced)
+
+        def sync() -> None:
+            for block_id in blocks:
+                _sync_file(self._pending(block_id))
+            if blocks:
+                _sync_file(self.pending_dir)
+            self._unsynced.difference_update(blocks)
+
+        return sync
+
+    # Reading
+
+    def cached(self, ref: BlockRef) -> bytes | None:
+        """An opened block, if it is in memory."""
+        plain = self.opened.get(ref.id)
+        if plain is not None:
+            self.opened.move_to_end(ref.id)
+        return plain
+
+    def wanted(self, ref: BlockRef) -> bool:
+        """True iff the block is neither in memory nor on its way there."""
+        return ref.id not in self.opened and ref.id not in self._opening
+
+    async def prefetch(self, ref: BlockRef) -> None:
+        """Read a block that will be wanted soon; failures show when it is read."""
+        with contextlib.suppress(LocalError):
+            await self.read(ref)
+
+    async def read(self, ref: BlockRef) -> bytes:
+        """Plaintext of a block. Raises LocalError (EIO) if it cannot be had or is damaged."""
+        while (plain := self.cached(ref)) is None:
+            opening = self._opening.get(ref.id)
+            if opening is not None:
+                await opening.wait()
+                continue
+            self._opening[ref.id] = trio.Event()
+            try:
+                plain = await self._open(ref)
+            finally:
+                self._opening.pop(ref.id).set()
+            self._keep(ref, plain)
+            break
+        return plain
+
+    def _keep(self, ref: BlockRef, plain: bytes) -> None:
+        self.opened[ref.id] = plain
+        while len(self.opened) > MEMORY_BLOCKS:
+            self.opened.popitem(last=False)
+
+    async def _open(self, ref: BlockRef) -> bytes:
+        try:
+            try:
+                return await trio.to_thread.run_sync(self._open_job, ref, limiter=self._limiter)
+            except FileNotFoundError:
+                sealed = await self._fetched(ref)
+                plain = open_block(sealed, ref, realm=self.realm)
+                self._put_in_cache(ref, sealed)
+                return plain
+        except VerificationError as error:
+            self._forget_damaged(ref)
+            if self.on_damage is not None:
+                self.on_damage(ref, error)
+            raise LocalError("block is damaged", errno=errno.EIO) from error
+
+    def _open_job(self, ref: BlockRef) -> bytes:
+        try:
+            sealed = self._pending(ref.id).read_bytes()
+        except FileNotFoundError:
+            sealed = self._cache(ref.id).read_bytes()
+        return open_block(sealed, ref, realm=self.realm)
+
+    async def _fetched(self, ref: BlockRef) -> bytes:
+        try:
+            with trio.fail_after(FETCH_TIMEOUT_S):
+                return await self.fetch(ref)
+        except (OfflineError, trio.TooSlowError) as error:
+            raise LocalError("block cannot be had", errno=errno.EIO) from error
+
+    def _forget_damaged(self, ref: BlockRef) -> None:
+        """A damaged cached block is fetched again next time; a pending one is all there is."""
+        self._cache(ref.id).unlink(missing_ok=True)
+
+    # For synchronisation
+
+    def pending_blocks(self) -> Iterator[BlockId]:
+        """Ids of blocks that were sealed here and not uploaded."""
+        for path in self.pending_dir.iterdir():
+            yield BlockId(bytes.fromhex(path.name))
+
+    def is_pending(self, block_id: BlockId) -> bool:
+        """True iff the block still has to be uploaded."""
+        return self._pending(block_id).exists()
+
+    def read_sealed(self, block_id: BlockId) -> bytes:
+        """Ciphertext to upload, or of a cached block. Raises FileNotFoundError."""
+        try:
+            return self._pending(block_id).read_bytes()
+        except FileNotFoundError:
+            return self._cache(block_id).read_bytes()
+
+    def store_sealed(self, plaintext: bytes) -> BlockRef:
+        """Seal small things on the spot (nodes of references), without a worker thread."""
+        return self.seal_job(plaintext)
+
+    def uploaded(self, block_id: BlockId) -> None:
+        """The commit that refers to this block is logged: it may be evicted from now on."""
+        source, target = self._pending(block_id), self._cache(block_id)
+        self._unsynced.discard(block_id)
+        try:
+            source.rename(target)
+        except FileNotFoundError:
+            return
+        self._cache_size += target.stat().st_size
+        self._evict()
+
+    def sweep(self, referenced: set[BlockId]) -> int:
+        """At start: delete pending blocks that nothing refers to (sealed just before a crash)."""
+        orphans = [block for block in self.pending_blocks() if block not in referenced]
+        for block in orphans:
+            self._pending(block).unlink(missing_ok=True)
+        return len(orphans)
+
+    def _put_in_cache(self, ref: BlockRef, sealed: bytes) -> None:
+        try:
+            _write_file(self._cache(ref.id), sealed)
+        except OSError:
+            # No room or already there: reading goes on without the cache.
+            return
+        self._cache_size += len(sealed)
+        self._evict()
+
+    def _evict(self) -> None:
+        if self._cache_size <= self.cache_limit:
+            return
+        files = sorted(
+            (p.stat().st_atime_ns, p.stat().st_size, p) for p in self.cache_dir.iterdir()
+        )
+        for _, size, path in files:
+            if self._cache_size <= self.cache_limit * 9 // 10:
+                break
+            path.unlink(missing_ok=True)
+            self._cache_size -= size
+
+    def _pending(self, block_id: BlockId) -> Path:
+        return self.pending_dir / block_id.hex()
+
+    def _cache(self, block_id: BlockId) -> Path:
+        return self.cache_dir / block_id.hex()
+
+
+def _write_file(path: Path, data: bytes | memoryview) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        if os.write(fd, data) != len(data):
+            raise OSError(errno.ENOSPC, "no room for a block")
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(fd)
+
+
+def _sync_file(path: Path) -> None:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,373 @@
+"""The journal: every local change, sealed in groups, on this device's disk before anything else.
+
+Data flow: workspace/tree -> records -> this -> segment files; segment files -> `replay` -> tree.
+
+Rules guarded here (decisions.md 6, rule 5):
+- records have consecutive positions; a group is sealed at once, bound to its position and count,
+  under a salted single-use key, and appended with one write;
+- a torn tail (the last write before a crash) is cut off silently: nobody was told it is safe;
+- a damaged group costs itself: what lies before it is applied, intact groups behind it are given
+  back as salvage, and the damaged segments are kept aside, never deleted;
+- segments whose records are all logged are deleted by `forget`.
+
+A frame is: magic 4 | position 8 | count 4 | size of the sealed part 4 | CRC-32 of these 4 | sealed.
+The CRC only finds frames again behind damage; integrity comes from the seal.
+"""
+
+import os
+import struct
+import zlib
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import msgpack
+
+from parsec_fs.protocol.errors import DecryptionError
+
+Record = tuple[int | bytes, ...]
+Positioned = tuple[int, Any]
+"""Position and record."""
+
+SEGMENT_SIZE: Final = 16 * 1024 * 1024
+GROUP_MAX_RECORDS: Final = 20_000
+GROUP_MAX_BYTES: Final = 8 * 1024 * 1024
+"""A group larger than this is sealed as several: bounds memory when it is read again."""
+
+_MAGIC: Final = b"PFJ1"
+_HEADER: Final = struct.Struct(">4sQIII")
+_SUFFIX: Final = ".journal"
+
+
+class Sealer(Protocol):
+    """What `protocol.sealing.LocalSealer` does."""
+
+    def seal(self, data: bytes, *, context: bytes, salt: bytes) -> bytes: ...
+
+    def open(self, sealed: bytes, *, expected_context: bytes) -> bytes: ...
+
+
+@dataclass(slots=True)
+class Recovered:
+    """What opening a journal found: records to apply, and what lies behind damage, if any."""
+
+    records: list[Positioned] = field(default_factory=list)
+    salvaged: list[Positioned] = field(default_factory=list)
+    damaged: list[Path] = field(default_factory=list)
+    """Segment files with damage, moved aside."""
+
+
+@dataclass(slots=True)
+class _Group:
+    position: int
+    count: int
+    path: Path
+    offset: int
+    size: int
+
+
+class Journal:
+    """An append-only file per 16 MiB. `append` costs a list append; `flush` does the work.
+
+    `position` is that of the last appended record, `written` of the last one written,
+    `synced` of the last one that survives a power cut.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        sealer: Sealer,
+        *,
+        random: Callable[[int], bytes] = os.urandom,
+        segment_size: int = SEGMENT_SIZE,
+    ) -> None:
+        self.directory = directory
+        self.sealer = sealer
+        self.random = random
+        self.segment_size = segment_size
+        self.records: list[Record] = []
+        self.append: Callable[[Record], None] = self.records.append
+        self.position = self.written = self.synced = 0
+        self._groups: list[_Group] = []
+        self._fd = -1
+        self._path = directory
+        self._size = 0
+        self._first = 0
+        self._unsynced: list[int] = []
+        self._opened: tuple[int, tuple[Any, ...]] = (0, ())
+        directory.mkdir(parents=True, exist_ok=True)
+
+    # Opening
+
+    def open(self, after: int) -> Recovered:
+        """Read everything behind position `after`; then new records continue behind it all."""
+        recovered = Recovered()
+        last = after
+        intact = True
+        paths = sorted(self.directory.glob("*" + _SUFFIX))
+        for path in paths:
+            data = path.read_bytes()
+            groups, clean = _frames(path, data)
+            torn = not clean and path == paths[-1] and not _frames_behind(data, groups)
+            last = max(last, int(path.stem, 16) - 1)
+            for group in groups:
+                items = self._open_group(group, data)
+                intact = intact and items is not None
+                last = max(last, group.position + group.count - 1)
+                self._take(recovered, group, items, after, intact)
+            if torn:
+                os.truncate(path, groups[-1].offset + groups[-1].size if groups else 0)
+            elif not clean:
+                intact = False
+                behind = _frames_behind(data, groups)
+                for group in _salvageable(path, data, behind):
+                    items = self._open_group(group, data)
+                    last = max(last, group.position + group.count - 1)
+                    self._take(recovered, group, items, after, False)
+            if not intact:
+                recovered.damaged.append(path)
+        self._set_aside(recovered)
+        self.position = self.written = self.synced = last
+        return recovered
+
+    def _take(
+        self,
+        recovered: Recovered,
+        group: _Group,
+        items: list[Any] | None,
+        after: int,
+        intact: bool,
+    ) -> None:
+        if items is None:
+            return
+        target = recovered.records if intact else recovered.salvaged
+        for position, record in enumerate(items, group.position):
+            if position > after:
+                target.append((position, record))
+        if intact:
+            self._groups.append(group)
+
+    def _open_group(self, group: _Group, data: bytes) -> list[Any] | None:
+        sealed = data[group.offset + _HEADER.size : group.offset + group.size]
+        try:
+            plain = self.sealer.open(sealed, expected_context=_context(group.position, group.count))
+            items = msgpack.unpackb(plain, raw=True, use_list=False, strict_map_key=False)
+        except (DecryptionError, ValueError, msgpack.exceptions.UnpackException):
+            return None
+        return list(items) if len(items) == group.count else None
+
+    def _set_aside(self, recovered: Recovered) -> None:
+        """Damaged segments, and all behind them, are kept for people; the prefix is rewritten."""
+        if not recovered.damaged:
+            return
+        aside = self.directory / "damaged"
+        aside.mkdir(exist_ok=True)
+        first = recovered.damaged[0]
+        prefix = [group for group in self._groups if group.path == first]
+        data = first.read_bytes()
+        kept = b"".join(data[group.offset : group.offset + group.size] for group in prefix)
+        moved = []
+        for path in recovered.damaged:
+            target = aside / f"{path.name}.{len(list(aside.iterdir()))}"
+            path.rename(target)
+            moved.append(target)
+        recovered.damaged = moved
+        offset = 0
+        for group in prefix:
+            group.offset, offset = offset, offset + group.size
+        if kept:
+            first.write_bytes(kept)
+            _sync_path(first)
+        _sync_path(self.directory)
+
+    # Appending
+
+    def flush(self) -> int:
+        """Seal and write what was appended since; the position up to which all is written."""
+        while self.records:
+            group = self.records[:GROUP_MAX_RECORDS]
+            if len(group) == len(self.records):
+                self.records.clear()
+            else:
+                del self.records[: len(group)]
+            start = self.written
+            try:
+                for part in _parts(group):
+                    self._write(msgpack.packb(part, use_bin_type=True), len(part))
+            except OSError:
+                # Nothing is lost: what was not written stays first in line.
+                self.records[:0] = group[self.written - start :]
+                raise
+        return self.written
+
+    def _write(self, packed: bytes, count: int) -> None:
+        position = self.written + 1
+        if self._fd < 0 or self._size >= self.segment_size:
+            self._start_segment(position)
+        sealed = self.sealer.seal(packed, context=_context(position, count), salt=self.random(32))
+        head = _MAGIC + struct.pack(">QII", position, count, len(sealed))
+        frame = head + struct.pack(">I", zlib.crc32(head)) + sealed
+        done = os.write(self._fd, frame)
+        if done != len(frame):
+            # Out of space: take the torn frame back, so that a later one follows intact ones.
+            os.ftruncate(self._fd, self._size)
+            raise OSError(28, "journal: no space left")
+        self._groups.append(_Group(position, count, self._path, self._size, len(frame)))
+        self._size += len(frame)
+        self.written = self.position = position + count - 1
+
+    def _start_segment(self, position: int) -> None:
+        if self._fd >= 0:
+            self._unsynced.append(self._fd)
+        self._path = self.directory / f"{position:016x}{_SUFFIX}"
+        self._first = position
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        self._fd = os.open(self._path, flags, 0o600)
+        self._size = os.fstat(self._fd).st_size
+
+    def sync_job(self) -> Callable[[], int]:
+        """A function for a worker thread that makes everything written until now durable.
+
+        It returns the position for `synced`, which the caller sets.
+        """
+        written, current, finished = self.written, self._fd, self._unsynced
+        self._unsynced = []
+        new_files = finished or self.synced < self._first
+
+        def sync() -> int:
+            for fd in finished:
+                os.fdatasync(fd)
+                os.close(fd)
+            if current >= 0:
+                os.fdatasync(current)
+            if new_files:
+                _sync_path(self.directory)
+            return written
+
+        return sync
+
+    # Reading again and forgetting
+
+    def read(self, position: int) -> Record:
+        """One record again (content that left memory). Raises DecryptionError."""
+        first, items = self._opened
+        if not first <= position < first + len(items):
+            group = self._group_of(position)
+            with open(group.path, "rb") as file:
+                file.seek(group.offset)
+                data = file.read(group.size)
+            here = _Group(group.position, group.count, group.path, 0, len(data))
+            opened = self._open_group(here, data)
+            if opened is None:
+                raise DecryptionError("journal: group does not open")
+            first, items = self._opened = (group.position, tuple(opened))
+        record: Record = items[position - first]
+        return record
+
+    def _group_of(self, position: int) -> _Group:
+        index = bisect_right(self._groups, position, key=lambda group: group.position) - 1
+        if index < 0 or position >= self._groups[index].position + self._groups[index].count:
+            raise DecryptionError("journal: position is not there")
+        return self._groups[index]
+
+    def forget(self, position: int) -> None:
+        """Delete segments whose records are all logged (at or before `position`)."""
+        last: dict[Path, int] = {}
+        for group in self._groups:
+            last[group.path] = group.position + group.count - 1
+        gone = {path for path, end in last.items() if end <= position and path != self._path}
+        for path in gone:
+            path.unlink(missing_ok=True)
+        if gone:
+            self._groups = [group for group in self._groups if group.path not in gone]
+
+    def size(self) -> int:
+        """Bytes on disk."""
+        return sum(group.size for group in self._groups)
+
+    def close(self) -> None:
+        """Write and sync what is left."""
+        self.flush()
+        if self._fd >= 0 or self._unsynced:
+            self.synced = self.sync_job()()
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _context(position: int, count: int) -> bytes:
+    return b"journal" + struct.pack(">QI", position, count)
+
+
+def _parts(group: list[Record]) -> Iterator[list[Record]]:
+    """Split a group where the contents in it reach the limit."""
+    size = sum([len(record[-1]) for record in group if type(record[-1]) is bytes])
+    if size <= GROUP_MAX_BYTES:
+        yield group
+        return
+    part: list[Record] = []
+    size = 0
+    for record in group:
+        part.append(record)
+        size += len(record[-1]) if type(record[-1]) is bytes else 0
+        if size >= GROUP_MAX_BYTES:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
+
+
+def _frames(path: Path, data: bytes) -> tuple[list[_Group], bool]:
+    """Frames from the beginning of a segment; False if something follows that is no frame."""
+    groups: list[_Group] = []
+    offset = 0
+    while offset < len(data):
+        group = _frame_at(path, data, offset)
+        if group is None:
+            return groups, False
+        groups.append(group)
+        offset += group.size
+    return groups, True
+
+
+def _frame_at(path: Path, data: bytes, offset: int) -> _Group | None:
+    if len(data) - offset < _HEADER.size:
+        return None
+    magic, position, count, size, crc = _HEADER.unpack_from(data, offset)
+    if magic != _MAGIC or crc != zlib.crc32(data[offset : offset + _HEADER.size - 4]):
+        return None
+    if offset + _HEADER.size + size > len(data):
+        return None
+    return _Group(position, count, path, offset, _HEADER.size + size)
+
+
+def _frames_behind(data: bytes, groups: list[_Group]) -> int:
+    """Where the first whole frame behind damage starts, or 0 if there is none."""
+    offset = groups[-1].offset + groups[-1].size if groups else 0
+    while True:
+        offset = data.find(_MAGIC, offset + 1)
+        if offset < 0:
+            return 0
+        if _frame_at(Path(), data, offset) is not None:
+            return offset
+
+
+def _salvageable(path: Path, data: bytes, offset: int) -> Iterator[_Group]:
+    """Whole frames from `offset` on, passing over damage."""
+    while 0 < offset < len(data):
+        group = _frame_at(path, data, offset)
+        if group is None:
+            offset = data.find(_MAGIC, offset + 1)
+            continue
+        yield group
+        offset += group.size
+
+
+def _sync_path(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,476 @@
+"""The workspace on this device: tree, journal and contents together.
+
+Data flow: mount/operations -> this -> tree (names, files), storage/journal, storage/contents;
+    sync -> `settle`, `capture`, `logged`, `apply_remote`.
+
+A shell: it loads what the tree misses, runs the tasks that write groups of records (at the latest
+20 ms after a change), sync them (5 s) and journal what open files hold (1 s), and moves content.
+Common requests do not await anything; those that must are the methods declared `async`.
+"""
+
+import errno
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable
+from typing import Final, TypeVar
+
+import trio
+
+from parsec_fs.protocol.errors import DataError, LocalError
+from parsec_fs.protocol.ids import ROOT_OBJECT, BlockId, ObjectId
+from parsec_fs.protocol.limits import INLINE_MAX_SIZE, MIB
+from parsec_fs.protocol.manifests import FileManifest
+from parsec_fs.storage.contents import Contents
+from parsec_fs.storage.journal import Journal, Recovered
+from parsec_fs.workspace import capture as captures
+from parsec_fs.workspace import file_ops, files, records, remote_changes
+from parsec_fs.workspace.loader import EmptyStore, Loader
+from parsec_fs.workspace.nodes import (
+    CHILDREN,
+    CONTENT,
+    ROOT_INODE,
+    TYPE_FOLDER,
+    Buffer,
+    FileNode,
+    FolderNode,
+    Missing,
+    Node,
+)
+from parsec_fs.workspace.replay import Replay
+from parsec_fs.workspace.seal_queue import SealQueue
+from parsec_fs.workspace.tree import Tree
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+GROUP_DELAY_S: Final = 0.012
+"""From the first change of a group to its write; with scheduling below the 20 ms promised."""
+
+SYNC_EVERY_S: Final = 5.0
+SWEEP_EVERY_S: Final = 0.5
+"""How often data of files that stay open is journalled."""
+
+BUFFERED_MAX: Final = 64 * MIB
+PRESSURE_STEP: Final = 16 * MIB
+"""Buffers are counted after this many written bytes, and sealed above the limit."""
+
+RESIDENT_MAX: Final = 48 * MIB
+"""Small content kept in memory; more is read again from journal or store."""
+
+SMALL_TAIL: Final = 64 * 1024
+"""A last block with at most this much new data is journalled at close, a larger one sealed."""
+
+SPARE_ROOM: Final = 64 * MIB
+"""Kept free on the backing file system: journal and store must still be able to write."""
+
+
+class Filesystem:
+    """One open workspace."""
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        contents: Contents,
+        loader: Loader | None = None,
+        random: Callable[[int], bytes] = os.urandom,
+        clock: Callable[[], int] = time.time_ns,
+        root_owner: tuple[int, int] = (0, 0),
+    ) -> None:
+        self.journal = journal
+        self.contents = contents
+        self.loader: Loader = loader or EmptyStore()
+        self.clock = clock
+        self.root_owner = root_owner
+        self.tree = Tree(new_id=_id_source(random), emit=self._emit)
+        self.seals = SealQueue(self.tree, contents, on_error=self._seal_failed)
+        self.room = 0
+        self.resident: dict[FileNode, int] = {}
+        self.resident_size = 0
+        self.oldest_change: float | None = None
+        self.newest_change: float | None = None
+        self._pressure = 0
+        self._changed = trio.Event()
+        self._syncing: trio.Event | None = None
+
+    # Opening and closing
+
+    def open(self) -> Recovered:
+        """Replay the journal over the store. What lay behind damage is in `salvaged`."""
+        recovered = self.journal.open(self.loader.journal_position())
+        self.tree.position = self.loader.journal_position()
+        replay = Replay(self.tree)
+        for position, record in recovered.records:
+            self._replay(replay, position, record)
+        replay.finish()
+        self.tree.position = self.journal.position
+        self._ensure_root()
+        self._sweep_contents()
+        self.measure_room()
+        return recovered
+
+    def _replay(self, replay: Replay, position: int, record: tuple[int | bytes, ...]) -> None:
+        while True:
+            try:
+                replay.apply(position, record)
+                return
+            except Missing as missing:
+                if not self._load(missing):
+                    replay.absent.add(missing.id)
+            except DataError:
+                log.error("journal: record %d is not well-formed, passed over", position)
+                return
+
+    def _ensure_root(self) -> None:
+        if ROOT_INODE in self.tree.inodes or self._load_node(ROOT_OBJECT, None) is not None:
+            return
+        now = self.clock()
+        uid, gid = self.root_owner
+        root = FolderNode(ROOT_OBJECT, ROOT_INODE, TYPE_FOLDER | 0o755, uid, gid, 0, now)
+        root.page_key = self.tree.new_id() + self.tree.new_id()
+        self.tree.add(root)
+        self.tree.mark(root)
+        self.tree.record(files.node_record(root))
+
+    def _sweep_contents(self) -> None:
+        referenced: set[BlockId] = set()
+        for node in self.tree.nodes.values():
+            if type(node) is FileNode and node.blocks:
+                referenced.update(ref.id for ref in node.blocks if ref is not None)
+        self.contents.sweep(referenced)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """The tasks of an open workspace, until cancelled; then everything is journalled."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._write_groups)
+                nursery.start_soon(self._sync_now_and_then)
+                nursery.start_soon(self._sweep_open_files)
+                nursery.start_soon(self.seals.run)
+                task_status.started()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Journal what is in memory, and make it durable."""
+        self.journal_open_files()
+        self.contents.sync_job()()
+        self.journal.close()
+
+    # Loading what is missing
+
+    def call(self, function: Callable[..., T], *args: object) -> T:
+        """Call a function of the tree, loading what it misses."""
+        while True:
+            try:
+                return function(*args)
+            except Missing as missing:
+                self.load(missing)
+
+    def load(self, missing: Missing) -> None:
+        """Load what the tree asked for. Raises LocalError (EIO) if it is not there."""
+        if not self._load(missing):
+            raise LocalError("object is not in the local store", errno=errno.EIO)
+
+    def _load(self, missing: Missing) -> bool:
+        if missing.what == CHILDREN:
+            return self._load_children(missing.id)
+        if missing.what == CONTENT:
+            return self._load_content(missing.id)
+        return self._load_node(missing.id, missing.parent) is not None
+
+    def _load_node(self, id: ObjectId, parent: FolderNode | None) -> Node | None:
+        manifest = self.loader.load(id)
+        if manifest is None:
+            return None
+        inode = ROOT_INODE if id == ROOT_OBJECT and ROOT_INODE not in self.tree.inodes else 0
+        links = self.loader.link_count(id)
+        node = self.tree.insert(id, manifest, nlink=links, parent=parent, inode=inode)
+        if type(node) is FileNode:
+            self.keep_resident(node)
+        return node
+
+    def _load_children(self, id: ObjectId) -> bool:
+        folder = self.tree.nodes[id]
+        manifest = self.loader.load(id)
+        if type(folder) is not FolderNode or manifest is None:
+            return False
+        names = self.loader.load_children(id, manifest)
+        self.tree.set_children(folder, names.names, names.mtime_ns, names.ctime_ns)
+        return True
+
+    def _load_content(self, id: ObjectId) -> bool:
+        node = self.tree.nodes.get(id)
+        if type(node) is not FileNode:
+            return False
+        node.content = self.small_content(node)
+        self.keep_resident(node)
+        return True
+
+    def small_content(self, node: FileNode) -> bytes:
+        """Content of a small file that is not in memory. Raises LocalError (EIO)."""
+        if node.spilled:
+            record = self.journal.read(node.spilled)
+            content = record[-1]
+            if record[0] == records.INLINE and record[1] == node.id and type(content) is bytes:
+                return content
+        else:
+            manifest = self.loader.load(node.id)
+            if isinstance(manifest, FileManifest) and not manifest.refs:
+                return manifest.inline
+        raise LocalError("content is lost", errno=errno.EIO)
+
+    def keep_resident(self, node: FileNode) -> None:
+        """Account for small content in memory; the oldest that can be read again goes."""
+        if node.blocks is not None or not node.content:
+            return
+        self.resident_size += len(node.content) - self.resident.pop(node, 0)
+        self.resident[node] = len(node.content)
+        if self.resident_size > RESIDENT_MAX:
+            self._spill()
+
+    def _spill(self) -> None:
+        for node in list(self.resident):
+            if self.resident_size <= RESIDENT_MAX * 7 // 8:
+                return
+            self.resident_size -= self.resident.pop(node)
+            again = node.spilled or not self.tree.is_dirty(node.id)
+            if node.blocks is None and not node.unjournaled and again and node.nlink:
+                node.content = None
+
+    # Content
+
+    def write(self, node: FileNode, offset: int, data: bytes) -> bool:
+        """Write into a file. True: the caller must await `relieve` before it answers.
+
+        Raises ENOSPC before anything is accepted.
+        """
+        self.room -= len(data)
+        if self.room < SPARE_ROOM:
+            self.measure_room()
+            if self.room < SPARE_ROOM:
+                raise LocalError("no room on this device", errno=errno.ENOSPC)
+        complete = self.call(files.write, self.tree, node, offset, data, self.clock())
+        if complete < 0 and node.blocks is None:
+            return False
+        self._pressure += len(data)
+        if complete >= 0:
+            self.seals.start(node, complete, node.buffers[complete])
+        return self._pressure > PRESSURE_STEP or self.seals.busy()
+
+    async def relieve(self) -> None:
+        """Wait until the memory held by unsealed data is within its limit."""
+        await self.seals.room()
+        if self._pressure > PRESSURE_STEP:
+            self._pressure = 0
+            buffered = [
+                (node, index, buffer)
+                for node in self._dirty_files()
+                for index, buffer in node.buffers.items()
+            ]
+            excess = sum(len(buffer.data) for _, _, buffer in buffered) - BUFFERED_MAX
+            for node, index, buffer in buffered:
+                if excess > 0 and not buffer.sealing:
+                    excess -= len(buffer.data)
+                    self.seals.start(node, index, buffer)
+                    await self.seals.room()
+
+    def _dirty_files(self) -> list[FileNode]:
+        nodes = (self.tree.nodes.get(id) for id in self.tree.dirty_nodes)
+        return [node for node in nodes if type(node) is FileNode]
+
+    def read_now(self, node: FileNode, offset: int, size: int) -> bytes | memoryview | None:
+        """A range of a file if it is in memory, else None: then await `read`."""
+        if node.blocks is None:
+            if node.content is None:
+                self._load_content_of(node)
+            return file_ops.read_inline(node, offset, size)
+        size = min(size, node.size - offset)
+        if size <= 0:
+            return b""
+        index, start = divmod(offset, MIB)
+        if start + size > MIB:
+            return None
+        ref = file_ops.needs_base(node, index, start, start + size)
+        base = b"" if ref is None else self.contents.cached(ref)
+        if base is None:
+            return None
+        cut, buffer = node.cuts.get(index), node.buffers.get(index)
+        return file_ops.compose(base, cut, buffer, start, start + size)
+
+    def _load_content_of(self, node: FileNode) -> None:
+        node.content = self.small_content(node)
+        self.keep_resident(node)
+
+    async def read(self, node: FileNode, offset: int, size: int) -> bytes | memoryview:
+        """A range of a file, from disk or network where needed. Raises LocalError (EIO)."""
+        parts = []
+        end = min(offset + size, node.size)
+        for index, start, stop in file_ops.pieces(offset, end - offset):
+            ref = file_ops.needs_base(node, index, start, stop)
+            base = b"" if ref is None else await self.contents.read(ref)
+            cut, buffer = node.cuts.get(index), node.buffers.get(index)
+            parts.append(file_ops.compose(base, cut, buffer, start, stop))
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def released(self, node: FileNode) -> None:
+        """A writer closed the file: its data is journalled, or on its way to be sealed."""
+        if not node.unjournaled:
+            return
+        if node.blocks is None or files.fresh_size(node) <= SMALL_TAIL:
+            files.journal_content(self.tree, node)
+            self.keep_resident(node)
+            return
+        for index, buffer in list(node.buffers.items()):
+            if buffer.fresh and not buffer.sealing:
+                self.seals.start(node, index, buffer)
+
+    def journal_open_files(self) -> None:
+        """Journal all data that is in memory only."""
+        for node in list(self.tree.unjournaled):
+            files.journal_content(self.tree, node)
+
+    async def fsync(self, node: FileNode | None) -> int:
+        """Everything about this file is durable on this device; the position that covers it."""
+        if node is not None:
+            await self.seals.drained(node)
+            files.journal_content(self.tree, node)
+        position = self.tree.position
+        await self._sync(position)
+        return position
+
+    async def settle(self) -> None:
+        """Seal what changed files hold in memory, so that a capture can take them.
+
+        Files still being written are left out until they are closed, synced or swept.
+        """
+        waiting = [node for node in self._dirty_files() if file_ops.unsettled(node)]
+        for node in waiting:
+            if node.unjournaled or node.blocks is None:
+                continue
+            if node.size <= INLINE_MAX_SIZE:
+                await self._to_inline(node)
+                continue
+            for index in [*node.buffers, *(i for i in node.cuts if i not in node.buffers)]:
+                buffer = node.buffers.setdefault(index, Buffer())
+                if not buffer.sealing:
+                    self.seals.start(node, index, buffer)
+                    await self.seals.room()
+        await self.seals.drained()
+
+    async def _to_inline(self, node: FileNode) -> None:
+        before = (node.mtime_ns, node.size)
+        content = bytes(await self.read(node, 0, node.size)) if node.size else b""
+        if (node.mtime_ns, node.size) == before and not node.unjournaled:
+            files.became_inline(self.tree, node, content)
+
+    # Journal tasks
+
+    def _emit(self, record: records.Record) -> None:
+        waiting = self.journal.records
+        if not waiting:
+            self._changed.set()
+        waiting.append(record)
+
+    async def _write_groups(self) -> None:
+        while True:
+            await self._changed.wait()
+            await trio.sleep(GROUP_DELAY_S)
+            self._changed = trio.Event()
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the group of records made so far."""
+        if not self.journal.records:
+            return
+        self.newest_change = trio.current_time()
+        if self.oldest_change is None:
+            self.oldest_change = self.newest_change
+        try:
+            self.journal.flush()
+        except OSError as error:
+            self.room = 0
+            log.error("journal: cannot write: %s", error)
+
+    async def _sync_now_and_then(self) -> None:
+        while True:
+            await trio.sleep(SYNC_EVERY_S)
+            if self.journal.synced < self.tree.position:
+                await self._sync(self.tree.position)
+
+    async def _sync(self, position: int) -> None:
+        """Durable up to `position`; requests that come together share one fdatasync."""
+        while self.journal.synced < position:
+            if self._syncing is not None:
+                await self._syncing.wait()
+                continue
+            self._syncing = trio.Event()
+            try:
+                self.journal.flush()
+                await trio.to_thread.run_sync(self.contents.sync_job())
+                self.journal.synced = await trio.to_thread.run_sync(self.journal.sync_job())
+            except OSError as error:
+                raise LocalError("journal cannot be written", errno=errno.EIO) from error
+            finally:
+                self._syncing.set()
+                self._syncing = None
+
+    async def _sweep_open_files(self) -> None:
+        while True:
+            await trio.sleep(SWEEP_EVERY_S)
+            self.journal_open_files()
+            self.measure_room()
+
+    def measure_room(self) -> None:
+        """Free bytes on the backing file system."""
+        found = os.statvfs(self.journal.directory)
+        self.room = found.f_bavail * found.f_frsize
+
+    def _seal_failed(self, error: OSError) -> None:
+        self.room = 0
+        log.error("contents: cannot seal a block: %s", error)
+
+    # For synchronisation
+
+    def dirty_since(self) -> tuple[float, float] | None:
+        """trio times of the oldest and newest change not logged, or None if all is logged."""
+        tree = self.tree
+        if not (tree.dirty_nodes or tree.dirty_names) or self.oldest_change is None:
+            return None
+        assert self.newest_change is not None
+        return self.oldest_change, self.newest_change
+
+    def capture(self, *, limit: int = captures.DEFAULT_LIMIT) -> captures.Capture:
+        """Part of what is dirty (call `settle` before). See `workspace/capture.py`."""
+        return captures.capture(self.tree, self.small_content, limit=limit)
+
+    def logged(self, capture: captures.Capture) -> None:
+        """The store has the capture (and `capture.position`): clean, and out of the journal."""
+        captures.logged(self.tree, capture)
+        self.journal.forget(capture.position)
+        dirty = self.tree.dirty_nodes or self.tree.dirty_names
+        self.oldest_change = self.newest_change if dirty else None
+
+    def rejected(self, capture: captures.Capture) -> None:
+        """The capture was refused or not sent: everything stays dirty."""
+        captures.rejected(self.tree, capture)
+
+    def apply_remote(
+        self, changes: Iterable[remote_changes.RemoteChange]
+    ) -> list[remote_changes.Invalidation]:
+        """What other devices changed (the store has it already); what the kernel must forget."""
+        return remote_changes.apply_remote(self.tree, changes, self.loader.link_count)
+
+
+def _id_source(random: Callable[[int], bytes]) -> Callable[[], ObjectId]:
+    """Object ids from a buffer of random bytes: one call to the system for 256 of them."""
+    ids: list[ObjectId] = []
+
+    def new_id() -> ObjectId:
+        if not ids:
+            data = random(4096)
+            ids.extend(ObjectId(data[i : i + 16]) for i in range(0, 4096, 16))
+        return ids.pop()
+
+    return new_id

@@ -1,0 +1,39 @@
+"""What the state of trust allows at the mount: one small shared object.
+
+Data flow: audit, sync (conviction, role) -> this -> mount/operations (before every request).
+"""
+
+import errno
+from collections.abc import Awaitable, Callable
+
+from parsec_fs.protocol.ids import ObjectId
+
+
+async def _local_is_enough(position: int) -> None:
+    return None
+
+
+class Gate:
+    """`refusal`: errno for every change, 0 if changes are allowed. `frozen` iff convicted.
+
+    While frozen, `is_readable(id)` says whether an object was verified before (else EIO).
+    `fsync_wait(position)` returns when everything up to a journal position has the state that the
+    mount option fsync=local|logged|audited promises.
+    """
+
+    __slots__ = ("frozen", "fsync_wait", "is_readable", "refusal")
+
+    def __init__(self) -> None:
+        self.refusal = 0
+        self.frozen = False
+        self.is_readable: Callable[[ObjectId], bool] = lambda id: True
+        self.fsync_wait: Callable[[int], Awaitable[None]] = _local_is_enough
+
+    def freeze(self) -> None:
+        """The server was convicted: nothing changes any more, only verified data is shown."""
+        self.frozen = True
+        self.refusal = errno.EROFS
+
+    def read_only(self) -> None:
+        """This user may only read."""
+        self.refusal = self.refusal or errno.EACCES

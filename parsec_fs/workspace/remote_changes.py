@@ -1,0 +1,185 @@
+"""What other devices changed, into the nodes that are in memory here.
+
+Data flow: sync (after it updated the store) -> this -> tree; invalidations -> mount/notify.
+
+Pure and synchronous. Rules guarded here:
+- pending local changes win over remote ones: a dirty node or name stays as it is; sync finds out
+  by a refused compare-and-swap and makes a conflict copy;
+- a file that is open here keeps its inode and content; its name gets a new inode number, because
+  the kernel caches pages by inode and old and new content cannot share one (decisions.md 6);
+- what is not in memory is not touched: it is loaded from the updated store when it is needed.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from parsec_fs.protocol.ids import ObjectId
+from parsec_fs.protocol.manifests import FOLDER, Child, FileManifest
+from parsec_fs.workspace.nodes import Entry, FileNode, FolderNode, Node
+from parsec_fs.workspace.tree import NodeManifest, Tree, assign_manifest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteNode:
+    """An object as the store has it now; None: it was deleted."""
+
+    id: ObjectId
+    manifest: NodeManifest | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteNames:
+    """Names of a folder that changed in the store; None: the name is gone."""
+
+    folder: ObjectId
+    names: dict[bytes, Child | None]
+    mtime_ns: int
+    ctime_ns: int
+
+
+RemoteChange = RemoteNode | RemoteNames
+
+
+@dataclass(frozen=True, slots=True)
+class Invalidation:
+    """What the kernel must forget: a name, or an inode's attributes and (not `attr_only`) pages."""
+
+    inode: int
+    name: bytes | None = None
+    attr_only: bool = False
+
+
+LinkCount = Callable[[ObjectId], int]
+
+
+def apply_remote(
+    tree: Tree, changes: Iterable[RemoteChange], link_count: LinkCount
+) -> list[Invalidation]:
+    """Take changes of the store over into memory; returns what the kernel must forget."""
+    changes = list(changes)
+    out: list[Invalidation] = []
+    for change in changes:
+        if isinstance(change, RemoteNames):
+            _apply_names(tree, change, link_count, out)
+    for change in changes:
+        if isinstance(change, RemoteNode):
+            _apply_node(tree, change, out)
+    return out
+
+
+def _busy(tree: Tree, id: ObjectId) -> bool:
+    return id in tree.dirty_nodes or id in tree.flying_nodes
+
+
+def _apply_node(tree: Tree, change: RemoteNode, out: list[Invalidation]) -> None:
+    node = tree.nodes.get(change.id)
+    if node is None or _busy(tree, change.id):
+        return
+    if change.manifest is None:
+        if type(node) is not FolderNode and node.nlink == 0:
+            tree.settle_links(node)
+            tree.dirty_nodes.pop(change.id, None)
+        return
+    if type(node) is FileNode:
+        if node.unjournaled:
+            return
+        if node.opens and not same_content(node, change.manifest):
+            _replace_open(tree, node, out)
+            return
+    same = type(node) is not FileNode or same_content(node, change.manifest)
+    assign_manifest(node, change.manifest)
+    node.created = False
+    if node.lookups:
+        out.append(Invalidation(node.inode, None, same))
+
+
+def same_content(node: FileNode, manifest: NodeManifest) -> bool:
+    """True iff the content that a remote manifest names is what this node shows already."""
+    if not isinstance(manifest, FileManifest) or node.size != manifest.size or node.buffers:
+        return False
+    if node.blocks is None:
+        return not manifest.refs and node.content is not None and node.content == manifest.inline
+    shown = [ref.id if ref is not None else bytes(16) for ref in node.blocks]
+    return not node.cuts and shown == [ref.id for ref in manifest.refs]
+
+
+def _replace_open(tree: Tree, node: FileNode, out: list[Invalidation]) -> None:
+    """The id leaves the table: its names will load the new version under a new inode number.
+
+    The old node stays reachable by inode for its open handles, as an orphan that is never logged.
+    """
+    del tree.nodes[node.id]
+    node.nlink, node.fresh = 0, False
+    node.stale_pages = True
+    for folder in list(tree.nodes.values()):
+        if type(folder) is FolderNode and folder.children and node.lookups:
+            for name, entry in folder.children.items():
+                if entry[0] == node.id:
+                    out.append(Invalidation(folder.inode, name))
+    out.append(Invalidation(node.inode, None, True))
+
+
+def _apply_names(
+    tree: Tree, change: RemoteNames, link_count: LinkCount, out: list[Invalidation]
+) -> None:
+    folder = tree.nodes.get(change.folder)
+    if type(folder) is not FolderNode:
+        return
+    if folder.children is not None:
+        for name, child in change.names.items():
+            _apply_name(tree, folder, name, child, link_count, out)
+    folder.mtime_ns = max(folder.mtime_ns, change.mtime_ns)
+    folder.ctime_ns = max(folder.ctime_ns, change.ctime_ns)
+    folder.fresh = False
+    if folder.lookups:
+        out.append(Invalidation(folder.inode, None, True))
+
+
+def _apply_name(
+    tree: Tree,
+    folder: FolderNode,
+    name: bytes,
+    child: Child | None,
+    link_count: LinkCount,
+    out: list[Invalidation],
+) -> None:
+    key = (folder.id, name)
+    new: Entry | None = None if child is None else (child.id, child.kind)
+    if key in tree.dirty_names or key in tree.flying_names:
+        if key in tree.dirty_names:
+            # The pending change now lies over what the other device said.
+            tree.dirty_names[key] = (tree.dirty_names[key][0], new)
+        return
+    assert folder.children is not None
+    old = folder.children.get(name)
+    if old == new:
+        return
+    if old is not None:
+        del folder.children[name]
+        folder.nlink -= old[1] == FOLDER
+        _recount(tree, tree.nodes.get(old[0]), None, folder, link_count)
+    if new is not None:
+        folder.children[name] = new
+        folder.nlink += new[1] == FOLDER
+        _recount(tree, tree.nodes.get(new[0]), folder, folder, link_count)
+    out.append(Invalidation(folder.inode, name))
+
+
+def _recount(
+    tree: Tree,
+    node: Node | None,
+    parent: FolderNode | None,
+    folder: FolderNode,
+    link_count: LinkCount,
+) -> None:
+    """The links of an object changed in the store, which already counts them."""
+    if node is None:
+        return
+    node.fresh = False
+    if type(node) is not FolderNode:
+        node.nlink = link_count(node.id)
+    elif parent is not None:
+        node.parent, node.nlink = parent, max(node.nlink, 2)
+    elif node.parent is folder:
+        node.parent = None
+        node.nlink = 0 if link_count(node.id) == 0 else node.nlink

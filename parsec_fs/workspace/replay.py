@@ -1,0 +1,281 @@
+"""Journal records back into the tree, when a workspace is opened.
+
+Data flow: storage/journal -> this -> workspace/tree; what it needs is loaded through Missing.
+
+Each record assigns full state, so replaying over a store that has it already changes nothing.
+Everything replayed is dirty again, with the record's position. Nothing is recorded.
+Records about an object that neither the store nor the journal has (it was deleted and the deletion
+was logged) are passed over.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from parsec_fs.protocol.errors import DataError
+from parsec_fs.protocol.ids import BlockId, Hash, ObjectId
+from parsec_fs.protocol.manifests import FOLDER, HOLE, BlockRef
+from parsec_fs.workspace import file_ops, records
+from parsec_fs.workspace.nodes import (
+    CHILDREN,
+    NODE,
+    FileNode,
+    FolderNode,
+    Missing,
+    Node,
+    SymlinkNode,
+    new_node,
+)
+from parsec_fs.workspace.tree import Tree
+
+
+class Unknown(Exception):  # noqa: N818 - not an error: the record has lost its object
+    """The record speaks of an object that does not exist any more."""
+
+
+class Replay:
+    """Applies records to a tree. `absent`: ids that the store was asked for and does not have."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
+        self.absent: set[ObjectId] = set()
+        self.apply_tag: dict[int, Callable[..., None]] = {
+            records.CREATE: self._create,
+            records.ENTRY: self._entry,
+            records.MOVE: self._move,
+            records.SWAP: self._swap,
+            records.NODE: self._node,
+            records.INLINE: self._inline,
+            records.DATA: self._data,
+            records.SIZE: self._size,
+            records.BLOCK: self._block,
+            records.XATTR: self._xattr,
+            records.XATTR_GONE: self._xattr_gone,
+        }
+
+    def apply(self, position: int, record: tuple[Any, ...]) -> None:
+        """Apply one record. Raises Missing (load, then repeat), DataError (not a record)."""
+        self.tree.position = position - 1
+        try:
+            self.apply_tag[record[0]](*record[1:])
+        except Unknown:
+            pass
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise DataError("journal: not a record") from error
+        self.tree.position = position
+
+    def finish(self) -> None:
+        """After the last record: objects left without a name are deletions, or never were."""
+        for node in list(self.tree.nodes.values()):
+            if type(node) is FileNode:
+                node.journaled_size = node.size
+            if node.nlink == 0:
+                self.tree.settle_links(node)
+
+    def _get(self, id: ObjectId) -> Node:
+        node = self.tree.nodes.get(id)
+        if node is None:
+            if id in self.absent:
+                raise Unknown
+            raise Missing(NODE, id)
+        return node
+
+    def _folder(self, id: ObjectId) -> FolderNode:
+        node = self._get(id)
+        if type(node) is not FolderNode:
+            raise Unknown
+        if node.children is None:
+            raise Missing(CHILDREN, id)
+        return node
+
+    def _file(self, id: ObjectId) -> FileNode:
+        node = self._get(id)
+        if type(node) is not FileNode:
+            raise Unknown
+        self.tree.mark(node)
+        return node
+
+    def _named(self, folder: FolderNode, name: bytes) -> None:
+        """What the name stood for must be in memory: its link count changes."""
+        assert folder.children is not None
+        entry = folder.children.get(name)
+        if entry is not None and entry[0] not in self.absent:
+            self._get(entry[0])
+
+    def _create(
+        self,
+        folder_id: ObjectId,
+        name: bytes,
+        id: ObjectId,
+        mode: int,
+        uid: int,
+        gid: int,
+        rdev: int,
+        now: int,
+        extra: bytes,
+    ) -> None:
+        # A folder that is gone does not make its new file unknown: the file may have moved on.
+        node = self._created(id, mode, uid, gid, rdev, now, extra)
+        folder = self._folder(folder_id)
+        self._named(folder, name)
+        self.tree.set_name(folder, name, node, now)
+
+    def _created(
+        self, id: ObjectId, mode: int, uid: int, gid: int, rdev: int, now: int, extra: bytes
+    ) -> Node:
+        node = self.tree.nodes.get(id)
+        if node is None:
+            if id not in self.absent:
+                raise Missing(NODE, id)
+            node = new_node(id, self.tree.inode_for(id), mode, uid, gid, rdev, now)
+            set_extra(node, extra)
+            self.tree.add(node)
+        self.tree.mark(node)
+        return node
+
+    def _entry(self, folder_id: ObjectId, name: bytes, id: ObjectId, kind: int, now: int) -> None:
+        folder = self._folder(folder_id)
+        node = self._get(id) if id else None
+        self._named(folder, name)
+        self._assign(folder, name, node, now)
+
+    def _assign(self, folder: FolderNode, name: bytes, node: Node | None, now: int) -> None:
+        nlink = node.nlink if node is not None else 0
+        self.tree.set_name(folder, name, node, now)
+        if type(node) is FolderNode:
+            node.nlink = max(nlink, 2)
+        if node is not None:
+            node.ctime_ns = max(node.ctime_ns, now)
+
+    def _move(
+        self,
+        folder_id: ObjectId,
+        name: bytes,
+        new_folder_id: ObjectId,
+        new_name: bytes,
+        id: ObjectId,
+        kind: int,
+        now: int,
+    ) -> None:
+        self._entry_if_known(folder_id, name, id)
+        node = self._get(id)
+        nlink = node.nlink
+        try:
+            old = self._folder(folder_id)
+        except Unknown:
+            old = None
+        new = self._folder(new_folder_id)
+        self._named(new, new_name)
+        if old is not None:
+            self.tree.set_name(old, name, None, now)
+        if kind == FOLDER:
+            node.nlink = nlink
+        self._assign(new, new_name, node, now)
+
+    def _entry_if_known(self, folder_id: ObjectId, name: bytes, id: ObjectId) -> None:
+        """Load everything before the first change."""
+        try:
+            self._named(self._folder(folder_id), name)
+        except Unknown:
+            pass
+
+    def _swap(
+        self,
+        folder_id: ObjectId,
+        name: bytes,
+        id: ObjectId,
+        kind: int,
+        other_folder_id: ObjectId,
+        other_name: bytes,
+        other_id: ObjectId,
+        other_kind: int,
+        now: int,
+    ) -> None:
+        folder, other_folder = self._folder(folder_id), self._folder(other_folder_id)
+        node, other = self._get(id), self._get(other_id)
+        self._named(folder, name)
+        self._named(other_folder, other_name)
+        self.tree.swap(folder, name, node, other_folder, other_name, other, now)
+
+    def _node(
+        self,
+        id: ObjectId,
+        mode: int,
+        uid: int,
+        gid: int,
+        rdev: int,
+        atime_ns: int,
+        mtime_ns: int,
+        ctime_ns: int,
+        birth_ns: int,
+        extra: bytes,
+    ) -> None:
+        node = self._get(id)
+        node.mode, node.uid, node.gid, node.rdev = mode, uid, gid, rdev
+        node.atime_ns, node.mtime_ns = atime_ns, mtime_ns
+        node.ctime_ns, node.birth_ns = ctime_ns, birth_ns
+        set_extra(node, extra)
+        self.tree.mark(node)
+
+    def _times(self, node: FileNode, mtime_ns: int, ctime_ns: int) -> None:
+        node.mtime_ns, node.ctime_ns = mtime_ns, ctime_ns
+
+    def _inline(
+        self, id: ObjectId, size: int, mtime_ns: int, ctime_ns: int, content: bytes
+    ) -> None:
+        node = self._file(id)
+        node.blocks, node.buffers, node.cuts = None, {}, {}
+        node.content, node.size, node.spilled = content, size, self.tree.position + 1
+        self._times(node, mtime_ns, ctime_ns)
+
+    def _data(self, id: ObjectId, offset: int, data: bytes) -> None:
+        node = self._file(id)
+        if node.blocks is None:
+            file_ops.to_blocks(node)
+        file_ops.write(node, offset, data)
+        for buffer in node.buffers.values():
+            buffer.fresh = []
+
+    def _size(self, id: ObjectId, size: int, mtime_ns: int, ctime_ns: int) -> None:
+        node = self._file(id)
+        file_ops.truncate(node, size)
+        self._times(node, mtime_ns, ctime_ns)
+
+    def _block(
+        self,
+        id: ObjectId,
+        index: int,
+        block: BlockId,
+        key: bytes,
+        digest: Hash,
+        plain_size: int,
+        size: int,
+        mtime_ns: int,
+        ctime_ns: int,
+    ) -> None:
+        node = self._file(id)
+        if node.blocks is None:
+            file_ops.to_blocks(node)
+        ref = BlockRef(id=block, key=key, digest=digest, size=plain_size)
+        file_ops.sealed(node, index, None if block == HOLE else ref)
+        node.size = max(node.size, size)
+        self._times(node, mtime_ns, ctime_ns)
+
+    def _xattr(self, id: ObjectId, ctime_ns: int, name: bytes, value: bytes) -> None:
+        node = self._get(id)
+        node.xattrs = {**(node.xattrs or {}), name: value}
+        node.ctime_ns = ctime_ns
+        self.tree.mark(node)
+
+    def _xattr_gone(self, id: ObjectId, ctime_ns: int, name: bytes) -> None:
+        node = self._get(id)
+        (node.xattrs or {}).pop(name, None)
+        node.ctime_ns = ctime_ns
+        self.tree.mark(node)
+
+
+def set_extra(node: Node, extra: bytes) -> None:
+    """What `extra` in CREATE and NODE means for this kind of node."""
+    if type(node) is FolderNode:
+        node.page_key = extra
+    elif type(node) is SymlinkNode:
+        node.target, node.size = extra, len(extra)

@@ -1,0 +1,133 @@
+"""Blocks on their way from memory to sealed files: a few at a time, recorded in order.
+
+Data flow: filesystem (complete, closed or settling blocks) -> this -> contents.seal_job in worker
+    threads -> files.block_sealed -> journal.
+
+Rules guarded here:
+- the data of a block that is being sealed does not change: writers work on a copy
+  (`Buffer.sealing`, `file_ops.thawed`), and then the sealed result is thrown away;
+- results are recorded in the order in which blocks came, so that a file never has a size in the
+  journal without the data before it;
+- writers wait when too much is under way (`room`): memory stays bounded.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+from parsec_fs.protocol.limits import BLOCK_SIZE
+from parsec_fs.protocol.manifests import BlockRef
+from parsec_fs.storage.contents import Contents
+from parsec_fs.workspace import file_ops, files
+from parsec_fs.workspace.nodes import Buffer, FileNode
+from parsec_fs.workspace.tree import Tree
+
+WORKERS: Final = 2
+UNDER_WAY_MAX: Final = 8
+_ZEROS: Final = bytes(BLOCK_SIZE)
+
+
+class _Flight:
+    __slots__ = ("buffer", "done", "error", "index", "node", "ref", "started")
+
+    def __init__(self, node: FileNode, index: int, buffer: Buffer) -> None:
+        self.node = node
+        self.index = index
+        self.buffer = buffer
+        self.ref: BlockRef | None = None
+        self.done = False
+        self.started = False
+        self.error: OSError | None = None
+
+
+class SealQueue:
+    """All blocks being sealed, in order. `start` never waits; `room`, `drained` do."""
+
+    def __init__(
+        self, tree: Tree, contents: Contents, *, on_error: Callable[[OSError], None]
+    ) -> None:
+        self.tree = tree
+        self.contents = contents
+        self.on_error = on_error
+        self.flights: deque[_Flight] = deque()
+        self._waiting: deque[_Flight] = deque()
+        self._work = trio.Event()
+        self._landed = trio.Event()
+
+    def start(self, node: FileNode, index: int, buffer: Buffer) -> None:
+        """Begin to seal a buffer, which is frozen from now on."""
+        buffer.sealing = True
+        flight = _Flight(node, index, buffer)
+        self.flights.append(flight)
+        self._waiting.append(flight)
+        self._work.set()
+
+    def busy(self) -> bool:
+        """True iff writers should wait."""
+        return len(self.flights) >= UNDER_WAY_MAX
+
+    async def room(self) -> None:
+        """Wait until fewer blocks are under way."""
+        while self.busy():
+            await self._landed.wait()
+
+    async def drained(self, node: FileNode | None = None) -> None:
+        """Wait until no block (of this file) is under way."""
+        while any(node is None or flight.node is node for flight in self.flights):
+            await self._landed.wait()
+
+    async def run(self) -> None:
+        """Seal until cancelled."""
+        async with trio.open_nursery() as nursery:
+            for _ in range(WORKERS):
+                nursery.start_soon(self._worker)
+
+    async def _worker(self) -> None:
+        while True:
+            while not self._waiting:
+                self._work = trio.Event()
+                await self._work.wait()
+            flight = self._waiting.popleft()
+            try:
+                await self._seal(flight)
+            except OSError as error:
+                flight.error = error
+            flight.done = True
+            self._land()
+
+    async def _seal(self, flight: _Flight) -> None:
+        data = await self._plaintext(flight)
+        if data == _ZEROS[: len(data)]:
+            return
+        flight.ref = await trio.to_thread.run_sync(self.contents.seal_job, data)
+
+    async def _plaintext(self, flight: _Flight) -> bytes | bytearray | memoryview:
+        node, index, buffer = flight.node, flight.index, flight.buffer
+        length = file_ops.block_length(node.size, index)
+        if file_ops.covers(buffer.known, 0, length) and len(buffer.data) == length:
+            return buffer.data
+        cut = node.cuts.get(index)
+        ref = file_ops.needs_base(node, index, 0, length)
+        base = b"" if ref is None else await self.contents.read(ref)
+        return file_ops.compose(base, cut, buffer, 0, length)
+
+    def _land(self) -> None:
+        while self.flights and self.flights[0].done:
+            self._finish(self.flights.popleft())
+        self._landed.set()
+        self._landed = trio.Event()
+
+    def _finish(self, flight: _Flight) -> None:
+        node, index = flight.node, flight.index
+        current = node.buffers.get(index) is flight.buffer
+        if flight.error is not None:
+            # The data stays in memory and unsealed; it is tried again when the file settles.
+            flight.buffer.sealing = False
+            self.on_error(flight.error)
+        elif current:
+            reached = (index + 1) * BLOCK_SIZE
+            files.block_sealed(self.tree, node, index, flight.ref, reached=reached)
+        elif flight.ref is not None:
+            self.contents.discard(flight.ref)
