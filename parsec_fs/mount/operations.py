@@ -340,7 +340,9 @@ class Operations(pyfuse3.Operations):
         return self._new_handle(node, flags)
 
     @_waits  # any buffer will do: pyfuse3 copies it
-    async def read(  # type: ignore[override]self, fh: int, offset: int, size: int) -> bytes | memoryview:
+    async def read(  # type: ignore[override]
+        self, fh: int, offset: int, size: int
+    ) -> bytes | memoryview:
         handle = self.handles[fh]
         node = handle.node
         if type(node) is not FileNode:
