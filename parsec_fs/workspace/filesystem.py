@@ -100,38 +100,41 @@ class Filesystem:
         """Replay the journal over the store. What lay behind damage is in `salvaged`."""
         recovered = self.journal.open(self.loader.journal_position())
         self.tree.position = self.loader.journal_position()
+        is_new = self._load_root()
         replay = Replay(self.tree)
-        for position, record in recovered.records:
-            self._replay(replay, position, record)
+        clean = [self._replay(replay, position, record) for position, record in recovered.records]
         replay.finish()
         self.tree.position = self.journal.position
-        self._ensure_root()
-        self._sweep_contents()
+        if is_new and not self.tree.is_dirty(ROOT_OBJECT):
+            self.tree.mark(self.tree.nodes[ROOT_OBJECT])
+            self.tree.record(files.node_record(self.tree.nodes[ROOT_OBJECT]))
+        if all(clean) and not recovered.damaged:
+            self._sweep_contents()
         self.measure_room()
         return recovered
 
-    def _replay(self, replay: Replay, position: int, record: tuple[int | bytes, ...]) -> None:
+    def _replay(self, replay: Replay, position: int, record: tuple[int | bytes, ...]) -> bool:
         while True:
             try:
                 replay.apply(position, record)
-                return
+                return True
             except Missing as missing:
                 if not self._load(missing):
                     replay.absent.add(missing.id)
             except DataError:
                 log.error("journal: record %d is not well-formed, passed over", position)
-                return
+                return False
 
-    def _ensure_root(self) -> None:
-        if ROOT_INODE in self.tree.inodes or self._load_node(ROOT_OBJECT, None) is not None:
-            return
+    def _load_root(self) -> bool:
+        """The root from the store; or a new one, if this workspace never logged one (True)."""
+        if self._load_node(ROOT_OBJECT, None) is not None:
+            return False
         now = self.clock()
         uid, gid = self.root_owner
         root = FolderNode(ROOT_OBJECT, ROOT_INODE, TYPE_FOLDER | 0o755, uid, gid, 0, now)
         root.page_key = self.tree.new_id() + self.tree.new_id()
         self.tree.add(root)
-        self.tree.mark(root)
-        self.tree.record(files.node_record(root))
+        return True
 
     def _sweep_contents(self) -> None:
         referenced: set[BlockId] = set()
