@@ -208,4 +208,3 @@ def anchored_states(proof: EpochProof, logs: tuple[LogId, ...]) -> tuple[Anchore
         )
         for log, opening in zip(logs, proof.logs, strict=True)
     )
-

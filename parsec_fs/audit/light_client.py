@@ -16,6 +16,7 @@ from typing import Final, Protocol, TypeVar
 import trio
 
 from parsec_fs.audit.chain_evidence import encode_chain_fork
+from parsec_fs.audit.chain_head import VerifiedChainHead, chain_proof
 from parsec_fs.audit.headers import TooFarError, header_hash, verify
 from parsec_fs.protocol import chain_rpc
 from parsec_fs.protocol.chain_rpc import Params, QueryAnswer
@@ -41,6 +42,8 @@ from parsec_fs.protocol.statements import (
     verify_statement,
 )
 
+__all__ = ["ChainNode", "LightClient", "VerifiedChainHead"]
+
 T = TypeVar("T")
 
 CALL_TIMEOUT_S: Final = 10.0
@@ -62,24 +65,6 @@ class ChainNode(Protocol):
 
     async def call(self, method: str, params: Params) -> bytes:
         """Raw JSON of the answer, also of an error answer. Raises OfflineError."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VerifiedChainHead:
-    """The newest statement of a server that more than two thirds of the validators agreed on.
-
-    `statement_bytes` is the encoded SignedStatement as the chain holds it. `height` and
-    `header_time_ns` are of the header that carries the state; freshness is judged by that time
-    (rule 24). `confirmed_by` names the nodes that showed the same header.
-    """
-
-    statement: Statement
-    statement_bytes: bytes
-    header_hash: Hash
-    header_time_ns: int
-    height: int
-    validator_count: int
-    confirmed_by: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +153,7 @@ class LightClient:
             height=trust.height,
             validator_count=len(trust.validators),
             confirmed_by=(candidate.node.name, *confirmed),
+            proof=chain_proof(block, value, candidate.answer.operations),
         )
 
     async def _verify(self, node: ChainNode, trust: TrustState, block: LightBlock) -> TrustState:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Annotated, Final
 
+from parsec_fs.audit.chain_head import VerifiedChainHead
 from parsec_fs.audit.checks import Checks
 from parsec_fs.audit.commitments import (
     AnchoredState,
@@ -25,7 +26,6 @@ from parsec_fs.audit.evidence import (
     split_view,
     two_statements,
 )
-from parsec_fs.audit.light_client import VerifiedChainHead
 from parsec_fs.identity import TrustAnchor
 from parsec_fs.protocol.chain_types import TimeNs, TrustState
 from parsec_fs.protocol.codec import U8, U64, Size, decode
@@ -151,9 +151,7 @@ def _open_one(
     _check_growth(state, states, openings, anchor, checks)
     for realm in states[REALM:]:
         checks.org_is_current(realm, org_before=state.anchored[ORG])
-    after = replace(
-        state, anchored=states, tree=tree, time_ms=statement.time_ms, openings=openings
-    )
+    after = replace(state, anchored=states, tree=tree, time_ms=statement.time_ms, openings=openings)
     return OpenedEpoch(
         epoch=statement.epoch, before=state.anchored, after=after, statement=statement
     )
@@ -171,11 +169,11 @@ def _check_growth(
         try:
             checks.log_grows(before, after)
         except RollbackError as error:
-            proof = broken_promise(state.openings[place], openings[place])
-            raise RollbackError(str(error), evidence=(encode_evidence(proof, anchor),)) from error
+            shrunk = encode_evidence(broken_promise(state.openings[place], openings[place]))
+            raise RollbackError(str(error), evidence=(shrunk,)) from error
         except ForkError as error:
-            proof = split_view(state.openings[place], openings[place])
-            raise ForkError(str(error), evidence=(encode_evidence(proof, anchor),)) from error
+            replaced = encode_evidence(split_view(state.openings[place], openings[place]))
+            raise ForkError(str(error), evidence=(replaced,)) from error
 
 
 def meet_chain(
@@ -191,7 +189,7 @@ def meet_chain(
     Raises ForkError, with P7 if the server signed two statements for this epoch."""
     last = opened[-1]
     try:
-        checks.statement_is_anchored(last.statement, head)
+        checks.statement_is_anchored(last.statement, head.statement)
     except ForkError as error:
         served = last.after.openings[ORG].statement
         on_chain = decode(SignedStatement, head.statement_bytes)
@@ -205,12 +203,10 @@ def _two(
     epochs = {verify_own_statement(one, anchor).epoch for one in (served, on_chain)}
     if len(epochs) != 1:
         return ()
-    return (encode_evidence(two_statements(served, on_chain), anchor),)
+    return (encode_evidence(two_statements(served, on_chain)),)
 
 
-def anchored_by(
-    state: TrustedState, head: VerifiedChainHead, *, chain: TrustState
-) -> TrustedState:
+def anchored_by(state: TrustedState, head: VerifiedChainHead, *, chain: TrustState) -> TrustedState:
     """The same epochs, seen under a newer chain header."""
     return replace(
         state,
@@ -226,7 +222,7 @@ def confirm(
     """Nothing new on the chain: its newest statement must be the one that was opened last.
 
     Raises StaleError if the node shows an older epoch, ForkError for another tree E."""
-    checks.chain_time_grows(head, before_ns=state.chain_time_ns)
+    checks.chain_time_grows(head.header_time_ns, before_ns=state.chain_time_ns)
     if head.statement.epoch + 1 != state.epochs:
         raise StaleError("the chain node is behind what was verified before")
     if head.statement.root != state.tree.root():

@@ -230,6 +230,11 @@ def sign_refusal(refusal: Refusal, key: SigningKey) -> Signed:
     return Signed(record=data, signature=key.sign(_REFUSAL_SIGN + data))
 
 
+def peek_refusal(unverified: Signed) -> Refusal:
+    """The refusal in an envelope, NOT verified: which record it refuses. Raises DataError."""
+    return decode(Refusal, unverified.record)
+
+
 def verify_refusal(
     unverified: Signed, *, head_key: VerifyKey, expected_context: Context, expected_record: Hash
 ) -> Refusal:
