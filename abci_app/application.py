@@ -30,6 +30,8 @@ RECHECKS_WHILE_AHEAD: Final = 3
 """After a standstill blocks carry an old time, and a fresh statement seems ahead of it. It may wait
 this many blocks in the mempool; after that its server's clock is wrong, and waiting would make
 the chain produce blocks for ever."""
+WAITING_MAX: Final = 64
+"""Statements that may wait so at a time: a server with a wrong clock does not fill the mempool."""
 
 
 class StateStore(Protocol):
@@ -145,9 +147,10 @@ class Application:
     def _may_wait(self, tx: bytes, *, again: bool) -> bool:
         key = sha256(tx)
         count = self._rechecks.pop(key, 0) + 1 if again else 0
-        if count < RECHECKS_WHILE_AHEAD:
-            self._rechecks[key] = count
-        return count < RECHECKS_WHILE_AHEAD
+        if count >= RECHECKS_WHILE_AHEAD or len(self._rechecks) >= WAITING_MAX:
+            return False
+        self._rechecks[key] = count
+        return True
 
     def prepare_proposal(self, request: pb.PrepareProposalRequest) -> pb.PrepareProposalResponse:
         """Only what will be accepted enters a block that this node proposes."""
@@ -176,6 +179,7 @@ class Application:
         for tx in request.txs:
             decision = decide(state, tx, block_time_ms=time_ms)
             results.append(_result(decision))
+            self._rechecks.pop(sha256(tx), None)
             if isinstance(decision, Accepted):
                 state = decision.state
                 accepted.append(decision)

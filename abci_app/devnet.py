@@ -68,6 +68,10 @@ class Network:
     chain_id: str
     nodes: tuple[Node, ...]
 
+    def save(self, root: Path) -> None:
+        """For `load_network`."""
+        (root / NETWORK_FILE).write_text(json.dumps(asdict(self), indent=2))
+
 
 def node_config(node: Node, peers: Sequence[Node], timing: Timing) -> str:
     """Text of config.toml; every key left out has CometBFT's default."""
@@ -193,9 +197,13 @@ def create_network(
     timing: Timing,
     cometbft: Path,
     now: datetime,
+    ports: Sequence[int] | None = None,
 ) -> Network:
-    """Draw keys and write every file below `root`. Nothing is started. Raises InputError."""
-    ports = free_ports(3 * validators)
+    """Draw keys and write every file below `root`. Nothing is started. Raises InputError.
+
+    `ports`: three for each validator; by default any that are free now, which suits a network that
+    does not come back after a while."""
+    ports = ports or free_ports(3 * validators)
     nodes = []
     for index in range(validators):
         home = root / f"node{index}"
@@ -216,7 +224,7 @@ def create_network(
         (config / "config.toml").write_text(node_config(node, nodes, timing))
         (config / "genesis.json").write_text(genesis)
     network = Network(chain_id=chain_id, nodes=tuple(nodes))
-    (root / NETWORK_FILE).write_text(json.dumps(asdict(network), indent=2))
+    network.save(root)
     return network
 
 

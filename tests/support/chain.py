@@ -1,10 +1,12 @@
 """A real chain on loopback: CometBFT processes with our application, started and broken at will."""
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,7 +22,9 @@ from abci_app.devnet import (
     app_command,
     create_network,
     find_cometbft,
+    free_ports,
     node_command,
+    node_config,
 )
 from parsec_fs.protocol import chain_rpc
 from parsec_fs.protocol.chain_rpc import BroadcastAnswer, NodeStatus
@@ -49,6 +53,7 @@ class RunningNode:
         self.node = node
         self.rpc = HttpChainNode(node.rpc_url, client)
         self._cometbft = cometbft
+        self._client = client
         self.app: trio.Process | None = None
         self.comet: trio.Process | None = None
 
@@ -90,6 +95,20 @@ class RunningNode:
         """SIGKILL both."""
         await self.kill_comet()
         await self.kill_app()
+
+    def clone(self, home: Path, timing: Timing = TEST_TIMING) -> "RunningNode":
+        """A second node with the same key and genesis: what a dishonest validator would run."""
+        shutil.copytree(self.node.home, home, ignore=shutil.ignore_patterns("abci.sock"))
+        rpc_port, p2p_port = free_ports(2)
+        node = replace(
+            self.node,
+            home=str(home),
+            rpc_port=rpc_port,
+            p2p_port=p2p_port,
+            app_address=f"unix://{home / 'abci.sock'}",
+        )
+        (home / "config/config.toml").write_text(node_config(node, [node], timing))
+        return RunningNode(node, self._cometbft, self._client)
 
     def run_cometbft(self, command: str) -> None:
         """An offline command on this node's data."""

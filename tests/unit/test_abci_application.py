@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from abci_app import abci_pb2 as pb
-from abci_app.application import RECHECKS_WHILE_AHEAD, Application
+from abci_app.application import RECHECKS_WHILE_AHEAD, WAITING_MAX, Application
 from abci_app.codes import Code
 from abci_app.proposals import STATEMENTS_PER_BLOCK
 from abci_app.store import SqliteStore
@@ -217,6 +217,16 @@ def test_statement_of_a_wrong_clock_does_not_wait_for_ever(
     codes = [app.handle(check(tx)).check_tx.code]
     codes += [app.handle(check(tx, again=True)).check_tx.code for _ in range(RECHECKS_WHILE_AHEAD)]
     assert codes == [Code.OK] * RECHECKS_WHILE_AHEAD + [Code.AHEAD_OF_TIME]
+
+
+def test_only_some_statements_wait_for_time(app: Application, publisher: FakePublisher) -> None:
+    statement = publisher.statement(START_MS + 10**9)
+    # ML-DSA is randomised: every signing gives other bytes.
+    txs = [publisher.sign(statement) for _ in range(WAITING_MAX + 1)]
+    codes = [app.handle(check(tx)).check_tx.code for tx in txs]
+    assert codes == [Code.OK] * WAITING_MAX + [Code.AHEAD_OF_TIME]
+    run_block(app, 1, txs[:1])
+    assert app.handle(check(txs[-1])).check_tx.code == Code.OK
 
 
 def prepare(
