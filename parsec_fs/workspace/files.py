@@ -15,7 +15,14 @@ from parsec_fs.protocol.errors import LocalError
 from parsec_fs.protocol.limits import FILE_MAX_SIZE, XATTR_VALUE_MAX_SIZE, XATTRS_MAX_SIZE
 from parsec_fs.protocol.manifests import BlockRef
 from parsec_fs.workspace import file_ops, records
-from parsec_fs.workspace.nodes import FileNode, FolderNode, Node, SymlinkNode
+from parsec_fs.workspace.nodes import (
+    CONTENT,
+    FileNode,
+    FolderNode,
+    Missing,
+    Node,
+    SymlinkNode,
+)
 from parsec_fs.workspace.tree import Tree
 
 PERMISSION_BITS: Final = 0o7777
@@ -156,6 +163,12 @@ def truncate(tree: Tree, node: FileNode, size: int, now: int) -> None:
 def _record_size(tree: Tree, node: FileNode) -> None:
     tree.record((records.SIZE, node.id, node.size, node.mtime_ns, node.ctime_ns))
     node.journaled_size = node.size
+
+
+def require_content(node: FileNode) -> None:
+    """Raises Missing if small content is not in memory."""
+    if node.blocks is None and node.content is None:
+        raise Missing(CONTENT, node.id)
 
 
 def fresh_size(node: FileNode) -> int:

@@ -20,11 +20,11 @@ import trio
 from parsec_fs.protocol.errors import DataError, LocalError
 from parsec_fs.protocol.ids import ROOT_OBJECT, BlockId, ObjectId
 from parsec_fs.protocol.limits import INLINE_MAX_SIZE, MIB
-from parsec_fs.protocol.manifests import FileManifest
+from parsec_fs.protocol.manifests import Child, FileManifest
 from parsec_fs.storage.contents import Contents
 from parsec_fs.storage.journal import Journal, Recovered
 from parsec_fs.workspace import capture as captures
-from parsec_fs.workspace import file_ops, files, records, remote_changes
+from parsec_fs.workspace import conflicts, file_ops, files, records, remote_changes
 from parsec_fs.workspace.loader import EmptyStore, Loader
 from parsec_fs.workspace.nodes import (
     CHILDREN,
@@ -464,6 +464,30 @@ class Filesystem:
     ) -> list[remote_changes.Invalidation]:
         """What other devices changed (the store has it already); what the kernel must forget."""
         return remote_changes.apply_remote(self.tree, changes, self.loader.link_count)
+
+    def create_conflict_copy(
+        self, id: ObjectId, label: bytes
+    ) -> tuple[ObjectId | None, list[remote_changes.Invalidation]]:
+        """Our version of a file goes on beside the other one. See `workspace/conflicts.py`."""
+        node = self.tree.nodes.get(id)
+        if type(node) is not FileNode:
+            return None, []
+        return self.call(conflicts.set_aside, self.tree, node, label, self.clock())
+
+    def revert(self, id: ObjectId) -> None:
+        """Give up our changes of an object; follow with `apply_remote` of the store's version."""
+        node = self.tree.nodes.get(id)
+        if node is not None:
+            conflicts.revert(self.tree, node)
+
+    def give_way(
+        self, folder: ObjectId, name: bytes, theirs: Child | None, label: bytes
+    ) -> tuple[bytes | None, list[remote_changes.Invalidation]]:
+        """Another device took the same name: ours gets a conflict name."""
+        node = self.tree.nodes.get(folder)
+        if type(node) is not FolderNode:
+            return None, []
+        return self.call(conflicts.give_way, self.tree, node, name, theirs, label, self.clock())
 
 
 def _id_source(random: Callable[[int], bytes]) -> Callable[[], ObjectId]:

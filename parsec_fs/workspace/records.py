@@ -45,3 +45,9 @@ XATTR: Final = 10
 
 XATTR_GONE: Final = 11
 """id, ctime, name."""
+
+REVERT: Final = 12
+"""id: our changes of the object so far are given up, it is what the store says."""
+
+THEIRS: Final = 13
+"""folder, name: our change of the name is given up, it stands for what the store says."""

@@ -15,6 +15,7 @@ from parsec_fs.protocol.errors import DataError
 from parsec_fs.protocol.ids import BlockId, Hash, ObjectId
 from parsec_fs.protocol.manifests import FOLDER, HOLE, BlockRef
 from parsec_fs.workspace import file_ops, records
+from parsec_fs.workspace.conflicts import drop_pending
 from parsec_fs.workspace.nodes import (
     CHILDREN,
     NODE,
@@ -50,6 +51,8 @@ class Replay:
             records.BLOCK: self._block,
             records.XATTR: self._xattr,
             records.XATTR_GONE: self._xattr_gone,
+            records.REVERT: self._revert,
+            records.THEIRS: self._theirs,
         }
 
     def apply(self, position: int, record: tuple[Any, ...]) -> None:
@@ -271,6 +274,24 @@ class Replay:
         (node.xattrs or {}).pop(name, None)
         node.ctime_ns = ctime_ns
         self.tree.mark(node)
+
+    def _revert(self, id: ObjectId) -> None:
+        node = self.tree.nodes.get(id)
+        if node is not None:
+            self.tree.dirty_nodes.pop(id, None)
+            self.tree.drop(node)
+
+    def _theirs(self, folder_id: ObjectId, name: bytes) -> None:
+        folder = self._folder(folder_id)
+        pending = self.tree.dirty_names.get((folder_id, name))
+        if pending is None:
+            return
+        assert folder.children is not None
+        entry = folder.children.get(name)
+        ours = None if entry is None else self.tree.nodes.get(entry[0])
+        if ours is not None and type(ours) is not FolderNode:
+            ours.nlink -= 1
+        drop_pending(self.tree, folder, name, pending[1])
 
 
 def set_extra(node: Node, extra: bytes) -> None:
