@@ -24,7 +24,7 @@ from parsec_fs.protocol.codec import (
 )
 from parsec_fs.protocol.errors import DataError, SignatureError
 from parsec_fs.protocol.hashing import object_record_hash, records_leaf, signed_hash, tag
-from parsec_fs.protocol.ids import Hash, ObjectId
+from parsec_fs.protocol.ids import NO_HASH, Hash, ObjectId
 from parsec_fs.protocol.keys import SigningKey, VerifyKey
 from parsec_fs.protocol.limits import COMMIT_MAX_OBJECTS
 from parsec_fs.protocol.merkle import tree_root
@@ -132,6 +132,8 @@ def verify_commit(
     records = [encode_trusted(one) for one in body.objects]
     if commit.count != len(records) or commit.records_root != _records_root(records):
         raise DataError("commit: object records do not match the signed root")
+    for one in body.objects:
+        _check_object(one)
     name = commit_hash(body)
     return VerifiedCommit(
         commit=commit,
@@ -139,6 +141,15 @@ def verify_commit(
         objects=body.objects,
         record_hashes=tuple(object_record_hash(name, record) for record in records),
     )
+
+
+def _check_object(record: ObjectRecord) -> None:
+    """Flags are known ones, and a tombstone has no payload."""
+    deleted = record.flags == DELETED
+    if record.flags not in (0, DELETED):
+        raise DataError("commit: unknown flags")
+    if deleted != (record.payload == NO_HASH) or deleted != (record.payload_size == 0):
+        raise DataError("commit: payload of a tombstone, or none of a live object")
 
 
 def _records_root(records: list[bytes]) -> Hash:

@@ -31,7 +31,6 @@ from parsec_fs.protocol.limits import (
     MANIFEST_MAX_SIZE,
     NAME_MAX_SIZE,
     REFS_PER_NODE,
-    SEALED_BLOCK_MAX_SIZE,
     SYMLINK_MAX_SIZE,
     XATTR_VALUE_MAX_SIZE,
 )
@@ -205,7 +204,7 @@ def _check_file(manifest: FileManifest) -> None:
         raise DataError("manifest: inline content does not fit")
     if len(manifest.refs) > block_count(manifest.size):
         raise DataError("manifest: more blocks than the size allows")
-    if any(ref.size > SEALED_BLOCK_MAX_SIZE for ref in manifest.refs):
+    if any(ref.size > BLOCK_SIZE for ref in manifest.refs):
         raise DataError("manifest: block too large")
 
 

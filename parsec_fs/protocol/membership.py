@@ -12,7 +12,9 @@ from types import MappingProxyType
 
 from parsec_fs.protocol.certificates import (
     ADMIN,
+    STANDARD,
     Authored,
+    Content,
     Device,
     Genesis,
     RealmRegistered,
@@ -23,9 +25,9 @@ from parsec_fs.protocol.certificates import (
 )
 from parsec_fs.protocol.codec import encode_trusted
 from parsec_fs.protocol.errors import DataError, TrustchainError
-from parsec_fs.protocol.hashing import genesis_hash, map_key, map_value
+from parsec_fs.protocol.hashing import EMPTY_MAP, genesis_hash, map_key, map_value
 from parsec_fs.protocol.ids import NO_HASH, DeviceId, Hash, LogId, OrgId, RealmId, UserId
-from parsec_fs.protocol.keys import VerifyKey
+from parsec_fs.protocol.keys import CoVerifyKey, VerifyKey
 from parsec_fs.protocol.log_state import (
     DeviceChain,
     LogPosition,
@@ -35,6 +37,7 @@ from parsec_fs.protocol.log_state import (
 )
 from parsec_fs.protocol.prefix_map import PrefixMap
 from parsec_fs.protocol.records import CERTIFICATE, ROOT_DEVICE, Context, Leaf
+from parsec_fs.protocol.sealing import SUITE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,21 +75,16 @@ class OrgState:
 def found(leaf: Leaf, *, expected_genesis: Hash | None = None) -> OrgState:
     """State after leaf 0, the genesis, which its own root key signs. Raises VerificationError."""
     unverified = peek_certificate(leaf.body)
-    if leaf.header.index != 0 or leaf.header.kind != CERTIFICATE:
+    LogPosition().check(leaf, expected_map_root=EMPTY_MAP)
+    if leaf.header.kind != CERTIFICATE:
         raise TrustchainError("an org log begins with its genesis")
     if expected_genesis is not None and genesis_hash(leaf.body) != expected_genesis:
         raise TrustchainError("another organization's genesis", evidence=(leaf.body,))
     from_bytes = _genesis_of(unverified.kind, unverified.content)
     root_key = VerifyKey(from_bytes.root_key)
     authored = verify_certificate(leaf.body, key=root_key, expected_context=None)
-    context = authored.header.context
-    if (
-        context.genesis != NO_HASH
-        or context.org != from_bytes.org
-        or bytes(context.log) != context.org
-    ):
-        raise TrustchainError("genesis: wrong context")
-    context = replace(context, genesis=genesis_hash(leaf.body))
+    _check_genesis(authored, from_bytes)
+    context = replace(authored.header.context, genesis=genesis_hash(leaf.body))
     state = OrgState(
         context=context,
         genesis=from_bytes,
@@ -122,20 +120,10 @@ def check_certificate(state: OrgState, authored: Authored) -> Authored:
     """May this author append this certificate now? Raises TrustchainError."""
     check_chain(state.chains, authored.header, expected_size=state.position.size)
     subject, _ = map_entry(authored)
+    _check_author(state, authored.header.device, authored.content)
     if (state.map.get(subject) or NO_HASH) != authored.replaces:
         raise ReplacedError("certificate replaces a value that is not there (rule 8)")
-    author, content = authored.header.device, authored.content
-    if author == ROOT_DEVICE:
-        _check_root(state, content)
-    elif isinstance(content, Device):
-        _check_device(state, author, content)
-    elif isinstance(content, User):
-        if state.users[state.device(author).device.user].profile != ADMIN:
-            raise NotAllowedError("only an administrator adds users")
-    elif not isinstance(content, RealmRegistered):
-        raise TrustchainError("this kind of certificate does not belong into an org log")
-    if isinstance(content, RealmRegistered) and bytes(content.realm) == bytes(state.context.org):
-        raise TrustchainError("a realm id never equals the organization id (rule 1)")
+    _check_subject(state, authored.content)
     return authored
 
 
@@ -172,23 +160,69 @@ def _genesis_of(kind: int, content: bytes) -> Genesis:
     return genesis
 
 
-def _check_root(state: OrgState, content: object) -> None:
-    """The root key signs the first user and the first device, and nothing ever after."""
-    first = (isinstance(content, User) and content.profile == ADMIN and not state.users) or (
-        isinstance(content, Device) and content.user in state.users and not state.devices
-    )
-    if not first:
-        raise TrustchainError("the root key signs only the first user and device")
+def _check_genesis(authored: Authored, genesis: Genesis) -> None:
+    """The root key's first record, in the context that it founds (rule 1)."""
+    header = authored.header
+    context = header.context
+    if (bytes(context.log), context.org) != (bytes(genesis.org), genesis.org):
+        raise TrustchainError("genesis: context of another organization")
+    if (context.genesis, authored.replaces) != (NO_HASH, NO_HASH):
+        raise TrustchainError("genesis: nothing comes before it")
+    if (header.device, header.sequence, header.previous) != (ROOT_DEVICE, 0, NO_HASH):
+        raise TrustchainError("genesis: not the first record of the root key")
+    if genesis.suite != SUITE:
+        raise TrustchainError(f"genesis: unknown suite {genesis.suite}")
+    CoVerifyKey(genesis.co_key)
 
 
-def _check_device(state: OrgState, author: DeviceId, content: Device) -> None:
-    """A device is added by a device of the same user, or by an administrator's."""
+def _check_author(state: OrgState, author: DeviceId, content: Content) -> None:
+    """The root key signs the first user and the first device, and nothing ever after; a device is
+    added by a device of the same user or by an administrator's; users by administrators."""
+    if author == ROOT_DEVICE:
+        if not _is_first(state, content):
+            raise TrustchainError("the root key signs only the first user and device")
+        return
     user = state.device(author).device.user
-    if content.user != user and state.users[user].profile != ADMIN:
+    is_admin = state.users[user].profile == ADMIN
+    if isinstance(content, User) and not is_admin:
+        raise NotAllowedError("only an administrator adds users")
+    if isinstance(content, Device) and content.user != user and not is_admin:
         raise NotAllowedError("only the user or an administrator adds a device")
-    owner = state.users.get(content.user)
-    if owner is None or owner.generation != content.generation or content.device in state.devices:
-        raise TrustchainError("device: unknown user, other key generation or known id")
+
+
+def _is_first(state: OrgState, content: Content) -> bool:
+    if isinstance(content, User):
+        return content.profile == ADMIN and not state.users
+    return isinstance(content, Device) and not state.devices
+
+
+def _check_subject(state: OrgState, content: Content) -> None:
+    """The content fits the state, whoever the author is."""
+    if isinstance(content, User):
+        _check_user(state, content)
+    elif isinstance(content, Device):
+        owner = state.users.get(content.user)
+        if owner is None or owner.generation != content.generation:
+            raise TrustchainError("device: unknown user or other key generation")
+        if content.device in state.devices or content.device == ROOT_DEVICE:
+            raise TrustchainError("device: ids never come back (rule 1)")
+    elif isinstance(content, RealmRegistered):
+        if content.realm in state.realms:
+            raise TrustchainError("a realm is registered once (rule 6)")
+        if bytes(content.realm) == bytes(state.context.org):
+            raise TrustchainError("a realm id never equals the organization id (rule 1)")
+
+
+def _check_user(state: OrgState, content: User) -> None:
+    """Names and profile may change, the box key not: otherwise an administrator could put a key of
+    theirs in its place and have realm keys sealed to it."""
+    if content.profile not in (ADMIN, STANDARD):
+        raise TrustchainError("user: unknown profile")
+    known = state.users.get(content.user)
+    if known and (known.box_key, known.generation) != (content.box_key, content.generation):
+        raise TrustchainError("user: the box key of a known user stays")
+    if not known and content.generation != 1:
+        raise TrustchainError("user: key generations count from 1")
 
 
 def _advance(state: OrgState, leaf: Leaf, authored: Authored) -> OrgState:

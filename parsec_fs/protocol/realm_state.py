@@ -112,11 +112,11 @@ def verify_leaf(state: RealmState, leaf: Leaf, *, org: OrgState, objects: Object
         key = org.device(peek_certificate(leaf.body).header.device).key
         authored = verify_certificate(leaf.body, key=key, expected_context=state.context)
         transition = apply_certificate(state, authored, org=org)
-    elif leaf.header.kind == STAMPS:
+    elif leaf.header.kind == STAMPS and state.position.size:
         decode(StampBatch, leaf.body)
         transition = Transition(state=state)
     else:
-        raise TrustchainError("unknown kind of leaf", evidence=(leaf.body,))
+        raise TrustchainError("this kind of leaf does not belong here", evidence=(leaf.body,))
     position = state.position.after(leaf)
     return replace(transition, state=replace(transition.state, position=position))
 
@@ -158,7 +158,7 @@ def apply_certificate(state: RealmState, authored: Authored, *, org: OrgState) -
     check_chain(state.chains, header, expected_size=state.position.size)
     role = state.role(user)
     if isinstance(content, RealmCreated):
-        _check_creation(state, content, user)
+        _check_creation(state, authored, content, org)
         state = replace(state, roles=MappingProxyType({user: OWNER}))
     elif isinstance(content, Role):
         _check_role(content, role, state.role(content.user), org)
@@ -236,11 +236,15 @@ def _chained(
     return MappingProxyType({**state.chains, device: chain})
 
 
-def _check_creation(state: RealmState, content: RealmCreated, user: UserId) -> None:
-    if state.position.size != 0 or content.owner != user:
+def _check_creation(
+    state: RealmState, authored: Authored, content: RealmCreated, org: OrgState
+) -> None:
+    if state.position.size != 0 or content.owner != org.device(authored.header.device).device.user:
         raise TrustchainError("a realm is created once, by its first owner")
     if RealmId(state.context.log) != content.realm:
         raise TrustchainError("realm created in another realm's log")
+    if org.realms.get(content.realm) != authored.hash:
+        raise TrustchainError("realm is not registered in its organization (rule 6)")
 
 
 def _check_role(content: Role, author: int, current: int, org: OrgState) -> None:
