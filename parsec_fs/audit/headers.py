@@ -82,13 +82,9 @@ def verify(trust: TrustState, unverified: LightBlock, *, now_ns: int) -> TrustSt
 
 def verify_at_any_time(trust: TrustState, unverified: LightBlock) -> TrustState:
     """As `verify` without the clock: for evidence, which stays true. Raises the same."""
-    header, commit = unverified.header, unverified.commit
+    header = unverified.header
     _check_progress(trust, header)
-    if commit.height != header.height or commit.block.hash != header_hash(header):
-        raise ProofError("commit is not for this chain header")
-    if validators_hash(unverified.validators) != header.validators_hash:
-        raise ProofError("validator set is not the one of the chain header")
-    _check_set(unverified)
+    _check_coherence(unverified)
     if header.height == trust.height + 1:
         if header.validators_hash != trust.next_validators_hash:
             raise ProofError("validator set is not the announced one")
@@ -105,6 +101,21 @@ def verify_at_any_time(trust: TrustState, unverified: LightBlock) -> TrustState:
     )
 
 
+def verify_rival(trust: TrustState, unverified: LightBlock) -> LightBlock:
+    """Another block of the trusted height, decided by the same set: a fork, beside the trusted one.
+
+    Returns the block, or raises ProofError, SignatureError if it proves nothing.
+    """
+    header = unverified.header
+    if header.chain_id != trust.chain_id or header.height != trust.height:
+        raise ProofError("not a block of the trusted height")
+    _check_coherence(unverified)
+    if header_hash(header) == trust.header_hash or unverified.validators != trust.validators:
+        raise ProofError("not another block by the trusted set")
+    _check_two_thirds(unverified)
+    return unverified
+
+
 def _check_progress(trust: TrustState, header: Header) -> None:
     if header.chain_id != trust.chain_id:
         raise ProofError("chain header is of another chain")
@@ -115,13 +126,18 @@ def _check_progress(trust: TrustState, header: Header) -> None:
         raise ProofError("chain header is not later than the trusted one")
 
 
-def _check_set(unverified: LightBlock) -> None:
-    validators = unverified.validators
+def _check_coherence(unverified: LightBlock) -> None:
+    """Header, commit and set belong together, and the set is a possible one."""
+    header, commit, validators = unverified.header, unverified.commit, unverified.validators
+    if commit.height != header.height or commit.block.hash != header_hash(header):
+        raise ProofError("commit is not for this chain header")
+    if validators_hash(validators) != header.validators_hash:
+        raise ProofError("validator set is not the one of the chain header")
     if len({one.public_key for one in validators}) != len(validators):
         raise ProofError("validator set names a key twice")
     if total_power(validators) > MAX_TOTAL_POWER:
         raise ProofError("validator set has too much power")
-    if len(unverified.commit.signatures) != len(validators):
+    if len(commit.signatures) != len(validators):
         raise ProofError("commit does not fit the validator set")
 
 

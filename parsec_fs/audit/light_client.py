@@ -17,7 +17,7 @@ import trio
 
 from parsec_fs.audit.chain_evidence import encode_chain_fork
 from parsec_fs.audit.chain_head import VerifiedChainHead, chain_proof
-from parsec_fs.audit.headers import TooFarError, header_hash, verify
+from parsec_fs.audit.headers import TooFarError, header_hash, verify, verify_rival
 from parsec_fs.protocol import chain_rpc
 from parsec_fs.protocol.chain_rpc import Params, QueryAnswer
 from parsec_fs.protocol.chain_types import LightBlock, SignedHeader, TrustState
@@ -83,8 +83,12 @@ class LightClient:
         trust: TrustState,
         *,
         now_ns: Callable[[], int],
+        last_block: LightBlock | None = None,
     ) -> None:
+        """`last_block` is that of `trust`, if kept: the first half of evidence, should the nodes'
+        past turn out to be another."""
         self.trust = trust
+        self._last_block = last_block
         self._nodes = tuple(nodes)
         self._server = server
         self._keys = VerifyKey(server.head_key), CoVerifyKey(server.co_key)
@@ -140,11 +144,12 @@ class LightClient:
 
     async def _accept(self, candidate: _Candidate, block: LightBlock) -> VerifiedChainHead:
         start = self.trust
+        await self._check_past(candidate.node, start, block)
         trust = await self._verify(candidate.node, start, block)
         value = self._proven_value(candidate.answer, block)
         confirmed = await self._compare(candidate.node, block, start)
         statement = self._statement(value)
-        self.trust = trust
+        self.trust, self._last_block = trust, block
         return VerifiedChainHead(
             statement=statement,
             statement_bytes=value,
@@ -172,6 +177,29 @@ class LightClient:
             if not targets:
                 return trust
         raise _NodeError("too many headers in between")
+
+    async def _check_past(self, node: ChainNode, trust: TrustState, block: LightBlock) -> None:
+        """The node's past holds the header that we verified before.
+
+        Jumps alone would not show that validators were restored and went another way since.
+        """
+        if not 0 < trust.height <= block.header.height:
+            return
+        try:
+            signed = await self._signed_header(node, trust.height, wait_s=0)
+        except RefusedError:
+            return  # Pruned; the audit of the log behind the heads stands on its own.
+        if header_hash(signed.header) == trust.header_hash:
+            return
+        rival = self._judge_rival(trust, await self._light_block(node, trust.height, wait_s=0))
+        evidence = (encode_chain_fork(self._last_block, rival),) if self._last_block else ()
+        raise ForkError("validators decided another block at a height verified", evidence=evidence)
+
+    def _judge_rival(self, trust: TrustState, unverified: LightBlock) -> LightBlock:
+        try:
+            return verify_rival(trust, unverified)
+        except VerificationError as error:
+            raise _NodeError(f"another header at a height verified before: {error}") from error
 
     def _step(self, trust: TrustState, unverified: LightBlock) -> TrustState:
         if unverified.header.height < trust.height:
@@ -248,6 +276,8 @@ class LightClient:
         if header_hash(other.header) == header_hash(block.header):
             return None
         conflicting = await self._light_block(node, height)
+        if height == start.height:
+            return self._judge_rival(start, conflicting)
         # Judged from the trust before this round: what came after it is what is in question.
         await self._verify(node, start, conflicting)
         return conflicting

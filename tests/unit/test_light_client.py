@@ -409,6 +409,64 @@ async def test_forked_chain_gives_evidence_that_anyone_can_check() -> None:
     assert set(finding.double_voters) == {one.address for one in FOUR.validators}
 
 
+def two_heights(first: str, tx: bytes, later: bytes) -> SimulatedNode:
+    """Block 6 with one state, block 9 with a later one."""
+    blocks = {6: block_with(tx), 9: block_with(later, height=9)}
+    return node(first, tx=later, height=8, blocks=blocks)
+
+
+async def test_rewritten_past_gives_evidence() -> None:
+    """All nodes went another way since: restored validators, or all of them dishonest."""
+    light = client(node("a"))
+    await light.newest_head()
+    light._nodes = (two_heights("a", FORKED_TX, FORKED_TX),)
+    with pytest.raises(ForkError) as caught:
+        await light.newest_head()
+    assert check_chain_fork(caught.value.evidence[0], FOUR.anchor()).height == 6
+    assert light.trust.height == 6
+
+
+async def test_rewritten_past_is_noticed_without_the_old_block() -> None:
+    light = client(node("a"))
+    await light.newest_head()
+    later = LightClient(
+        [two_heights("a", FORKED_TX, FORKED_TX)],
+        FakePublisher().registration,
+        light.trust,
+        now_ns=lambda: NOW_NS,
+    )
+    with pytest.raises(ForkError) as caught:
+        await later.newest_head()
+    assert caught.value.evidence == ()
+
+
+async def test_same_past_and_a_newer_head_is_fine() -> None:
+    light = client(node("a"))
+    await light.newest_head()
+    light._nodes = (two_heights("a", TX, FORKED_TX),)
+    assert (await light.newest_head()).height == 9
+
+
+async def test_unsigned_other_past_is_a_lie() -> None:
+    light = client(node("a"))
+    await light.newest_head()
+    liar = two_heights("liar", TX, FORKED_TX)
+    liar.blocks[6] = sign_header(make_header(6, FOUR, data=b"x"), FOUR, signers=[0])
+    light._nodes = (liar,)
+    with pytest.raises(ProofError):
+        await light.newest_head()
+    assert set(light.lying) == {"liar"}
+
+
+async def test_fork_at_the_height_verified_before_is_found() -> None:
+    light = client(node("a"), node("b"))
+    await light.newest_head()
+    light._nodes = (node("a"), node("b", tx=FORKED_TX))
+    with pytest.raises(ForkError) as caught:
+        await light.newest_head()
+    assert check_chain_fork(caught.value.evidence[0], FOUR.anchor()).height == 6
+
+
 def test_commits_of_two_rounds_name_nobody() -> None:
     evidence = encode_chain_fork(block_with(TX), block_with(FORKED_TX, round=1))
     assert check_chain_fork(evidence, FOUR.anchor()).double_voters == ()
