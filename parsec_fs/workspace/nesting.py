@@ -1,0 +1,47 @@
+"""References of large files: nested into blocks of 1,024 when sealed, flat on this device.
+
+Data flow: captured manifest -> `nest` -> sealed manifest and node blocks; and back by `flatten`.
+
+Pure but for the two parameters that seal a node and read one. A file of n blocks needs
+ceil(n / 1024) node blocks and one more level per factor of 1,024 (MAX_DEPTH levels: 10^15 blocks).
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+from parsec_fs.protocol.codec import decode, encode_trusted
+from parsec_fs.protocol.errors import DataError
+from parsec_fs.protocol.limits import REFS_PER_NODE
+from parsec_fs.protocol.manifests import BlockRef, FileManifest, RefNode, block_count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlatRefs:
+    """All data blocks of a file, as this device keeps them."""
+
+    refs: tuple[BlockRef, ...]
+
+
+def nest(manifest: FileManifest, seal_node: Callable[[bytes], BlockRef]) -> FileManifest:
+    """The manifest with at most 1,024 references; the nodes below are sealed on the way."""
+    refs, depth = manifest.refs, 0
+    while len(refs) > REFS_PER_NODE:
+        chunks = [refs[i : i + REFS_PER_NODE] for i in range(0, len(refs), REFS_PER_NODE)]
+        refs = tuple([seal_node(encode_trusted(RefNode(refs=chunk))) for chunk in chunks])
+        depth += 1
+    return manifest if depth == 0 else replace(manifest, refs=refs, depth=depth)
+
+
+async def flatten(
+    manifest: FileManifest, read_node: Callable[[BlockRef], Awaitable[bytes]]
+) -> FileManifest:
+    """The manifest with all data blocks (depth 0). Raises DataError and what `read_node` does."""
+    refs = manifest.refs
+    most = block_count(manifest.size)
+    for _ in range(manifest.depth):
+        nodes = [decode(RefNode, await read_node(ref)).refs for ref in refs]
+        refs = tuple([ref for node in nodes for ref in node])
+        if len(refs) > most:
+            # A hostile author could otherwise make us expand without end (exhaustion).
+            raise DataError("manifest: more blocks than the size allows")
+    return replace(manifest, refs=refs, depth=0)

@@ -1,0 +1,93 @@
+"""A realm's state from the local store, when a program starts.
+
+Data flow: storage/realm_store -> this -> replica.
+
+Roles, key rotations and chains come at once from the stored certificates. The map of all objects
+is rebuilt in slices afterwards; mounting does not wait for it. At the end its root must be the one
+stored with the last leaf: a damaged store is found before anything is verified against it.
+"""
+
+from collections.abc import Generator
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Final
+
+from parsec_fs.protocol.certificates import (
+    OWNER,
+    Authored,
+    Certificate,
+    RealmCreated,
+    Role,
+    Rotation,
+    decode_content,
+)
+from parsec_fs.protocol.codec import decode
+from parsec_fs.protocol.errors import DataError
+from parsec_fs.protocol.hashing import signed_hash
+from parsec_fs.protocol.ids import Hash, UserId
+from parsec_fs.protocol.prefix_map import PrefixMap
+from parsec_fs.protocol.realm_state import (
+    RealmState,
+    certificate_entry,
+    key_state,
+    object_entry,
+)
+from parsec_fs.protocol.records import Context, Signed
+from parsec_fs.storage.realm_store import RealmStore
+
+_STEP: Final = 8
+
+
+def light_state(store: RealmStore, context: Context) -> RealmState:
+    """Everything but the map. The certificates were verified before they were stored."""
+    roles: dict[UserId, int] = {}
+    rotations: list[Rotation] = []
+    for authored in _certificates(store):
+        content = authored.content
+        if isinstance(content, RealmCreated):
+            roles[content.owner] = OWNER
+        elif isinstance(content, Role):
+            roles[content.user] = content.role
+        elif isinstance(content, Rotation):
+            rotations.append(content)
+    return RealmState(
+        context=context,
+        position=store.position(),
+        roles=MappingProxyType(roles),
+        key=key_state(rotations[-1]) if rotations else None,
+        rotations=tuple(rotations),
+        chains=MappingProxyType(store.chains()),
+    )
+
+
+def with_map(state: RealmState, store: RealmStore) -> Generator[None, None, RealmState]:
+    """The state with its map, in steps. Raises DataError if the store is damaged."""
+    entries = dict(certificate_entry(one) for one in _certificates(store))
+    tree = PrefixMap().set_many(entries.items())
+    last = b""
+    while rows := store.states_after(last, _STEP):
+        tree = tree.set_many([object_entry(id, row) for id, row in rows])
+        last = rows[-1][0]
+        yield
+    if tree.root() != expected_map_root(store, state.position.size):
+        raise DataError("the local store is damaged: its objects are not those of its log")
+    return replace(state, map=tree)
+
+
+def expected_map_root(store: RealmStore, size: int) -> Hash:
+    """Map root after `size` leaves."""
+    return store.roots_at(size).map_root
+
+
+def _certificates(store: RealmStore) -> list[Authored]:
+    return [_authored(body) for body in store.certificates()]
+
+
+def _authored(body: bytes) -> Authored:
+    certificate = decode(Certificate, decode(Signed, body).record)
+    return Authored(
+        header=certificate.header,
+        content=decode_content(certificate.kind, certificate.content),
+        replaces=certificate.replaces,
+        hash=signed_hash(body),
+    )

@@ -1,0 +1,281 @@
+"""This device's verified copy of one realm's log and objects.
+
+Data flow: server_client (leaves, head) -> `realm_state.verify_leaf` -> roots of the head hold ->
+payloads fetched and checked -> one transaction in realm_store -> tree.
+
+Everything is verified before it is stored, stored before it is applied, applied before it is shown
+(rules 20, 22, 23). Own commits come back the same way: their payloads lie in the outbox, and the
+transaction that stores their effects takes them out of it and moves the journal watermark.
+Rule 26: a commit of this device that it does not remember means that its state was restored.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import trio
+
+from parsec_fs.identity import DeviceSecrets
+from parsec_fs.protocol.errors import DataError, ProofError, RollbackError
+from parsec_fs.protocol.ids import LogId, RealmId
+from parsec_fs.protocol.realm_state import RealmState, verify_leaf
+from parsec_fs.protocol.records import COMMIT, Leaf, LogState, Seen
+from parsec_fs.remote.server_client import ServerClient, UnverifiedLeaves
+from parsec_fs.storage.realm_store import RealmStore
+from parsec_fs.storage.realm_writer import RealmWriter
+from parsec_fs.workspace.audit_view import AuditView
+from parsec_fs.workspace.leaf_groups import LeafGroup, LeafGroups
+from parsec_fs.workspace.org_replica import OrgReplica
+from parsec_fs.workspace.payloads import PayloadReader
+from parsec_fs.workspace.promises import (
+    AuditFirstError,
+    HeadPair,
+    check_pins,
+    check_promise,
+    check_roots,
+)
+from parsec_fs.workspace.realm_keys import RealmKeys
+from parsec_fs.workspace.realm_rebuild import light_state, with_map
+from parsec_fs.workspace.remote_changes import RemoteChange
+from parsec_fs.workspace.slices import Slices
+
+log = logging.getLogger(__name__)
+
+MOST_LEAVES: Final = 1000
+_ANY_EPOCH: Final = 2**63 - 1
+_JOINED: Final = "joined"
+_RESTORED: Final = "restored"
+
+
+class RealmReplica:
+    """One realm. `on_changes` takes what others changed over into the tree."""
+
+    def __init__(
+        self,
+        store: RealmStore,
+        client: ServerClient,
+        org: OrgReplica,
+        keys: RealmKeys,
+        payloads: PayloadReader,
+        *,
+        secrets: DeviceSecrets,
+        audit: AuditView,
+        pins: Iterable[LogState] = (),
+        on_changes: Callable[[list[RemoteChange]], None] = lambda changes: None,
+    ) -> None:
+        self.log: LogId = store.log
+        self.realm = RealmId(store.log)
+        self.audit = audit
+        self.on_changes = on_changes
+        self.store = store
+        self.slices = Slices()
+        self._client = client
+        self._org = org
+        self._keys = keys
+        self._payloads = payloads
+        self._device = secrets.device
+        self._pins = [pin for pin in pins if pin.log == self.log]
+        self._state = light_state(store, client.context(self.log))
+        self._rebuilt = self._state.position.size == 0
+        self._lock = trio.Lock()
+        keys.open_stored(self._state.rotations)
+
+    # Reading
+
+    @property
+    def state(self) -> RealmState:
+        """The verified realm; its map is complete after `ready`."""
+        return self._state
+
+    def size(self) -> int:
+        """Number of verified leaves."""
+        return self._state.position.size
+
+    def roots_at(self, size: int) -> LogState:
+        """State of the log after `size` leaves."""
+        return self.store.roots_at(size)
+
+    def seen(self) -> Seen:
+        """What the header of the next record in this log says that we have seen."""
+        now = self.roots_at(self.size())
+        org_size = max(now.org_size, self._org.size())
+        return Seen(
+            size=now.size,
+            log_root=now.log_root,
+            map_root=now.map_root,
+            org_size=org_size,
+            org_root=self._org.roots_at(org_size).log_root,
+            epochs=self.audit.epochs,
+            chain_header=self.audit.chain_header,
+        )
+
+    def check_may_sign(self) -> None:
+        """Raises RollbackError on a device whose state was restored (rule 26)."""
+        if self.store.fact(_RESTORED) is not None:
+            raise RollbackError("this device's state is older than its own records: enrol it anew")
+
+    # Pulling
+
+    async def ready(self) -> None:
+        """The map is complete. Raises DataError if the local store is damaged."""
+        async with self._lock:
+            await self._rebuild()
+
+    async def pull(self) -> LogState:
+        """Fetch, verify, store and apply up to a fresh head. Raises OfflineError,
+        VerificationError."""
+        while True:
+            try:
+                async with self._lock:
+                    return await self._pull(self.audit.most_due())
+            except AuditFirstError as error:
+                await self.audit.catch_up(error.epochs)
+
+    async def reach(self, head: HeadPair, *, known_size: int) -> None:
+        """Believe a head that came with another answer: replay up to it, its roots must hold.
+        `known_size`: verified size when that request was sent."""
+        while self.size() < head[0].size:
+            await self.pull()
+        try:
+            check_promise(
+                head,
+                known_size=known_size,
+                newest=self.store.heads.newest(),
+                most_due=self.audit.most_due(),
+            )
+        except AuditFirstError as error:
+            await self.audit.catch_up(error.epochs)
+        self._check_roots(head)
+        if not self.store.heads.has(head[0]):
+            async with self.store.writing() as write:
+                write.head(head)
+
+    async def ensure(self, size: int) -> None:
+        """At least `size` leaves are verified when this returns; for the audit, which asks for
+        what is anchored already and therefore takes heads whatever they promise."""
+        async with self._lock:
+            if self.size() < size:
+                await self._pull(_ANY_EPOCH)
+                if self.size() < size:
+                    raise ProofError("the log is shorter than what was signed or anchored")
+
+    def heads_due(self, epoch: int) -> list[HeadPair]:
+        """Heads relied upon whose promise was for this epoch or before, not settled yet."""
+        return self.store.heads.due(epoch)
+
+    async def settle(self, epoch: int, size: int) -> None:
+        """The epoch is verified and anchors `size` leaves."""
+        await self.store.settle(size)
+
+    async def _rebuild(self) -> None:
+        if not self._rebuilt:
+            self._state = await self.slices.run(with_map(self._state, self.store))
+            self._rebuilt = True
+
+    async def _pull(self, most_due: int) -> LogState:
+        await self._rebuild()
+        while True:
+            start = self.size()
+            found = await self._client.read_leaves(self.log, start, MOST_LEAVES)
+            head: HeadPair = (found.head.head, found.head.raw)
+            newest = self.store.heads.newest()
+            check_promise(head, known_size=start, newest=newest, most_due=most_due)
+            await self._take(found, head)
+            if self.size() == head[0].size:
+                return self.roots_at(self.size())
+
+    async def _take(self, found: UnverifiedLeaves, head: HeadPair) -> None:
+        leaves = found.leaves[: head[0].size - self.size()]
+        if not leaves:
+            if self.size() < head[0].size:
+                raise DataError("the server gives no leaves below its own head")
+            self._check_roots(head)
+            await self._keep(head)
+            return
+        verified = await self._verify(leaves)
+        reached = verified.state.position.size == head[0].size
+        if reached:
+            check_roots(head, _log_state(verified.state), known=self.store.heads.at(head[0].size))
+        await self._keys.ensure(verified.state.rotations, self._client)
+        for group in verified.groups:
+            last = group is verified.groups[-1]
+            await self._store_group(group, head if reached and last else None)
+        if reached and self.store.fact(_JOINED) is None:
+            async with self.store.writing() as write:
+                write.fact(_JOINED, b"")
+
+    async def _keep(self, head: HeadPair) -> None:
+        if not self.store.heads.has(head[0]):
+            async with self.store.writing() as write:
+                write.head(head)
+
+    def _check_roots(self, head: HeadPair) -> None:
+        size = head[0].size
+        check_roots(head, self.roots_at(size), known=self.store.heads.at(size))
+
+    async def _verify(self, leaves: tuple[Leaf, ...]) -> LeafGroups:
+        groups = LeafGroups(self._state, self.store)
+        for leaf in leaves:
+            if self._org.size() < leaf.header.org_size:
+                await self._org.ensure(leaf.header.org_size)
+            transition = verify_leaf(groups.state, leaf, org=self._org.state, objects=groups.view)
+            groups.add(leaf, transition)
+            check_pins(self._pins, _log_state(groups.state))
+            await self.slices.pause()
+        return groups
+
+    async def _store_group(self, group: LeafGroup, head: HeadPair | None) -> None:
+        found = await self._payloads.read(group, self.slices)
+        restored = self._unremembered(group)
+        async with self.store.writing() as write:
+            for leaf in group.leaves:
+                write.leaf(leaf)
+                await self.slices.pause()
+            for operation in group.operations:
+                write.operation(*operation)
+            for row in found.rows:
+                write.object(row)
+                await self.slices.pause()
+            for id, change in found.links.items():
+                write.links(id, change)
+            write.position(group.state.position)
+            write.chains(group.state.chains, group.authors())
+            self._take_from_outbox(write, group)
+            if head is not None:
+                write.head(head)
+            if restored:
+                write.fact(_RESTORED, b"")
+        self._state = group.state
+        if found.changes:
+            self.on_changes(found.changes)
+
+    def _take_from_outbox(self, write: RealmWriter, group: LeafGroup) -> None:
+        """Own commits that are logged need not be sent again; the last of a capture moves the
+        journal watermark, in the transaction that stores its effects."""
+        logged = {row.record for row in group.leaves if row.author == self._device}
+        for entry in self.store.outbox.entries() if logged else ():
+            if entry.record in logged:
+                write.posted(entry.sequence)
+                if entry.position is not None:
+                    write.journal_position(entry.position)
+
+    def _unremembered(self, group: LeafGroup) -> bool:
+        """True iff a commit of this device is new to this device (rule 26)."""
+        if self.store.fact(_JOINED) is None:
+            return False
+        own = [
+            row.record
+            for row in group.leaves
+            if row.author == self._device and row.header.kind == COMMIT
+        ]
+        return any(record is None or not self.store.outbox.has(record) for record in own)
+
+
+def _log_state(state: RealmState) -> LogState:
+    return LogState(
+        log=state.context.log,
+        size=state.position.size,
+        log_root=state.position.root(),
+        map_root=state.map.root(),
+        org_size=state.position.org_size,
+    )

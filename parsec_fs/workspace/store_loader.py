@@ -1,0 +1,83 @@
+"""The local store as the tree sees it.
+
+Data flow: storage/realm_store -> opener -> this (`loader.Loader`) -> filesystem -> tree.
+
+Synchronous, tens of microseconds per object. A page counts only for the folder that it is a page
+of: its id must follow from the folder's page key (rule 12; a hostile page names another folder).
+"""
+
+import errno
+import logging
+
+from parsec_fs.protocol.errors import LocalError
+from parsec_fs.protocol.ids import ObjectId
+from parsec_fs.protocol.manifests import PAGE, FolderManifest, PageManifest, page_id
+from parsec_fs.storage.realm_store import RealmStore
+from parsec_fs.workspace.loader import Names
+from parsec_fs.workspace.nodes import Entry
+from parsec_fs.workspace.opener import DAMAGE, Opener
+from parsec_fs.workspace.tree import NodeManifest
+
+log = logging.getLogger(__name__)
+
+
+class StoreLoader:
+    """What the tree does not have in memory, from realm.db."""
+
+    def __init__(self, store: RealmStore, opener: Opener) -> None:
+        self._store = store
+        self._opener = opener
+
+    def load(self, id: ObjectId) -> NodeManifest | None:
+        """An object's manifest. Raises LocalError (EIO) if it is damaged."""
+        row = self._store.object(id)
+        if row is None:
+            return None
+        try:
+            manifest = self._opener.open(row)
+        except DAMAGE as error:
+            raise LocalError(f"object {id.hex()} is damaged", errno=errno.EIO) from error
+        return None if isinstance(manifest, PageManifest) else manifest
+
+    def load_children(self, id: ObjectId, folder: NodeManifest) -> Names:
+        """All names of a folder. A damaged page costs its own names."""
+        names: dict[bytes, Entry] = {}
+        mtime = ctime = -(2**63)
+        if isinstance(folder, FolderManifest):
+            for page in self._pages(id, folder):
+                names.update({child.name: (child.id, child.kind) for child in page.children})
+                mtime, ctime = max(mtime, page.mtime_ns), max(ctime, page.ctime_ns)
+        return Names(names=names, mtime_ns=mtime, ctime_ns=ctime)
+
+    def page(self, id: ObjectId, folder: ObjectId) -> PageManifest | None:
+        """One page of a folder, None if there is none (or none that opens)."""
+        row = self._store.object(id)
+        if row is None or row.kind != PAGE:
+            return None
+        try:
+            manifest = self._opener.open(row)
+        except DAMAGE:
+            log.warning("page %s is damaged", id.hex())
+            return None
+        return (
+            manifest if isinstance(manifest, PageManifest) and manifest.folder == folder else None
+        )
+
+    def _pages(self, id: ObjectId, folder: FolderManifest) -> list[PageManifest]:
+        count = 1 << folder.page_bits
+        ids = [page_id(folder.page_key, folder.page_bits, number) for number in range(count)]
+        found = [self.page(one, id) for one in ids]
+        return [page for page in found if page is not None]
+
+    def link_count(self, id: ObjectId) -> int:
+        """Names of this object in the store."""
+        return self._store.link_count(id)
+
+    def version(self, id: ObjectId) -> int:
+        """Version in the store, 0 if it is not there."""
+        state = self._store.state(id)
+        return 0 if state is None else state.version
+
+    def journal_position(self) -> int:
+        """Journal records up to this one are in the store."""
+        return self._store.journal_position()
