@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,16 +57,12 @@ async def test_refused_statements_never_reach_a_block(
     assert (answer.code, answer.data) == (Code.WRONG_EPOCH, b"1")
     other = publisher.statement(publisher.earliest_ms())
     wrong_root = FakePublisher().statement(0).root
-    wrong = type(other)(**{**_fields(other), "root": wrong_root})
+    wrong = replace(other, root=wrong_root)
     assert (await net.nodes[0].broadcast(publisher.sign(wrong))).code == Code.WRONG_ROOT
     assert (await net.nodes[0].broadcast(b"junk")).code == Code.MALFORMED
     with pytest.raises(RefusedError) as caught:
         await net.nodes[0].broadcast(tx)
     assert caught.value.outcome == chain_rpc.OUTCOME_DUPLICATE
-
-
-def _fields(record: object) -> dict[str, object]:
-    return {name: getattr(record, name) for name in type(record).__slots__}  # type: ignore[attr-defined]
 
 
 async def test_statements_of_past_epochs_can_be_read(

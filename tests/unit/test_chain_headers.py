@@ -37,6 +37,7 @@ from parsec_fs.protocol.errors import (
     VerificationError,
 )
 from parsec_fs.protocol.hashing import sha256
+from parsec_fs.protocol.ids import Hash
 from parsec_fs.protocol.simple_map import verify_head
 from tests.support.servers import FakePublisher
 from tests.support.simulated_chain import GENESIS_NS, make_header, operators, sign_header
@@ -94,12 +95,12 @@ def test_real_chain_step_by_step_and_by_jump() -> None:
 def test_real_state_proof_leads_to_the_header_after() -> None:
     answer = chain_rpc.parse_query(json.dumps(VECTORS["head"]).encode())
     server_log = FakePublisher().registration.server_log
-    header = captured(answer.height + 1).header
-    assert verify_head(header.app_hash, server_log, answer.value, answer.operations)
+    before, after = (
+        Hash(captured(height).header.app_hash) for height in (answer.height, answer.height + 1)
+    )
+    assert verify_head(after, server_log, answer.value, answer.operations)
     with pytest.raises(ProofError):
-        verify_head(
-            captured(answer.height).header.app_hash, server_log, answer.value, answer.operations
-        )
+        verify_head(before, server_log, answer.value, answer.operations)
 
 
 def test_vote_sign_bytes_known_answer() -> None:
@@ -132,7 +133,8 @@ def test_vote_sign_bytes_known_answer() -> None:
 )
 def test_tampered_hash_field_is_refused(field: str) -> None:
     block = captured(4)
-    header = replace(block.header, **{field: sha256(b"something else")})
+    change: dict[str, Any] = {field: sha256(b"something else")}
+    header = replace(block.header, **change)
     refuse(replace(block, header=header), ProofError)
 
 
