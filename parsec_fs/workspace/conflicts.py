@@ -114,7 +114,7 @@ def record_everything(tree: Tree, node: FileNode) -> None:
 
 
 def revert(tree: Tree, node: Node) -> None:
-    """Drop our changes of an object (not of names); `apply_remote` then shows the store's version."""
+    """Drop our changes of an object, not of names; then `apply_remote` the store's version."""
     tree.dirty_nodes.pop(node.id, None)
     if type(node) is FileNode:
         tree.unjournaled.pop(node, None)
