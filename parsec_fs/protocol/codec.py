@@ -77,7 +77,8 @@ def decode(cls: type[T], data: bytes, *, max_size: int = BATCH_MAX_SIZE) -> T:
 
 
 def unpack(data: bytes) -> Any:
-    """Canonical plain value (int, bytes, list). Raises DataError."""
+    """Canonical plain value; that it holds only int, bytes and list is the schema's to check.
+    Raises DataError."""
     try:
         plain = msgpack.unpackb(data, raw=True, strict_map_key=True, max_ext_len=0, max_map_len=0)
         again = _pack(plain)
