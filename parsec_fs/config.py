@@ -19,8 +19,6 @@ from parsec_fs.protocol.limits import MIB
 HOME_VARIABLE: Final = "PARSEC_FS_HOME"
 CACHE_DEFAULT_SIZE: Final = 10 * 1024 * MIB
 """Bytes of uploaded or downloaded blocks kept on this device."""
-SOCKET_PATH_MAX_SIZE: Final = 100
-"""A unix socket's path has at most 107 bytes; some are left for temporary names."""
 
 
 class Durability(StrEnum):

@@ -77,6 +77,11 @@ class DeviceFile:
                 f"{self.data_path}: damaged, or {self.key_path} is not its key"
             ) from error
 
+    def remove(self) -> None:
+        """Undo `create`, for an enrolment that failed."""
+        for path in (self.data_path, self.key_path):
+            path.unlink(missing_ok=True)
+
     def _key(self) -> bytes:
         key = _read(self.key_path)
         if stat.S_IMODE(self.key_path.stat().st_mode) & 0o077:

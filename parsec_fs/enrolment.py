@@ -75,7 +75,7 @@ def found_org(
     org = OrgId(random(32))
     root = SigningKey(random(32))
     user_key = UserKeySeed(generation=1, seed=random(96))
-    secrets = new_secrets(org=org, user=UserId(random(16)), user_key=user_key, random=random)
+    secrets = new_secrets(org=org, user=UserId(random(16)), user_keys=(user_key,), random=random)
     anchor = TrustAnchor(
         chain=chain,
         genesis=NO_HASH,

@@ -75,14 +75,15 @@ class UserKeySeed:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class DeviceSecrets:
-    """Everything secret that one device holds. `local_key` seals what stays on its disk."""
+    """Everything secret that one device holds. `local_key` seals what stays on its disk.
+    A device that is about to join has no user key yet."""
 
     org: OrgId
     device: DeviceId
     user: UserId
     sign_seed: Bytes32
     box_seed: BoxSeed
-    user_keys: Annotated[tuple[UserKeySeed, ...], Increasing(), Size(1, 1000)]
+    user_keys: Annotated[tuple[UserKeySeed, ...], Increasing(), Size(0, 1000)]
     local_key: Bytes32
 
     def signing_key(self) -> SigningKey:
@@ -101,7 +102,9 @@ class DeviceSecrets:
         raise DecryptionError(f"this device does not hold generation {generation} of the user key")
 
     def newest_user_key(self) -> UserKeySeed:
-        """The generation that new boxes are sealed to."""
+        """The generation that new boxes are sealed to. Raises DecryptionError before joining."""
+        if not self.user_keys:
+            raise DecryptionError("this device does not hold the user's key yet")
         return self.user_keys[-1]
 
     def __repr__(self) -> str:
@@ -145,7 +148,7 @@ class Author:
 
 
 def new_secrets(
-    *, org: OrgId, user: UserId, user_key: UserKeySeed, random: Random
+    *, org: OrgId, user: UserId, user_keys: tuple[UserKeySeed, ...], random: Random
 ) -> DeviceSecrets:
     """A new device of a user."""
     return DeviceSecrets(
@@ -154,7 +157,7 @@ def new_secrets(
         user=user,
         sign_seed=random(32),
         box_seed=random(96),
-        user_keys=(user_key,),
+        user_keys=user_keys,
         local_key=random(32),
     )
 

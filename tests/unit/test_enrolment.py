@@ -134,7 +134,7 @@ def test_realm_key_must_be_the_committed_one(
 
 def second_device(secrets: DeviceSecrets, random: CountingRandom) -> tuple[Device, DeviceSecrets]:
     own = new_secrets(
-        org=secrets.org, user=secrets.user, user_key=secrets.newest_user_key(), random=random
+        org=secrets.org, user=secrets.user, user_keys=(), random=random
     )
     device = Device(
         device=own.device,
@@ -162,6 +162,8 @@ def test_added_device_replays_and_receives_the_user_key(
     certified = org.device(own.device).device
     opened = open_user_key(certified, secrets_box=own.box_key(), org=own.org)
     assert opened == user_key
+    with pytest.raises(DecryptionError, match="yet"):
+        own.newest_user_key()
 
 
 def test_user_key_does_not_open_on_another_device(

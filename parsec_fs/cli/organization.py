@@ -1,0 +1,166 @@
+"""parsec-fs org create.
+
+Data flow: server's registration, chain's genesis -> found_org -> device file, server -> summary.
+"""
+
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Annotated
+
+import trio
+import typer
+
+from parsec_fs.cli.exit_codes import CommandError, ExitCode
+from parsec_fs.cli.settings import Settings, settings_of
+from parsec_fs.connection import connect
+from parsec_fs.enrolment import found_org
+from parsec_fs.identity import Identity
+from parsec_fs.protocol.chain_rpc import parse_genesis_validators
+from parsec_fs.protocol.chain_types import ChainAnchor, Validator
+from parsec_fs.protocol.codec import encode
+from parsec_fs.protocol.commands import ServerInfo
+from parsec_fs.protocol.errors import DataError
+from parsec_fs.protocol.hashing import validator_set_hash
+from parsec_fs.remote.chain_node import HttpChainNode
+from parsec_fs.remote.server_client import PublicClient
+from parsec_fs.remote.transport import Transport, http_client
+
+app = typer.Typer(no_args_is_help=True, help="Organizations.")
+
+
+@app.callback()
+def group() -> None:
+    """Organizations."""
+
+
+@app.command()
+def create(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name of the organization.")],
+    server: Annotated[str, typer.Option(help="URL of the metadata server.")],
+    chain: Annotated[
+        list[str], typer.Option(help="RPC URL of a chain node; several are better: give each.")
+    ],
+    genesis: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="Genesis file of the chain; without it the first node is believed once.",
+        ),
+    ] = None,
+    user: Annotated[str, typer.Option(help="Your name.")] = "",
+    email: Annotated[str, typer.Option(help="Your e-mail address.")] = "",
+    device: Annotated[str, typer.Option(help="Name of this device.")] = "",
+) -> None:
+    """Found an organization on a server; this becomes its first device."""
+    settings = settings_of(context)
+    if settings.device_file().exists():
+        raise CommandError(
+            ExitCode.BUSY,
+            f"{settings.home.device} has a device already; for another: --home DIR",
+        )
+    user = user or os.environ.get("USER") or "owner"
+    trio.run(
+        _create,
+        settings,
+        name,
+        server,
+        tuple(chain),
+        genesis.read_bytes() if genesis else None,
+        (user, email or f"{user}@{socket.gethostname()}", device or socket.gethostname()),
+    )
+
+
+async def _create(
+    settings: Settings,
+    name: str,
+    server_url: str,
+    rpc_urls: tuple[str, ...],
+    genesis: bytes | None,
+    labels: tuple[str, str, str],
+) -> None:
+    async with http_client() as http:
+        public = PublicClient(Transport(http, server_url))
+        info = await public.info()
+        document = genesis or await HttpChainNode(rpc_urls[0], http).call("genesis", {})
+        anchor = chain_anchor(document, info)
+        user, email, device = labels
+        request, identity = found_org(
+            name=name,
+            user_name=user,
+            email=email,
+            device_label=device,
+            chain=anchor,
+            server=info.registration,
+            server_url=server_url,
+            rpc_urls=rpc_urls,
+            random=os.urandom,
+        )
+        file = settings.device_file()
+        file.create(identity, random=os.urandom)
+        try:
+            await public.create_org(request)
+            await _verify(settings, identity)
+        except BaseException:
+            # Nothing was achieved that a second try could not do: leave no half device behind.
+            file.remove()
+            settings.home.org_database.unlink(missing_ok=True)
+            raise
+    _show(settings, name, identity, believed=genesis is None)
+
+
+def chain_anchor(genesis: bytes, info: ServerInfo) -> ChainAnchor:
+    """What to pin of the chain that the server publishes on."""
+    chain_id, validators = parse_genesis_validators(genesis)
+    if chain_id != info.chain_id:
+        raise DataError(
+            f"the server publishes on chain {info.chain_id.decode(errors='replace')}, "
+            f"the genesis is of {chain_id.decode(errors='replace')}"
+        )
+    return ChainAnchor(chain_id=chain_id, validators=validators, trusted_from_ns=time.time_ns())
+
+
+async def _verify(settings: Settings, identity: Identity) -> None:
+    """The server's log of the new organization holds what was sent, under a signed head."""
+    async with connect(settings.home, identity) as connection:
+        state = await connection.org.pull()
+        state.device(identity.secrets.device)
+
+
+def fingerprint(chain_id: bytes, validators: tuple[Validator, ...]) -> str:
+    """Sixteen characters of the validator set's digest, for people to compare."""
+    digest = validator_set_hash(chain_id + b"".join(encode(one) for one in validators))
+    text = digest.hex()[:16].upper()
+    return " ".join(text[index : index + 4] for index in range(0, 16, 4))
+
+
+def _show(settings: Settings, name: str, identity: Identity, *, believed: bool) -> None:
+    chain = identity.anchor.chain
+    mark = fingerprint(chain.chain_id, chain.validators)
+    chain_name = chain.chain_id.decode(errors="replace")
+    count = len(chain.validators)
+    lines = [
+        f"Organization {name} created. You are its administrator.",
+        f"This device's keys: {settings.home.device} (opened by a key file beside them, mode 0600)",
+        f"Trust anchor: chain {chain_name}, {count} validator{'s' if count > 1 else ''} ({mark})",
+    ]
+    if believed:
+        lines.append("  taken from the node: compare these characters with your chain's operator")
+    if count < 4:
+        lines.append(
+            "  self-anchored: fewer than four validators. Nobody without their keys can forge or"
+            " roll back; forks show only by comparing devices."
+        )
+    document = {
+        "organization": identity.anchor.org.hex(),
+        "name": name,
+        "device": identity.secrets.device.hex(),
+        "chain_id": chain_name,
+        "validators": count,
+        "validators_fingerprint": mark,
+        "believed_node": believed,
+    }
+    settings.output.result(document, lines)

@@ -1,0 +1,55 @@
+"""Options that every command takes, at any place of the command line.
+
+Data flow: argv -> `hoist` -> main callback -> Settings in the context -> commands.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import typer
+
+from parsec_fs.cli.output import Output
+from parsec_fs.config import Home
+from parsec_fs.device_file import DeviceFile
+
+_FLAGS: Final = frozenset({"--json", "-q", "--quiet", "-v", "--verbose"})
+_VALUES: Final = frozenset({"--home"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """State folder and output of this run."""
+
+    home: Home
+    output: Output
+
+    def device_file(self) -> DeviceFile:
+        """This device's keys."""
+        return DeviceFile(self.home.device)
+
+
+def settings_of(context: typer.Context) -> Settings:
+    """What the main callback made of the common options."""
+    settings = context.find_object(Settings)
+    assert settings is not None
+    return settings
+
+
+def hoist(arguments: Sequence[str]) -> list[str]:
+    """The common options moved before the command, where the parser expects them: people write
+    them at the end. What stands after `--` is left alone."""
+    common: list[str] = []
+    rest: list[str] = []
+    remaining = list(arguments)
+    while remaining:
+        word = remaining.pop(0)
+        if word == "--":
+            return [*common, *rest, word, *remaining]
+        if word in _FLAGS or (word.split("=")[0] in _VALUES and "=" in word):
+            common.append(word)
+        elif word in _VALUES and remaining:
+            common += [word, remaining.pop(0)]
+        else:
+            rest.append(word)
+    return common + rest

@@ -1,0 +1,195 @@
+"""Both sides of joining: the device that invites, and the one that joins (rule 25).
+
+Data flow: `invite`: verified logs -> code, invitation -> request -> certificate -> admission.
+           `join`: code -> invitation -> request -> admission -> org log replayed -> identity.
+
+The new device believes nothing but the code: the anchor is pinned by it, the org log is replayed
+from the genesis, must pass through the states that the inviter vouched for, and must hold this very
+device with these very keys before the device file is written.
+"""
+
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Final
+
+import trio
+
+from parsec_fs.config import Home
+from parsec_fs.connection import Connection, connect
+from parsec_fs.device_file import DeviceFile
+from parsec_fs.enrolment import add_device, open_user_key
+from parsec_fs.identity import DeviceSecrets, Identity, label, new_secrets
+from parsec_fs.joining import (
+    ADMISSION,
+    CODE_LIFETIME_S,
+    INVITATION,
+    REQUEST,
+    Admission,
+    Invitation,
+    JoinCode,
+    JoinRequest,
+    format_code,
+    invitation_digest,
+    mailbox_address,
+    open_invitation,
+    open_mail,
+    seal_mail,
+)
+from parsec_fs.protocol.certificates import Device
+from parsec_fs.protocol.codec import encode
+from parsec_fs.protocol.commands import PutMail, ReadMail
+from parsec_fs.protocol.errors import InputError, RefusedError, TrustchainError
+from parsec_fs.protocol.membership import OrgState
+from parsec_fs.protocol.records import LogState
+from parsec_fs.protocol.sealing import BoxKey
+from parsec_fs.remote.server_client import PublicClient
+from parsec_fs.remote.transport import Transport, http_client
+
+_POLL_S: Final = 0.5
+_SECRET_SIZE: Final = 16
+
+
+class Mailbox:
+    """Sealed mail of one code."""
+
+    def __init__(self, client: PublicClient, secret: bytes) -> None:
+        self._client = client
+        self._secret = secret
+        self._address = mailbox_address(secret)
+
+    async def put(self, message: object, slot: int) -> None:
+        """Leave a message."""
+        data = seal_mail(message, slot=slot, secret=self._secret, salt=os.urandom(32))
+        await self._client.put_mail(PutMail(address=self._address, slot=slot, data=data))
+
+    async def wait(self, slot: int) -> bytes:
+        """The sealed message, once it is there. Raises TimeoutError when the code is over."""
+        with trio.move_on_after(CODE_LIFETIME_S):
+            while True:
+                try:
+                    return await self._client.read_mail(ReadMail(address=self._address, slot=slot))
+                except RefusedError as error:
+                    if error.outcome != "NOT_FOUND":
+                        raise
+                await trio.sleep(_POLL_S)
+        raise TimeoutError("the code has expired; get another one: parsec-fs device add")
+
+
+async def invite(
+    connection: Connection,
+    *,
+    states: tuple[LogState, ...],
+    show_code: Callable[[str], None],
+    confirm: Callable[[str], Awaitable[bool]],
+) -> str:
+    """Add a device of this user; `states` of realm logs are vouched for. Returns its label.
+
+    Raises OfflineError, RefusedError, VerificationError, TimeoutError, InputError."""
+    org, identity = await connection.org.pull(), connection.identity
+    secret = os.urandom(_SECRET_SIZE)
+    invitation = Invitation(
+        anchor=identity.anchor,
+        user=identity.secrets.user,
+        inviter=identity.secrets.device,
+        org_state=connection.org.roots_at(connection.org.size()),
+        label=org.device(identity.secrets.device).device.label,
+    )
+    async with http_client() as http:
+        url = identity.anchor.server_url.decode()
+        mailbox = Mailbox(PublicClient(Transport(http, url)), secret)
+        await mailbox.put(invitation, INVITATION)
+        digest = invitation_digest(encode(invitation))
+        show_code(format_code(JoinCode(secret=secret, invitation=digest, server_url=url)))
+        sealed = await mailbox.wait(REQUEST)
+        request = open_mail(sealed, JoinRequest, slot=REQUEST, secret=secret)
+        name = request.label.decode(errors="replace")
+        if not await confirm(name):
+            raise InputError(f"{name} was not added")
+        index = await _certify(connection, request)
+        org_state = connection.org.roots_at(connection.org.size())
+        await mailbox.put(Admission(index=index, states=(org_state, *states)), ADMISSION)
+    return name
+
+
+async def _certify(connection: Connection, request: JoinRequest) -> int:
+    """Append the certificate; the leaf index of it."""
+    secrets = connection.identity.secrets
+    user_key = secrets.newest_user_key()
+    device = Device(
+        device=request.device,
+        user=secrets.user,
+        label=request.label,
+        sign_key=request.sign_key,
+        box_key=request.box_key,
+        generation=user_key.generation,
+        user_key_box=b"",
+    )
+    body = add_device(
+        device,
+        org=await connection.org.pull(),
+        seen=connection.org.seen(),
+        author=connection.author,
+        user_key=user_key,
+    )
+    await connection.server.append_certificate(connection.org.log, body)
+    return (await connection.org.pull()).device(request.device).index
+
+
+async def join(home: Home, code: JoinCode, device_label: str) -> Identity:
+    """Become a device of the inviter's user; the device file is written last.
+
+    Raises OfflineError, RefusedError, VerificationError, TimeoutError, DeviceFileError."""
+    async with http_client() as http:
+        mailbox = Mailbox(PublicClient(Transport(http, code.server_url)), code.secret)
+        invitation = open_invitation(await mailbox.wait(INVITATION), code)
+        if invitation.anchor.server_url.decode() != code.server_url:
+            raise InputError("the code and the invitation name different servers")
+        secrets = new_secrets(
+            org=invitation.anchor.org, user=invitation.user, user_keys=(), random=os.urandom
+        )
+        request = JoinRequest(
+            device=secrets.device,
+            label=label(device_label),
+            sign_key=secrets.signing_key().verify_key.raw,
+            box_key=secrets.box_key().public,
+        )
+        await mailbox.put(request, REQUEST)
+        sealed = await mailbox.wait(ADMISSION)
+        admission = open_mail(sealed, Admission, slot=ADMISSION, secret=code.secret)
+    pins = (invitation.org_state, *admission.states)
+    identity = Identity(anchor=invitation.anchor, secrets=secrets, pins=pins)
+    return await _enrol(home, identity, request)
+
+
+async def _enrol(home: Home, provisional: Identity, request: JoinRequest) -> Identity:
+    """Replay the organization, find this device in it, open the user's key, write the file."""
+    try:
+        async with connect(home, provisional) as connection:
+            org = await connection.org.pull()
+            _check_reached(connection, provisional)
+        secrets = _with_user_key(org, provisional.secrets, request)
+        identity = replace(provisional, secrets=secrets)
+        DeviceFile(home.device).create(identity, random=os.urandom)
+    except BaseException:
+        home.org_database.unlink(missing_ok=True)
+        raise
+    return identity
+
+
+def _check_reached(connection: Connection, identity: Identity) -> None:
+    """The log is at least as long as the inviter saw it: what it pins was compared (A21)."""
+    pinned = max(one.size for one in identity.pins if one.log == connection.org.log)
+    if connection.org.size() < pinned:
+        raise TrustchainError("the server hides the end of the organization's log from this device")
+
+
+def _with_user_key(org: OrgState, secrets: DeviceSecrets, request: JoinRequest) -> DeviceSecrets:
+    device = org.device(secrets.device).device
+    certified = (device.user, device.sign_key, device.box_key, device.label)
+    if certified != (secrets.user, request.sign_key, request.box_key, request.label):
+        raise TrustchainError("the certificate of this device has other keys than it sent")
+    user_key = open_user_key(device, secrets_box=secrets.box_key(), org=secrets.org)
+    if BoxKey(user_key.seed).public != org.users[secrets.user].box_key:
+        raise TrustchainError("the user key that was sent is not the user's")
+    return replace(secrets, user_keys=(user_key,))

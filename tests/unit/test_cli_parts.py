@@ -1,0 +1,158 @@
+"""Small parts of the command line: common options, tables, mountpoints, locks, the ready pipe."""
+
+import io
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from parsec_fs.cli import background
+from parsec_fs.cli.background import Reporter, start_daemon
+from parsec_fs.cli.exit_codes import CommandError, ExitCode
+from parsec_fs.cli.mountpoint import is_dead, mount_type, prepare
+from parsec_fs.cli.output import Output, size_text, table
+from parsec_fs.cli.settings import hoist
+from parsec_fs.config import home_of
+from parsec_fs.lockfile import LockedError, held, holder, last_mountpoint
+from parsec_fs.protocol.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("typed", "parsed"),
+    [
+        (["status", "--json"], ["--json", "status"]),
+        (["status", "--home", "/h", "-v"], ["--home", "/h", "-v", "status"]),
+        (["status", "--home=/h"], ["--home=/h", "status"]),
+        (["log", "--", "--json"], ["log", "--", "--json"]),
+        (["log", "--home"], ["log", "--home"]),
+        ([], []),
+    ],
+)
+def test_common_options_stand_anywhere(typed: list[str], parsed: list[str]) -> None:
+    assert hoist(typed) == parsed
+
+
+@pytest.mark.parametrize(
+    ("given", "environment", "chosen"),
+    [
+        (Path("/given"), {"PARSEC_FS_HOME": "/e"}, "/given"),
+        (Path("here"), {}, "/work/here"),
+        (None, {"PARSEC_FS_HOME": "/e", "HOME": "/root"}, "/e"),
+        (None, {"XDG_DATA_HOME": "/x", "HOME": "/root"}, "/x/parsec-fs"),
+        (None, {"HOME": "/root"}, "/root/.local/share/parsec-fs"),
+    ],
+)
+def test_home(given: Path | None, environment: dict[str, str], chosen: str) -> None:
+    home = home_of(given, environment, working_directory=Path("/work"))
+    assert home.root == Path(chosen)
+
+
+def test_no_home() -> None:
+    with pytest.raises(InputError, match="--home"):
+        home_of(None, {}, working_directory=Path("/"))
+
+
+def test_table_aligns() -> None:
+    assert table(["A", "LONG"], [["value", "x"], ["v", ""]]) == ["A      LONG", "value  x", "v"]
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (50 << 30, "50 GiB")]
+)
+def test_sizes(size: int, text: str) -> None:
+    assert size_text(size) == text
+
+
+def test_json_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
+    output = Output(json=True)
+    output.progress("working")
+    output.note("by the way")
+    output.result({"a": 1}, ["for people"])
+    shown = capsys.readouterr()
+    assert json.loads(shown.out) == {"a": 1}
+    assert shown.err == ""
+
+
+def test_errors_are_json_as_well(capsys: pytest.CaptureFixture[str]) -> None:
+    Output(json=True).error("no", ExitCode.BUSY)
+    assert json.loads(capsys.readouterr().out) == {"error": "no", "exit": 11}
+
+
+def test_progress_on_a_terminal_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    output = Output()
+    output.progress("1 of 2")
+    output.clear()
+    assert terminal.getvalue().endswith("\r\x1b[K")
+
+
+def test_mountpoint_must_be_empty(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CommandError) as caught:
+        prepare(tmp_path)
+    assert caught.value.code == ExitCode.NOT_EMPTY
+    assert prepare(tmp_path / "new/folder").is_dir()
+
+
+def test_mountpoint_in_use_is_busy() -> None:
+    with pytest.raises(CommandError) as caught:
+        prepare(Path("/proc"))
+    assert caught.value.code == ExitCode.BUSY
+
+
+def test_mount_table() -> None:
+    assert mount_type(Path("/proc")) == "proc"
+    assert mount_type(Path("/proc/self")) is None
+    assert not is_dead(Path("/"))
+
+
+def test_lock_names_its_holder(tmp_path: Path) -> None:
+    path = tmp_path / "folder/lock"
+    assert holder(path) is None
+    with held(path, "/mnt/a"):
+        found = holder(path)
+        assert found is not None
+        assert (found.pid, found.mountpoint) == (os.getpid(), "/mnt/a")
+        with pytest.raises(LockedError, match="/mnt/a"), held(path, "/mnt/b"):
+            raise AssertionError("locked twice")
+    assert holder(path) is None
+    assert last_mountpoint(path) == "/mnt/a"
+
+
+def run_child(monkeypatch: pytest.MonkeyPatch, folder: Path, code: str) -> dict[str, object]:
+    """`start_daemon` with a child that runs `code`; `fd` is its end of the pipe."""
+    script = folder / "child.py"
+    head = "import sys\nfrom parsec_fs.cli.background import Reporter\nfd = int(sys.argv[-1])\n"
+    script.write_text(f"{head}r = Reporter(fd)\n{code}")
+    program = folder / "python"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} {script} "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(background.sys, "executable", str(program))
+    return start_daemon([], folder / "log", lambda text: None)
+
+
+def test_ready_daemon(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    ready = run_child(monkeypatch, tmp_path, "r.progress('half')\nr.ready({'pid': 1})\n")
+    assert ready == {"pid": 1}
+
+
+def test_daemon_that_fails_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match="no luck") as caught:
+        run_child(monkeypatch, tmp_path, "r.error('no luck', 11)\n")
+    assert caught.value.code == ExitCode.BUSY
+
+
+def test_daemon_that_dies_shows_its_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match="out of cheese"):
+        run_child(monkeypatch, tmp_path, "sys.exit('out of cheese')\n")
+
+
+def test_reporter_without_a_pipe_is_silent() -> None:
+    Reporter(None).progress("nobody hears")
