@@ -99,6 +99,21 @@ def sign_commit(
     key: SigningKey,
 ) -> bytes:
     """Log entry body. `objects` and `preconditions` strictly increase by id."""
+    body = signed_body(
+        objects, header=header, key_index=key_index, preconditions=preconditions, key=key
+    )
+    return encode(body)
+
+
+def signed_body(
+    objects: tuple[ObjectRecord, ...],
+    *,
+    header: DeviceHeader,
+    key_index: int,
+    preconditions: tuple[Precondition, ...],
+    key: SigningKey,
+) -> CommitBody:
+    """As `sign_commit`, not encoded: the next commit's header needs its `commit_hash`."""
     commit = Commit(
         header=header,
         key_index=key_index,
@@ -107,7 +122,7 @@ def sign_commit(
         records_root=_records_root([encode_trusted(one) for one in objects]),
     )
     record = encode(commit)
-    return encode(CommitBody(record=record, signature=key.sign(_SIGN + record), objects=objects))
+    return CommitBody(record=record, signature=key.sign(_SIGN + record), objects=objects)
 
 
 def commit_hash(body: CommitBody) -> Hash:

@@ -139,6 +139,11 @@ class RealmStore:
         row = self._db.one("SELECT value FROM facts WHERE name = ?", name)
         return None if row is None else bytes(row[0])
 
+    def refusal(self, record: Hash) -> bytes | None:
+        """The signed refusal of an own commit."""
+        row = self._db.one("SELECT refusal FROM refusals WHERE record = ?", record)
+        return None if row is None else bytes(row[0])
+
     async def settle(self, size: int) -> None:
         """An epoch that anchors `size` leaves is verified."""
         async with self.writing() as write:

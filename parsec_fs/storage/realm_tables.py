@@ -72,6 +72,11 @@ CREATE TABLE IF NOT EXISTS outbox_payloads (
     sequence INTEGER NOT NULL,
     sealed BLOB NOT NULL
 );
+-- Signed refusals of own commits, for ever: a refused commit in the log convicts (P6).
+CREATE TABLE IF NOT EXISTS refusals (
+    record BLOB PRIMARY KEY,              -- name of the commit
+    refusal BLOB NOT NULL                 -- exact signed bytes
+) WITHOUT ROWID;
 -- Data blocks of files whose references are nested, until the commit that names them is logged.
 CREATE TABLE IF NOT EXISTS outbox_flat (
     hash BLOB PRIMARY KEY,                -- payload that the references belong to

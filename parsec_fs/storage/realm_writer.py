@@ -150,6 +150,10 @@ class RealmWriter:
         """The commit of that sequence was refused, and with it every later one (rule 15)."""
         self._forget(">= ?", sequence)
 
+    def refused(self, record: Hash, refusal: bytes) -> None:
+        """Keep the signed refusal of a commit."""
+        self._sql("INSERT OR IGNORE INTO refusals VALUES (?, ?)", (record, refusal))
+
     def _forget(self, which: str, sequence: int) -> None:
         payloads = f"SELECT hash FROM outbox_payloads WHERE sequence {which}"
         self._sql(f"DELETE FROM outbox_flat WHERE hash IN ({payloads})", (sequence,))

@@ -16,7 +16,8 @@ from typing import Final
 import trio
 
 from parsec_fs.identity import DeviceSecrets
-from parsec_fs.protocol.errors import DataError, ProofError, RollbackError
+from parsec_fs.protocol.codec import encode_trusted
+from parsec_fs.protocol.errors import DataError, ForkError, ProofError, RollbackError
 from parsec_fs.protocol.ids import LogId, RealmId
 from parsec_fs.protocol.realm_state import RealmState, verify_leaf
 from parsec_fs.protocol.records import COMMIT, Leaf, LogState, Seen
@@ -263,12 +264,16 @@ class RealmReplica:
         """True iff a commit of this device is new to this device (rule 26)."""
         if self.store.fact(_JOINED) is None:
             return False
-        own = [
-            row.record
-            for row in group.leaves
-            if row.author == self._device and row.header.kind == COMMIT
-        ]
-        return any(record is None or not self.store.outbox.has(record) for record in own)
+        for row in group.leaves:
+            if row.author != self._device or row.header.kind != COMMIT or row.record is None:
+                continue
+            refusal = self.store.refusal(row.record)
+            if refusal is not None:
+                evidence = (refusal, encode_trusted(row.header))
+                raise ForkError("a refused commit is in the log (P6)", evidence=evidence)
+            if not self.store.outbox.has(row.record):
+                return True
+        return False
 
 
 def _log_state(state: RealmState) -> LogState:

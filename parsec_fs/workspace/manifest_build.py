@@ -1,0 +1,241 @@
+"""From captured changes to new versions of objects, over what the store says now.
+
+Data flow: capture, store -> this -> `closures` -> push (seals, signs, posts).
+
+Pure. Rules guarded here:
+- names are merged into the store's current pages one by one, so that two devices that add names to
+  one folder never undo each other (rule 11: rebase is by name);
+- the store's page key and number of pages win over the captured ones, unless this capture splits;
+- what the store says already is not said again: repeating a capture is harmless;
+- versions count up from the store's; a deletion is a tombstone (rule 7), a folder's with its pages.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from parsec_fs.protocol.ids import NO_HASH, ObjectId
+from parsec_fs.protocol.manifests import (
+    Child,
+    FolderManifest,
+    Manifest,
+    PageManifest,
+    page_id,
+    page_of,
+)
+from parsec_fs.protocol.records import ObjectState
+from parsec_fs.workspace.capture import Capture, CapturedFolder, CapturedNode
+from parsec_fs.workspace.tree import NodeManifest
+
+
+class StoreView(Protocol):
+    """What the store says now."""
+
+    def state(self, id: ObjectId) -> ObjectState | None:
+        """Version and last write of an object."""
+
+    def load(self, id: ObjectId) -> NodeManifest | None:
+        """Manifest of an object that is not a page; None if it is deleted or unknown."""
+
+    def page(self, id: ObjectId, folder: ObjectId) -> PageManifest | None:
+        """A page of a folder."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewVersion:
+    """A new version of an object: manifest None is a tombstone. `before`: the state it replaces."""
+
+    id: ObjectId
+    manifest: Manifest | None
+    before: ObjectState | None
+
+    @property
+    def version(self) -> int:
+        """Number of this version."""
+        return 1 + (self.before.version if self.before else 0)
+
+    @property
+    def base(self) -> bytes:
+        """Record of the write that it replaces."""
+        return self.before.write if self.before else NO_HASH
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderChange:
+    """The pages of one folder that change. `atomic`: a split, which is one step or none."""
+
+    folder: ObjectId
+    pages: tuple[NewVersion, ...]
+    gained: frozenset[ObjectId]
+    lost: frozenset[ObjectId]
+    atomic: bool
+
+
+@dataclass(slots=True)
+class Build:
+    """New versions of one capture. `gone` are objects that were changed here and deleted
+    elsewhere: an id never comes back, so they need a new one."""
+
+    nodes: dict[ObjectId, NewVersion] = field(default_factory=dict)
+    folders: list[FolderChange] = field(default_factory=list)
+    tombstones: dict[ObjectId, tuple[NewVersion, ...]] = field(default_factory=dict)
+    bases: dict[ObjectId, NodeManifest] = field(default_factory=dict)
+    gone: list[ObjectId] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.nodes or self.folders or self.tombstones)
+
+
+class Builder:
+    """Builds one capture, item by item, so that the caller can yield in between."""
+
+    def __init__(self, capture: Capture, view: StoreView) -> None:
+        self.build = Build()
+        self._view = view
+        self._capture = capture
+        self._split = {one.id: one for one in capture.folders if one.page_bits > one.old_page_bits}
+
+    def steps(self) -> Iterable[None]:
+        """All items, one step each."""
+        for node in self._capture.nodes:
+            self._node(node)
+            yield
+        for folder in self._capture.folders:
+            self._folder(folder)
+            yield
+
+    def _node(self, node: CapturedNode) -> None:
+        before = self._view.state(node.id)
+        stored = None if before is None else self._view.load(node.id)
+        if node.manifest is None:
+            if before is not None and stored is not None:
+                self.build.tombstones[node.id] = self._tombstones(node.id, before, stored)
+            return
+        if before is not None and stored is None:
+            self.build.gone.append(node.id)
+            return
+        manifest = self._with_pages_of(node.id, node.manifest, stored)
+        if manifest == stored:
+            return
+        if stored is not None:
+            self.build.bases[node.id] = stored
+        self.build.nodes[node.id] = NewVersion(id=node.id, manifest=manifest, before=before)
+
+    def _with_pages_of(
+        self, id: ObjectId, manifest: NodeManifest, stored: NodeManifest | None
+    ) -> NodeManifest:
+        """Where a folder's pages lie is the store's business: another device may have split it."""
+        if not isinstance(manifest, FolderManifest) or not isinstance(stored, FolderManifest):
+            return manifest
+        bits = stored.page_bits
+        if id in self._split:
+            bits = max(bits, self._split[id].page_bits)
+        return replace(manifest, page_key=stored.page_key, page_bits=bits)
+
+    def _tombstones(
+        self, id: ObjectId, before: ObjectState, stored: NodeManifest
+    ) -> tuple[NewVersion, ...]:
+        """A folder goes with all its pages, also those that do not exist yet: so a name that
+        another device adds meanwhile conflicts and is not lost in a deleted folder."""
+        tombstone = NewVersion(id=id, manifest=None, before=before)
+        if not isinstance(stored, FolderManifest):
+            return (tombstone,)
+        return (tombstone, *self._page_tombstones(stored))
+
+    def _page_tombstones(self, folder: FolderManifest) -> tuple[NewVersion, ...]:
+        ids = (
+            page_id(folder.page_key, folder.page_bits, number)
+            for number in range(1 << folder.page_bits)
+        )
+        return tuple(NewVersion(id=one, manifest=None, before=self._view.state(one)) for one in ids)
+
+    def _folder(self, captured: CapturedFolder) -> None:
+        before = self._view.state(captured.id)
+        stored = None if before is None else self._view.load(captured.id)
+        if before is not None and not isinstance(stored, FolderManifest):
+            if captured.id not in self.build.gone:
+                self.build.gone.append(captured.id)
+            return
+        key, bits = captured.page_key, captured.page_bits
+        if isinstance(stored, FolderManifest):
+            if captured.page_bits > stored.page_bits:
+                self.build.folders.append(self._split_folder(captured, stored))
+                return
+            key, bits = stored.page_key, stored.page_bits
+        change = self._pages(captured, key, bits)
+        if change.pages:
+            self.build.folders.append(change)
+
+    def _pages(self, captured: CapturedFolder, key: bytes, bits: int) -> FolderChange:
+        pages, gained, lost = [], set[ObjectId](), set[ObjectId]()
+        for number, names in _by_page(captured.names, key, bits).items():
+            id = page_id(key, bits, number)
+            old = self._view.page(id, captured.id)
+            children = {child.name: child for child in old.children} if old else {}
+            new = _merged(children, names)
+            if new == children:
+                continue
+            gained |= _ids(new) - _ids(children)
+            lost |= _ids(children) - _ids(new)
+            manifest = _page(captured, new, old)
+            before = self._view.state(id)
+            pages.append(NewVersion(id=id, manifest=manifest, before=before))
+        return FolderChange(
+            folder=captured.id,
+            pages=tuple(pages),
+            gained=frozenset(gained - lost),
+            lost=frozenset(lost - gained),
+            atomic=False,
+        )
+
+    def _split_folder(self, captured: CapturedFolder, stored: FolderManifest) -> FolderChange:
+        """All names into twice as many pages (or more) with new ids; the old pages are deleted."""
+        old = set[ObjectId]()
+        for number in range(1 << stored.page_bits):
+            page = self._view.page(page_id(stored.page_key, stored.page_bits, number), captured.id)
+            old |= {child.id for child in page.children} if page else set()
+        key, bits = stored.page_key, captured.page_bits
+        pages = []
+        for number, names in _by_page(captured.names, key, bits).items():
+            id = page_id(key, bits, number)
+            manifest = _page(captured, _merged({}, names), None)
+            pages.append(NewVersion(id=id, manifest=manifest, before=self._view.state(id)))
+        new = {child.id for _, child in captured.names if child is not None}
+        return FolderChange(
+            folder=captured.id,
+            pages=(*pages, *self._page_tombstones(stored)),
+            gained=frozenset(new - old),
+            lost=frozenset(old - new),
+            atomic=True,
+        )
+
+
+def _by_page(
+    names: Iterable[tuple[bytes, Child | None]], key: bytes, bits: int
+) -> dict[int, dict[bytes, Child | None]]:
+    pages: dict[int, dict[bytes, Child | None]] = {}
+    for name, child in names:
+        pages.setdefault(page_of(name, key, bits), {})[name] = child
+    return pages
+
+
+def _merged(children: dict[bytes, Child], names: dict[bytes, Child | None]) -> dict[bytes, Child]:
+    merged = {name: child for name, child in children.items() if name not in names}
+    merged.update({name: child for name, child in names.items() if child is not None})
+    return merged
+
+
+def _ids(children: dict[bytes, Child]) -> set[ObjectId]:
+    return {child.id for child in children.values()}
+
+
+def _page(
+    captured: CapturedFolder, children: dict[bytes, Child], old: PageManifest | None
+) -> PageManifest:
+    """Merged times are the later ones (rule 11)."""
+    return PageManifest(
+        folder=captured.id,
+        mtime_ns=max(captured.mtime_ns, old.mtime_ns if old else captured.mtime_ns),
+        ctime_ns=max(captured.ctime_ns, old.ctime_ns if old else captured.ctime_ns),
+        children=tuple([children[name] for name in sorted(children)]),
+    )
