@@ -19,12 +19,13 @@ from parsec_fs.protocol.errors import (
 )
 from parsec_fs.protocol.ids import LogId, OrgId
 from parsec_fs.protocol.keys import VerifyKey
-from parsec_fs.protocol.limits import DUE_EPOCH_MAX_AHEAD
 from parsec_fs.protocol.membership import OrgState
 from parsec_fs.protocol.merkle import Frontier
 from parsec_fs.protocol.realm_state import ObjectView, RealmState, Transition
 from parsec_fs.protocol.records import Context, Head, Leaf, LeafHeader, LogState, Signed
 from parsec_fs.protocol.statements import Statement
+from parsec_fs.workspace import promises
+from parsec_fs.workspace.promises import HeadPair
 
 
 class Checks:
@@ -48,25 +49,18 @@ class Checks:
             expected_nonce=expected_nonce,
         )
 
-    def due_epoch(self, head: Head, *, epochs_verified: int) -> Head:
-        """Rule 23: a promise far ahead could never be broken (A38).
+    def promise(
+        self, found: HeadPair, *, known_size: int, newest: HeadPair | None, most_due: int
+    ) -> HeadPair:
+        """No head is older than what this device holds (A21), and none promises an epoch so far
+        ahead that the promise could never be broken (A38, rule 23)."""
+        return promises.check_promise(
+            found, known_size=known_size, newest=newest, most_due=most_due
+        )
 
-        The newest verified epoch is `epochs_verified - 1`. Raises StaleError: audit first."""
-        if head.due_epoch > epochs_verified - 1 + DUE_EPOCH_MAX_AHEAD:
-            raise StaleError(f"the head is due in epoch {head.due_epoch}: audit first")
-        return head
-
-    def not_older(self, head: Head, *, own_size: int) -> Head:
-        """No answer is older than what this device holds (A21). Raises RollbackError."""
-        if head.size < own_size:
-            raise RollbackError(f"the server shows {head.size} leaves, {own_size} are known here")
-        return head
-
-    def head_matches(self, head: Head, own: LogState) -> Head:
-        """The replayed log has the head's roots (A26, A27, A34). Raises ProofError."""
-        if (own.size, own.log_root, own.map_root) != (head.size, head.log_root, head.map_root):
-            raise ProofError("the leaves do not lead to the roots that the server signed")
-        return head
+    def roots(self, found: HeadPair, recomputed: LogState, *, known: HeadPair | None) -> HeadPair:
+        """The replayed log has the head's roots (A26, A27, A34). Raises ProofError, ForkError."""
+        return promises.check_roots(found, recomputed, known=known)
 
     def org_leaf(self, state: OrgState, leaf: Leaf) -> OrgState:
         """Membership rules (A02, A03, A19, A20). Raises VerificationError."""
@@ -114,18 +108,20 @@ class Checks:
 
     def log_grows(self, before: LogState, after: LogState) -> LogState:
         """What was anchored is never taken back or replaced (A21, A28). Raises RollbackError."""
-        if after.size < before.size or after.org_size < before.org_size:
+        if after.size < before.size:
             raise RollbackError(f"{before.size} leaves were anchored, an epoch later {after.size}")
         same_size = after.size == before.size
         if same_size and (after.log_root, after.map_root) != (before.log_root, before.map_root):
             raise ForkError("an anchored log changed without growing")
         return after
 
-    def org_is_current(self, realm: LogState, *, org_before: LogState) -> LogState:
-        """Rule 9: a realm's state at epoch e knows the org log anchored at e-1 (A17)."""
-        if realm.size and realm.org_size < org_before.size:
+    def org_is_current(
+        self, before: LogState, after: LogState, *, org_before: LogState
+    ) -> LogState:
+        """Rule 9: a realm that grew knows the org log anchored one epoch before (A17)."""
+        if after.size > before.size and after.org_size < org_before.size:
             raise TrustchainError("a realm is anchored against an outdated organization (rule 9)")
-        return realm
+        return after
 
     def leaf_is_current(self, header: LeafHeader, *, org_before: LogState) -> LeafHeader:
         """Rule 9 for the first leaf after an epoch: a revocation anchored there is in force."""

@@ -61,14 +61,13 @@ class BrokenPromise:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StaleAnswer:
-    """P3. A head that hides leaves. Either `leaf` is the anchored leaf at the head's size, older
-    than the head; or there is none, and the head promises a later epoch than the anchored one,
-    although a cut is durable before any head promises the next (rule 16)."""
+    """P3. A head that promises a later epoch than `anchored` and yet has fewer leaves, although a
+    cut is durable before any head promises the next (rule 16). Compares epochs, never times: the
+    clocks of two processes of one honest server may differ."""
 
     log: LogId
     head: Signed
     anchored: AnchoredState
-    leaf: Annotated[tuple[LeafPlace, ...], Size(0, 1)] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,21 +175,13 @@ def check_stale_answer(unverified: StaleAnswer, anchor: TrustAnchor) -> Verdict:
         raise DataError("stale answer: states of two logs")
     if anchored.size <= head.size:
         raise NotProvenError("the head hides nothing of this epoch")
-    if unverified.leaf:
-        shown = _older_leaf(unverified.leaf[0], anchored, head.size, head.time_ms)
-    elif head.due_epoch > anchored.epoch:
-        shown = f"epoch {anchored.epoch} was cut before it, with {anchored.size} leaves"
-    else:
+    if head.due_epoch <= anchored.epoch:
         raise NotProvenError("the head may have been signed before the epoch was cut")
-    details = (f"head of {head.size} leaves, due in epoch {head.due_epoch}", shown)
+    details = (
+        f"head of {head.size} leaves, due in epoch {head.due_epoch}",
+        f"epoch {anchored.epoch} was cut before it, with {anchored.size} leaves",
+    )
     return Verdict(kind=Kind.STALE_ANSWER, blamed=blame(anchor), details=details)
-
-
-def _older_leaf(unverified: LeafPlace, anchored: Committed, size: int, time_ms: int) -> str:
-    header = verify_place(unverified, anchored)
-    if unverified.index != size or header.time_ms >= time_ms:
-        raise NotProvenError("the leaf is not one that the head should have covered")
-    return f"leaf {size} is {time_ms - header.time_ms} ms older than the head"
 
 
 def check_false_refusal(unverified: FalseRefusal, anchor: TrustAnchor) -> Verdict:

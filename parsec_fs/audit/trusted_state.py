@@ -1,6 +1,6 @@
 """What this device knows to be anchored, and the pure step from one epoch to the next.
 
-Data flow: stored state + chain head + EpochProofs -> `open_epochs` -> auditor compares -> stored.
+Data flow: stored state + chain head + EpochProofs -> `open_next` -> auditor compares -> stored.
 
 Rule 22: every epoch is opened, for the org log and the realm log, each extending the one before; a
 server could otherwise show one branch in odd epochs and another in even ones. A state is believed
@@ -8,7 +8,6 @@ only when the last opened statement is the one that the validators agreed on. No
 stored state is ever accepted again, so it is a floor that survives restarts.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Annotated, Final
 
@@ -116,26 +115,13 @@ def decode_state(data: bytes, *, expected_logs: tuple[LogId, ...]) -> TrustedSta
     return state
 
 
-def open_epochs(
-    state: TrustedState,
-    unverified_proofs: Iterable[EpochProof],
-    *,
-    anchor: TrustAnchor,
-    checks: Checks,
-) -> tuple[OpenedEpoch, ...]:
-    """Each epoch extending the one before. Means nothing before `meet_chain`.
+def open_next(
+    state: TrustedState, unverified: EpochProof, *, anchor: TrustAnchor, checks: Checks
+) -> OpenedEpoch:
+    """The epoch right after `state`. Means nothing before `meet_chain`.
 
     Raises DataError and VerificationError; the error carries an evidence file if the server has
     signed the contradiction, and nothing if only its (unsigned) answer is wrong."""
-    opened: list[OpenedEpoch] = []
-    for proof in unverified_proofs:
-        opened.append(_open_one(opened[-1].after if opened else state, proof, anchor, checks))
-    return tuple(opened)
-
-
-def _open_one(
-    state: TrustedState, unverified: EpochProof, anchor: TrustAnchor, checks: Checks
-) -> OpenedEpoch:
     statement = verify_own_statement(unverified.statement, anchor)
     checks.time_grows(statement, before_ms=state.time_ms)
     tree, found = checks.epoch_opening(
@@ -149,11 +135,13 @@ def _open_one(
     states = tuple(one or absent(log) for one, log in zip(found, state.logs, strict=True))
     openings = anchored_states(unverified, state.logs)
     _check_growth(state, states, openings, anchor, checks)
-    for realm in states[REALM:]:
-        checks.org_is_current(realm, org_before=state.anchored[ORG])
-    after = replace(state, anchored=states, tree=tree, time_ms=statement.time_ms, openings=openings)
+    for before, after in zip(state.anchored[REALM:], states[REALM:], strict=True):
+        checks.org_is_current(before, after, org_before=state.anchored[ORG])
+    opened = replace(
+        state, anchored=states, tree=tree, time_ms=statement.time_ms, openings=openings
+    )
     return OpenedEpoch(
-        epoch=statement.epoch, before=state.anchored, after=after, statement=statement
+        epoch=statement.epoch, before=state.anchored, after=opened, statement=statement
     )
 
 

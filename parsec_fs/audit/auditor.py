@@ -1,0 +1,343 @@
+"""The audit loop: everything this device relied upon against the one history that all others see.
+
+Data flow: light client (chain head), server (openings), replicas (own history) -> every epoch
+           compared -> floor stored -> reported; a contradiction -> evidence -> conviction.
+
+Rules 22 to 24, 29 to 32. A state is reported verified only after it is stored durably. Only what
+the offline check of `evidence` accepts convicts; then the conviction is for good, over restarts.
+Everything else that is wrong is `suspect` and may be cleared by the next round; what cannot be
+reached is never shown as fine (`client_state`).
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+from parsec_fs.audit import accusations
+from parsec_fs.audit.chain_head import VerifiedChainHead
+from parsec_fs.audit.checks import ALL_CHECKS, Checks
+from parsec_fs.audit.client_state import AuditFacts, ClientState, client_state
+from parsec_fs.audit.evidence import file_name
+from parsec_fs.audit.ports import (
+    AuditRecord,
+    AuditStore,
+    Clock,
+    EpochServer,
+    HeadPair,
+    HeadSource,
+    LogHistory,
+)
+from parsec_fs.audit.trusted_state import (
+    ORG,
+    OpenedEpoch,
+    TrustedState,
+    confirm,
+    fresh_state,
+    meet_chain,
+    open_next,
+)
+from parsec_fs.audit.verdict import Kind, Verdict
+from parsec_fs.identity import TrustAnchor
+from parsec_fs.protocol.codec import decode, encode
+from parsec_fs.protocol.errors import (
+    DataError,
+    ExpiredError,
+    OfflineError,
+    RemoteError,
+    RollbackError,
+    StaleError,
+    VerificationError,
+)
+from parsec_fs.protocol.ids import Hash, LogId
+from parsec_fs.protocol.limits import DUE_EPOCH_MAX_AHEAD
+from parsec_fs.protocol.merkle import tree_root
+from parsec_fs.protocol.records import LeafHeader
+
+log = logging.getLogger(__name__)
+
+EPOCHS_PER_READ: Final = 100
+ROUND_MIN_S: Final = 0.25
+ROUND_MAX_S: Final = 15.0
+
+
+class Auditor:
+    """Audits the org log and one realm log. `on_convicted` freezes the mount."""
+
+    def __init__(
+        self,
+        *,
+        anchor: TrustAnchor,
+        server: EpochServer,
+        chain: HeadSource,
+        histories: tuple[LogHistory, ...],
+        store: AuditStore,
+        clock: Clock,
+        checks: Checks = ALL_CHECKS,
+        bootstrapped: bool = False,
+        on_convicted: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`histories`: the org log's first. Raises DataError, RollbackError for a stored state
+        that is damaged or of other logs."""
+        self._anchor, self._server, self._chain = anchor, server, chain
+        self._histories, self._store, self._clock = histories, store, clock
+        self._checks, self._on_convicted = checks, on_convicted
+        self._record = _load(store, histories, chain, bootstrapped)
+        self._progress_ns = clock.monotonic_ns()
+        self._trouble = self._offline = ""
+        self._expired = self._behind = False
+        self._lock = trio.Lock()
+        self._moved = trio.Event()
+        self._kicked = trio.Event()
+
+    # What others see
+
+    @property
+    def state(self) -> TrustedState:
+        """The floor: durable, nothing below it is ever accepted."""
+        return self._record.state
+
+    @property
+    def epochs(self) -> int:
+        """Verified epochs, without a gap."""
+        return self.state.epochs
+
+    @property
+    def chain_header(self) -> Hash:
+        """Header that anchored the newest of them."""
+        return self.state.chain_header
+
+    @property
+    def convicted(self) -> bool:
+        """An evidence file proves that the server (or the chain) cheated."""
+        return bool(self._record.convictions)
+
+    def most_due(self) -> int:
+        """The largest due epoch that a head may promise (rule 23)."""
+        return self.epochs - 1 + DUE_EPOCH_MAX_AHEAD
+
+    def verified_index(self, log_id: LogId) -> int:
+        """Leaves of a followed log that are anchored and audited."""
+        return self.state.of(log_id).size
+
+    def client_state(self) -> ClientState:
+        """The word for now."""
+        ahead = any(one.size() > self.verified_index(one.log) for one in self._histories)
+        facts = AuditFacts(
+            epochs=self.epochs,
+            epoch_ms=self._anchor.server.epoch_ms,
+            progress_monotonic_ns=self._progress_ns,
+            chain_time_ns=self.state.chain_time_ns,
+            behind=self._behind,
+            pending=ahead,
+            trouble=self._trouble,
+            offline=self._offline,
+            expired=self._expired,
+            evidence=tuple(one.decode() for one in self._record.convictions),
+            bootstrapped=bool(self.state.bootstrapped),
+            self_anchored=self.state.self_anchored,
+        )
+        now = self._clock
+        return client_state(facts, monotonic_ns=now.monotonic_ns(), now_ns=now.now_ns())
+
+    async def wait_audited(self, log_id: LogId, index: int) -> None:
+        """Until at least `index` leaves of the log are audited; for ever if convicted before."""
+        while self.verified_index(log_id) < index:
+            moved = self._moved
+            self.kick()
+            await moved.wait()
+
+    async def catch_up(self, epochs: int) -> None:
+        """Verify until `epochs` epochs are. Raises OfflineError if they are not there yet."""
+        if self.epochs < epochs:
+            await self.audit_once()
+        if self.epochs < epochs:
+            raise OfflineError(self._trouble or self._offline or f"epoch {epochs - 1} is not final")
+
+    def kick(self) -> None:
+        """Do not wait for the next round."""
+        self._kicked.set()
+
+    # The loop
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Audit for ever; the first round is done when it reports started."""
+        if self.convicted:
+            self._on_convicted()
+        await self.audit_once()
+        task_status.started()
+        pause = self._anchor.server.epoch_ms / 1000 / 4
+        while True:
+            with trio.move_on_after(min(max(pause, ROUND_MIN_S), ROUND_MAX_S)):
+                await self._kicked.wait()
+            await trio.sleep(ROUND_MIN_S if self._kicked.is_set() else 0)
+            self._kicked = trio.Event()
+            await self.audit_once()
+
+    async def audit_once(self) -> ClientState:
+        """One round. Raises nothing that the world can cause: it ends in a state."""
+        async with self._lock:
+            if not self.convicted:
+                await self._round()
+        return self.client_state()
+
+    async def report(self, log_id: LogId, error: VerificationError) -> None:
+        """A replica, outside a round, was shown something false."""
+        async with self._lock:
+            history = self._history(log_id)
+            heads = accusations.heads_of(error) + _newest(history)
+            leaves = _leaves(history)
+            files = accusations.against_each_other(log_id, heads, leaves)
+            for opening in self.state.openings:
+                if opening.log == log_id:
+                    files += accusations.against_epoch(heads, opening, leaves)
+            await self._doubt(error, files)
+
+    async def _round(self) -> None:
+        try:
+            await self._audit()
+        except ExpiredError:
+            self._expired = True
+        except RemoteError as error:
+            self._offline = str(error)
+        except (VerificationError, DataError) as error:
+            await self._doubt(error, [])
+        else:
+            self._trouble = self._offline = ""
+            self._expired = False
+
+    async def _audit(self) -> None:
+        head = await self._chain.newest_head()
+        if head.statement.epoch < self.epochs:
+            await self._save(
+                confirm(self.state, head, chain=self._chain.trust, checks=self._checks)
+            )
+            return
+        self._checks.chain_time_grows(head.header_time_ns, before_ns=self.state.chain_time_ns)
+        self._behind = head.statement.epoch > self.epochs + 1
+        for opened in await self._open_until(head):
+            for place, history in enumerate(self._histories):
+                await self._compare(place, history, opened)
+            await self._save(opened.after)
+            for history in self._histories:
+                await history.settle(opened.epoch, self.verified_index(history.log))
+            self._progress_ns = self._clock.monotonic_ns()
+        self._behind = False
+
+    async def _open_until(self, head: VerifiedChainHead) -> tuple[OpenedEpoch, ...]:
+        """Every epoch up to the chain's, none believed before the last one meets the chain."""
+        opened: list[OpenedEpoch] = []
+        state = self.state
+        while state.epochs <= head.statement.epoch:
+            missing = head.statement.epoch + 1 - state.epochs
+            most = min(missing, EPOCHS_PER_READ)
+            answer = await self._server.read_epochs(state.epochs, most, state.logs)
+            if not answer.epochs:
+                raise StaleError(f"the server does not open epoch {state.epochs}")
+            for proof in answer.epochs[:missing]:
+                opened.append(open_next(state, proof, anchor=self._anchor, checks=self._checks))
+                state = opened[-1].after
+                await trio.lowlevel.checkpoint()
+        return meet_chain(
+            tuple(opened),
+            head,
+            chain=self._chain.trust,
+            anchor=self._anchor,
+            checks=self._checks,
+        )
+
+    async def _compare(self, place: int, history: LogHistory, opened: OpenedEpoch) -> None:
+        """One log in one epoch: own replica, own heads, promises. Raises with evidence."""
+        opening = opened.after.openings[place]
+        try:
+            await self._compare_unproven(place, history, opened)
+        except (VerificationError, DataError) as error:
+            heads = _newest(history) + history.heads_due(opened.epoch)
+            if isinstance(error, VerificationError):
+                heads += accusations.heads_of(error)
+            files = accusations.against_epoch(heads, opening, _leaves(history))
+            if accusations.first_proven(files, self._anchor) is None:
+                files += accusations.against_epoch(
+                    heads, opening, await self._foreign(opened, place)
+                )
+            raise VerificationError(str(error), evidence=tuple(files)) from error
+
+    async def _compare_unproven(self, place: int, history: LogHistory, opened: OpenedEpoch) -> None:
+        anchored, before = opened.after.anchored[place], opened.before[place]
+        for head, _ in history.heads_due(opened.epoch):
+            self._checks.promise_is_kept(head, anchored)
+        await history.ensure(anchored.size)
+        self._checks.own_is_anchored(history.roots_at(anchored.size), anchored)
+        for head, _ in history.heads_due(opened.epoch):
+            self._checks.head_is_prefix(head, history.roots_at(min(head.size, history.size())))
+        if place != ORG and anchored.size > before.size:
+            first = history.leaf_header(before.size)
+            self._checks.leaf_is_current(first, org_before=opened.before[ORG])
+
+    async def _foreign(self, opened: OpenedEpoch, place: int) -> list[LeafHeader]:
+        """The anchored branch, if the server still shows it: proves that ours is another one."""
+        anchored = opened.after.anchored[place]
+        try:
+            leaves = list(await self._server.read_headers(anchored.log, anchored.size))
+        except (RemoteError, VerificationError, DataError):
+            return []
+        if tree_root([one.hash() for one in leaves]) != anchored.log_root:
+            return []
+        return leaves
+
+    # Consequences
+
+    async def _doubt(self, error: VerificationError | DataError, files: list[bytes]) -> None:
+        """Convict if anything proves it, otherwise be suspicious."""
+        self._trouble = str(error)
+        log.warning("audit: %s", error)
+        if isinstance(error, VerificationError):
+            files = files + accusations.files_of(error)
+        proven = accusations.first_proven(files, self._anchor)
+        if proven is not None and proven[1].kind is not Kind.DEVICE_EQUIVOCATION:
+            await self._convict(*proven)
+
+    async def _convict(self, file: bytes, verdict: Verdict) -> None:
+        name = file_name(file, verdict)
+        await self._store.keep_evidence(name, file)
+        convictions = tuple(sorted({*self._record.convictions, name.encode()}))
+        await self._save(self.state, convictions)
+        self._trouble = f"{verdict.kind.code}: {verdict.meaning} ({verdict.blamed})"
+        log.error("audit: convicted, %s", self._trouble)
+        self._on_convicted()
+
+    async def _save(self, state: TrustedState, convictions: tuple[bytes, ...] = ()) -> None:
+        """Durable first, visible after."""
+        record = AuditRecord(state=state, convictions=convictions or self._record.convictions)
+        if record != self._record:
+            await self._store.save(encode(record))
+        self._record = record
+        self._moved.set()
+        self._moved = trio.Event()
+
+    def _history(self, log_id: LogId) -> LogHistory:
+        return next(one for one in self._histories if one.log == log_id)
+
+
+def _load(
+    store: AuditStore, histories: tuple[LogHistory, ...], chain: HeadSource, bootstrapped: bool
+) -> AuditRecord:
+    logs = tuple(one.log for one in histories)
+    stored = store.load()
+    if stored is None:
+        fresh = fresh_state(logs, chain=chain.trust, bootstrapped=bootstrapped)
+        return AuditRecord(state=fresh, convictions=())
+    record = decode(AuditRecord, stored)
+    if record.state.logs != logs:
+        raise RollbackError("the stored audit state follows other logs")
+    return record
+
+
+def _newest(history: LogHistory) -> list[HeadPair]:
+    newest = history.newest_head()
+    return [] if newest is None else [newest]
+
+
+def _leaves(history: LogHistory) -> list[LeafHeader]:
+    return [history.leaf_header(index) for index in range(history.size())]
