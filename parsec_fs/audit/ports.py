@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Annotated, Protocol
 
 from parsec_fs.audit.chain_head import VerifiedChainHead
+from parsec_fs.audit.headers import trust_anchor
 from parsec_fs.audit.trusted_state import TrustedState
+from parsec_fs.identity import TrustAnchor
 from parsec_fs.protocol.chain_types import TrustState
-from parsec_fs.protocol.codec import Label, Size
+from parsec_fs.protocol.codec import Label, Size, decode
 from parsec_fs.protocol.commands import Epochs
 from parsec_fs.protocol.ids import LogId
 from parsec_fs.protocol.records import Head, LeafHeader, LogState, Signed
@@ -96,3 +98,11 @@ class AuditStore(Protocol):
 
     async def keep_evidence(self, name: str, file: bytes) -> None:
         """Durable when this returns; writing the same again is fine."""
+
+
+def stored_trust(store: AuditStore, anchor: TrustAnchor) -> TrustState:
+    """Where the light client goes on: the stored trust in the chain, or the anchor's. DataError."""
+    stored = store.load()
+    if stored is None:
+        return trust_anchor(anchor.chain)
+    return decode(AuditRecord, stored).state.chain

@@ -16,7 +16,7 @@ from parsec_fs.protocol.errors import DataError, OfflineError, ProofError
 from parsec_fs.protocol.hashing import EMPTY_MAP, EMPTY_TREE
 from parsec_fs.protocol.ids import Hash, LogId
 from parsec_fs.protocol.membership import OrgState
-from parsec_fs.protocol.records import Leaf, LogState, Seen
+from parsec_fs.protocol.records import Leaf, LeafHeader, LogState, Seen
 from parsec_fs.remote.server_client import ServerClient, UnverifiedLeaves
 from parsec_fs.storage.org_store import OrgStore
 from parsec_fs.workspace.audit_view import AuditView
@@ -103,6 +103,14 @@ class OrgReplica:
     def heads_due(self, epoch: int) -> list[HeadPair]:
         """Heads relied upon whose promise was for this epoch or before, not settled yet."""
         return self._store.heads.due(epoch)
+
+    def leaf_header(self, index: int) -> LeafHeader:
+        """A verified leaf's header."""
+        return self._store.leaves(index)[0].header
+
+    def newest_head(self) -> HeadPair | None:
+        """The longest signed head that was relied upon."""
+        return self._store.heads.newest()
 
     async def settle(self, epoch: int, size: int) -> None:
         """The epoch is verified and anchors `size` leaves."""

@@ -1,0 +1,59 @@
+"""The audit's floor and the evidence on this device's disk.
+
+Data flow: auditor -> org.db (floor, convictions) and device/evidence/ (files) -> auditor.
+
+Several workspaces share one org.db, so each has its own floor. An evidence file is durable before
+the conviction that names it; the folder is for people to copy from, the conviction does not need
+the file to stay.
+"""
+
+import os
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from parsec_fs.protocol.ids import LogId
+from parsec_fs.storage.org_store import OrgStore
+
+_FLOOR: Final = "audit:"
+
+
+class DeviceAuditStore:
+    """What one workspace's auditor keeps."""
+
+    def __init__(self, store: OrgStore, realm: LogId, evidence: Path) -> None:
+        self._store = store
+        self._name = _FLOOR + realm.hex()
+        self._evidence = evidence
+
+    def load(self) -> bytes | None:
+        """The last saved record."""
+        return self._store.fact(self._name)
+
+    async def save(self, record: bytes) -> None:
+        """Durable when this returns."""
+        await self._store.save_fact(self._name, record)
+
+    async def keep_evidence(self, name: str, file: bytes) -> None:
+        """Write and sync the file and its folder entry."""
+        await trio.to_thread.run_sync(_write, self._evidence, name, file)
+
+    def evidence_path(self, name: str) -> Path:
+        """Where a file lies."""
+        return self._evidence / name
+
+
+def _write(folder: Path, name: str, data: bytes) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = folder / f"{name}.new"
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(folder / name)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
