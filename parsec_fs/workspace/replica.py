@@ -16,18 +16,18 @@ from typing import Final
 import trio
 
 from parsec_fs.identity import DeviceSecrets
-from parsec_fs.protocol.codec import encode_trusted
+from parsec_fs.protocol.codec import decode, encode_trusted
 from parsec_fs.protocol.errors import DataError, ForkError, ProofError, RollbackError
 from parsec_fs.protocol.ids import LogId, RealmId
 from parsec_fs.protocol.realm_state import RealmState, verify_leaf
-from parsec_fs.protocol.records import COMMIT, Leaf, LogState, Seen
+from parsec_fs.protocol.records import COMMIT, Leaf, LeafHeader, LogState, Seen
 from parsec_fs.remote.server_client import ServerClient, UnverifiedLeaves
 from parsec_fs.storage.realm_store import RealmStore
 from parsec_fs.storage.realm_writer import RealmWriter
 from parsec_fs.workspace.audit_view import AuditView
 from parsec_fs.workspace.leaf_groups import LeafGroup, LeafGroups
 from parsec_fs.workspace.org_replica import OrgReplica
-from parsec_fs.workspace.payloads import PayloadReader
+from parsec_fs.workspace.payloads import Found, PayloadReader
 from parsec_fs.workspace.promises import (
     AuditFirstError,
     HeadPair,
@@ -37,7 +37,6 @@ from parsec_fs.workspace.promises import (
 )
 from parsec_fs.workspace.realm_keys import RealmKeys
 from parsec_fs.workspace.realm_rebuild import light_state, with_map
-from parsec_fs.workspace.remote_changes import RemoteChange
 from parsec_fs.workspace.slices import Slices
 
 log = logging.getLogger(__name__)
@@ -62,7 +61,7 @@ class RealmReplica:
         secrets: DeviceSecrets,
         audit: AuditView,
         pins: Iterable[LogState] = (),
-        on_changes: Callable[[list[RemoteChange]], None] = lambda changes: None,
+        on_changes: Callable[[Found], None] = lambda found: None,
     ) -> None:
         self.log: LogId = store.log
         self.realm = RealmId(store.log)
@@ -164,6 +163,17 @@ class RealmReplica:
         """Heads relied upon whose promise was for this epoch or before, not settled yet."""
         return self.store.heads.due(epoch)
 
+    def leaf_header(self, index: int) -> LeafHeader:
+        """A verified leaf's header."""
+        stored = self.store.leaf(index)
+        if stored is None:
+            raise LookupError(f"leaf {index} is not stored")
+        return decode(LeafHeader, stored.header)
+
+    def newest_head(self) -> HeadPair | None:
+        """The longest signed head that was relied upon."""
+        return self.store.heads.newest()
+
     async def settle(self, epoch: int, size: int) -> None:
         """The epoch is verified and anchors `size` leaves."""
         await self.store.settle(size)
@@ -248,7 +258,7 @@ class RealmReplica:
                 write.fact(_RESTORED, b"")
         self._state = group.state
         if found.changes:
-            self.on_changes(found.changes)
+            self.on_changes(found)
 
     def _take_from_outbox(self, write: RealmWriter, group: LeafGroup) -> None:
         """Own commits that are logged need not be sent again; the last of a capture moves the
