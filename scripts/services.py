@@ -251,7 +251,7 @@ def _timing(epoch_ms: int) -> Sequence[str]:
 
 def server_command(*arguments: str) -> list[str]:
     """Command line of the metadata server."""
-    return [sys.executable, "-m", "server", *arguments]
+    return [sys.executable, "-Pm", "server", *arguments]
 
 
 def run_server(*arguments: str) -> None:

@@ -137,7 +137,12 @@ def _start(command: list[str], log: Path) -> subprocess.Popen[bytes]:
         log.replace(log.with_suffix(".log.1"))
     with log.open("ab") as output:
         return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, process_group=0
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            process_group=0,
+            cwd=log.parent,
         )
 
 

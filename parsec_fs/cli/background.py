@@ -60,7 +60,7 @@ def start_daemon(arguments: list[str], log: Path, progress: Callable[[str], None
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as pipe, log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "parsec_fs", *arguments, "--ready-fd", str(writing)],
+            [sys.executable, "-Pm", "parsec_fs", *arguments, "--ready-fd", str(writing)],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from parsec_fs.cli import background
 from parsec_fs.cli.background import Reporter, start_daemon
 from parsec_fs.cli.exit_codes import CommandError, ExitCode
 from parsec_fs.cli.mountpoint import is_dead, mount_type, prepare
@@ -134,7 +133,7 @@ def run_child(monkeypatch: pytest.MonkeyPatch, folder: Path, code: str) -> dict[
     program = folder / "python"
     program.write_text(f'#!/bin/sh\nexec {sys.executable} {script} "$@"\n')
     program.chmod(0o755)
-    monkeypatch.setattr(background.sys, "executable", str(program))
+    monkeypatch.setattr(sys, "executable", str(program))
     return start_daemon([], folder / "log", lambda text: None)
 
 
