@@ -1,4 +1,4 @@
-"""The file systems that `scripts/bench_mount` measures side by side, each mounted by its own program.
+"""The file systems that `scripts/bench_mount` measures side by side.
 
 Data flow: scripts/bench_mount -> start -> a mounted folder -> rows -> stop.
 

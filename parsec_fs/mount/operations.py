@@ -240,6 +240,8 @@ class Operations(pyfuse3.Operations):
         fh: int | None,
         ctx: Any,
     ) -> pyfuse3.EntryAttributes:
+        if 1 < inode < FIRST_INODE:
+            raise FUSEError(errno.EPERM)
         node = self.tree.node(inode)
         now = self.clock()
         if fields.update_size:
@@ -331,7 +333,7 @@ class Operations(pyfuse3.Operations):
     @_answers
     def open(self, inode: int, flags: int, ctx: Any) -> pyfuse3.FileInfo:
         if 1 < inode < FIRST_INODE:
-            return self._open_status(inode)
+            return self._open_status(inode, flags)
         node = self.tree.node(inode)
         if self.gate.refusal and flags & os.O_ACCMODE != os.O_RDONLY:
             raise FUSEError(self.gate.refusal)
@@ -480,7 +482,9 @@ class Operations(pyfuse3.Operations):
         attrs.attr_timeout = 0
         return attrs
 
-    def _open_status(self, inode: int) -> pyfuse3.FileInfo:
+    def _open_status(self, inode: int, flags: int) -> pyfuse3.FileInfo:
+        if flags & os.O_ACCMODE != os.O_RDONLY:
+            raise FUSEError(errno.EACCES)
         info = self._new_handle(None, os.O_RDONLY)
         self.handles[info.fh].data = control.status_content(self.facts, inode)
         info.keep_cache, info.direct_io = False, True

@@ -37,6 +37,7 @@ class Daemon:
         assert self.process.stdout is not None
         ready, _, _ = select.select([self.process.stdout], [], [], START_TIMEOUT_S)
         line = self.process.stdout.readline() if ready else b""
+        self.process.stdout.close()
         if line != b"mounted\n":
             self.clean_up()
             raise AssertionError(f"did not mount: {self.log.read_text()}")
@@ -73,8 +74,6 @@ class Daemon:
             if self.process.poll() is None:
                 self.process.kill()
                 self.process.wait(STOP_TIMEOUT_S)
-            if self.process.stdout is not None:
-                self.process.stdout.close()
         _lazy_unmount(self.path)
 
 
