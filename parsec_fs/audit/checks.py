@@ -1,13 +1,13 @@
 """Every verification that stands between a lying server and this device, by name.
 
-Data flow: auditor, replicas, server client -> `Checks` method -> verified object, or an error.
+Data flow: auditor, replicas -> `Checks` method -> verified object, or an error.
 
 One method per check, each with the attack that it stops. Production constructs `Checks()` and
 nothing else: no flag, file or environment variable reaches this class. The attack tests hand in a
 subclass that leaves one method out and show that then, and only then, the attack succeeds.
 """
 
-from parsec_fs.protocol import epochs, membership, realm_state, records
+from parsec_fs.protocol import epochs
 from parsec_fs.protocol.codec import encode_trusted
 from parsec_fs.protocol.commands import EpochProof
 from parsec_fs.protocol.errors import (
@@ -18,61 +18,16 @@ from parsec_fs.protocol.errors import (
     TrustchainError,
 )
 from parsec_fs.protocol.ids import LogId, OrgId
-from parsec_fs.protocol.keys import VerifyKey
-from parsec_fs.protocol.membership import OrgState
 from parsec_fs.protocol.merkle import Frontier
-from parsec_fs.protocol.realm_state import ObjectView, RealmState, Transition
-from parsec_fs.protocol.records import Context, Head, Leaf, LeafHeader, LogState, Signed
+from parsec_fs.protocol.records import Head, LeafHeader, LogState
 from parsec_fs.protocol.statements import Statement
-from parsec_fs.workspace import promises
-from parsec_fs.workspace.promises import HeadPair
+from parsec_fs.workspace.replica_checks import ReplicaChecks
 
 
-class Checks:
-    """All checks, in the order in which data meets them. Stateless."""
+class Checks(ReplicaChecks):
+    """A replica's checks, and the auditor's in the order in which data meets them. Stateless."""
 
-    # -- replicas: leaves and heads as they arrive ------------------------------------------------
-
-    def head(
-        self,
-        unverified: Signed,
-        *,
-        head_key: VerifyKey,
-        expected_context: Context,
-        expected_nonce: bytes | None,
-    ) -> Head:
-        """Signed by the server, for this log, for this request (A23, A52)."""
-        return records.verify_head(
-            unverified,
-            head_key=head_key,
-            expected_context=expected_context,
-            expected_nonce=expected_nonce,
-        )
-
-    def promise(
-        self, found: HeadPair, *, known_size: int, newest: HeadPair | None, most_due: int
-    ) -> HeadPair:
-        """No head is older than what this device holds (A21), and none promises an epoch so far
-        ahead that the promise could never be broken (A38, rule 23)."""
-        return promises.check_promise(
-            found, known_size=known_size, newest=newest, most_due=most_due
-        )
-
-    def roots(self, found: HeadPair, recomputed: LogState, *, known: HeadPair | None) -> HeadPair:
-        """The replayed log has the head's roots (A26, A27, A34). Raises ProofError, ForkError."""
-        return promises.check_roots(found, recomputed, known=known)
-
-    def org_leaf(self, state: OrgState, leaf: Leaf) -> OrgState:
-        """Membership rules (A02, A03, A19, A20). Raises VerificationError."""
-        return membership.append(state, leaf)
-
-    def realm_leaf(
-        self, state: RealmState, leaf: Leaf, *, org: OrgState, objects: ObjectView
-    ) -> Transition:
-        """Transition rules of a realm (A10, A17, A18, A31, A32). Raises VerificationError."""
-        return realm_state.verify_leaf(state, leaf, org=org, objects=objects)
-
-    # -- auditor: epochs as they are opened -------------------------------------------------------
+    # Epochs as they are opened
 
     def epoch_opening(
         self,
@@ -129,7 +84,7 @@ class Checks:
             raise TrustchainError("a leaf was judged by an outdated organization (rule 9)")
         return header
 
-    # -- auditor: what was relied upon here against what was anchored -----------------------------
+    # What was relied upon here, against what was anchored
 
     def own_is_anchored(self, own: LogState, anchored: LogState) -> LogState:
         """This device's replica is a prefix of what the chain holds (A26, A34, A37, rule 22).

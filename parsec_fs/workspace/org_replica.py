@@ -24,9 +24,8 @@ from parsec_fs.workspace.promises import (
     AuditFirstError,
     HeadPair,
     check_pins,
-    check_promise,
-    check_roots,
 )
+from parsec_fs.workspace.replica_checks import REPLICA_CHECKS, ReplicaChecks
 
 _MOST_LEAVES: Final = 1000
 
@@ -42,9 +41,11 @@ class OrgReplica:
         genesis: Hash,
         audit: AuditView,
         pins: Iterable[LogState] = (),
+        checks: ReplicaChecks = REPLICA_CHECKS,
     ) -> None:
         self.log: LogId = store.log
         self.audit = audit
+        self._checks = checks
         self._store = store
         self._client = client
         self._genesis = genesis
@@ -122,7 +123,7 @@ class OrgReplica:
             found = await self._client.read_leaves(self.log, start, _MOST_LEAVES)
             head: HeadPair = (found.head.head, found.head.raw)
             newest = self._store.heads.newest()
-            check_promise(head, known_size=start, newest=newest, most_due=most_due)
+            self._checks.promise(head, known_size=start, newest=newest, most_due=most_due)
             if await self._take(found, head):
                 return self.state
 
@@ -135,7 +136,7 @@ class OrgReplica:
             self._replay(leaves)
             reached = self.size() == head[0].size
             if reached:
-                check_roots(head, self._roots[-1], known=self._store.heads.at(head[0].size))
+                self._checks.roots(head, self._roots[-1], known=self._store.heads.at(head[0].size))
             elif not leaves:
                 raise DataError("the server gives no leaves below its own head")
             if leaves or not self._store.heads.has(head[0]):
@@ -150,7 +151,7 @@ class OrgReplica:
             if self._state is None:
                 self._state = membership.found(leaf, expected_genesis=self._genesis)
             else:
-                self._state = membership.append(self._state, leaf)
+                self._state = self._checks.org_leaf(self._state, leaf)
             position = self._state.position
             state = LogState(
                 log=self.log,

@@ -19,7 +19,7 @@ from parsec_fs.identity import DeviceSecrets
 from parsec_fs.protocol.codec import decode, encode_trusted
 from parsec_fs.protocol.errors import DataError, ForkError, ProofError, RollbackError
 from parsec_fs.protocol.ids import LogId, RealmId
-from parsec_fs.protocol.realm_state import RealmState, verify_leaf
+from parsec_fs.protocol.realm_state import RealmState
 from parsec_fs.protocol.records import COMMIT, Leaf, LeafHeader, LogState, Seen
 from parsec_fs.remote.server_client import ServerClient, UnverifiedLeaves
 from parsec_fs.storage.realm_store import RealmStore
@@ -32,11 +32,10 @@ from parsec_fs.workspace.promises import (
     AuditFirstError,
     HeadPair,
     check_pins,
-    check_promise,
-    check_roots,
 )
 from parsec_fs.workspace.realm_keys import RealmKeys
 from parsec_fs.workspace.realm_rebuild import light_state, with_map
+from parsec_fs.workspace.replica_checks import REPLICA_CHECKS, ReplicaChecks
 from parsec_fs.workspace.slices import Slices
 
 log = logging.getLogger(__name__)
@@ -61,11 +60,13 @@ class RealmReplica:
         secrets: DeviceSecrets,
         audit: AuditView,
         pins: Iterable[LogState] = (),
+        checks: ReplicaChecks = REPLICA_CHECKS,
         on_changes: Callable[[Found], None] = lambda found: None,
     ) -> None:
         self.log: LogId = store.log
         self.realm = RealmId(store.log)
         self.audit = audit
+        self._checks = checks
         self.on_changes = on_changes
         self.store = store
         self.slices = Slices()
@@ -137,7 +138,7 @@ class RealmReplica:
         while self.size() < head[0].size:
             await self.pull()
         try:
-            check_promise(
+            self._checks.promise(
                 head,
                 known_size=known_size,
                 newest=self.store.heads.newest(),
@@ -190,7 +191,7 @@ class RealmReplica:
             found = await self._client.read_leaves(self.log, start, MOST_LEAVES)
             head: HeadPair = (found.head.head, found.head.raw)
             newest = self.store.heads.newest()
-            check_promise(head, known_size=start, newest=newest, most_due=most_due)
+            self._checks.promise(head, known_size=start, newest=newest, most_due=most_due)
             await self._take(found, head)
             if self.size() == head[0].size:
                 return self.roots_at(self.size())
@@ -206,7 +207,9 @@ class RealmReplica:
         verified = await self._verify(leaves)
         reached = verified.state.position.size == head[0].size
         if reached:
-            check_roots(head, _log_state(verified.state), known=self.store.heads.at(head[0].size))
+            self._checks.roots(
+                head, _log_state(verified.state), known=self.store.heads.at(head[0].size)
+            )
         await self._keys.ensure(verified.state.rotations, self._client)
         for group in verified.groups:
             last = group is verified.groups[-1]
@@ -222,14 +225,16 @@ class RealmReplica:
 
     def _check_roots(self, head: HeadPair) -> None:
         size = head[0].size
-        check_roots(head, self.roots_at(size), known=self.store.heads.at(size))
+        self._checks.roots(head, self.roots_at(size), known=self.store.heads.at(size))
 
     async def _verify(self, leaves: tuple[Leaf, ...]) -> LeafGroups:
         groups = LeafGroups(self._state, self.store)
         for leaf in leaves:
             if self._org.size() < leaf.header.org_size:
                 await self._org.ensure(leaf.header.org_size)
-            transition = verify_leaf(groups.state, leaf, org=self._org.state, objects=groups.view)
+            transition = self._checks.realm_leaf(
+                groups.state, leaf, org=self._org.state, objects=groups.view
+            )
             groups.add(leaf, transition)
             check_pins(self._pins, _log_state(groups.state))
             await self.slices.pause()

@@ -47,7 +47,11 @@ PARTS = (
         ),
     ),
     Part("parsec_fs.mount", ours=(*CLIENT_CORE, "parsec_fs.workspace", "parsec_fs.storage")),
-    Part("parsec_fs.audit", pure=True, ours=CLIENT_CORE),
+    Part(
+        "parsec_fs.audit",
+        pure=True,
+        ours=(*CLIENT_CORE, "parsec_fs.workspace.replica_checks"),
+    ),
     Part("parsec_fs.cli", ours=("parsec_fs",)),
     Part("server", ours=(PROTOCOL, "server")),
     Part("server.decisions", pure=True, ours=(PROTOCOL,)),

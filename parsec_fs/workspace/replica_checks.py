@@ -1,0 +1,45 @@
+"""The verifications of a replica, by name: what every leaf and every head has to pass.
+
+Data flow: replicas -> `ReplicaChecks` method -> verified object, or an error.
+
+Production uses `REPLICA_CHECKS` (or `audit.checks.ALL_CHECKS`, which adds the auditor's); no flag,
+file or environment variable reaches these classes. The attack tests hand a subclass that leaves one
+method out to a constructor, and show that then, and only then, the attack succeeds.
+"""
+
+from typing import Final
+
+from parsec_fs.protocol import membership, realm_state
+from parsec_fs.protocol.membership import OrgState
+from parsec_fs.protocol.realm_state import ObjectView, RealmState, Transition
+from parsec_fs.protocol.records import Leaf, LogState
+from parsec_fs.workspace.promises import HeadPair, check_promise, check_roots
+
+
+class ReplicaChecks:
+    """All of them. Stateless."""
+
+    def promise(
+        self, found: HeadPair, *, known_size: int, newest: HeadPair | None, most_due: int
+    ) -> HeadPair:
+        """No head is older than what this device holds (A21), and none promises an epoch so far
+        ahead that the promise could never be broken (A38, rule 23)."""
+        return check_promise(found, known_size=known_size, newest=newest, most_due=most_due)
+
+    def roots(self, found: HeadPair, recomputed: LogState, *, known: HeadPair | None) -> HeadPair:
+        """The replayed log has the head's roots (A26, A27, A34). Raises ProofError, ForkError."""
+        return check_roots(found, recomputed, known=known)
+
+    def org_leaf(self, state: OrgState, leaf: Leaf) -> OrgState:
+        """Membership rules (A02, A03, A19, A20). Raises VerificationError."""
+        return membership.append(state, leaf)
+
+    def realm_leaf(
+        self, state: RealmState, leaf: Leaf, *, org: OrgState, objects: ObjectView
+    ) -> Transition:
+        """Transition rules of a realm (A10, A17, A18, A31, A32). Raises VerificationError."""
+        return realm_state.verify_leaf(state, leaf, org=org, objects=objects)
+
+
+REPLICA_CHECKS: Final = ReplicaChecks()
+"""What every replica uses unless it is given more."""
