@@ -1,0 +1,99 @@
+"""Command line of the metadata server.
+
+Data flow: operator -> parsec-server -> keys and configuration -> app -> listener.
+"""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Final
+
+import anyio
+import typer
+
+from parsec_fs.protocol.codec import encode
+from parsec_fs.protocol.errors import ParsecFSError
+from server import listener
+from server.app import Outside, running
+from server.blocks.directory import DirectoryStore
+from server.config import DEFAULT_EPOCH_MS, DEFAULT_HEARTBEAT_MS, Config
+from server.identity import REGISTRATION_FILE, create_identity, load_identity
+from server.log.chain_node import HttpChainNode, new_client
+from server.store.database import Database
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+
+Home = Annotated[Path, typer.Option(help="Folder of the server's keys and data.")]
+DATABASE: Final = "server.sqlite"
+BLOCKS: Final = "blocks"
+
+
+@app.command()
+def init(
+    home: Home,
+    name: Annotated[str, typer.Option(help="Name of the server, part of its identity.")],
+    epoch_ms: Annotated[int, typer.Option(min=100, help="Time between epochs.")] = DEFAULT_EPOCH_MS,
+    heartbeat_ms: Annotated[
+        int, typer.Option(min=100, help="Time between blocks of an idle chain.")
+    ] = DEFAULT_HEARTBEAT_MS,
+) -> None:
+    """Draw the server's keys; print its registration in hex, which the chain's genesis takes."""
+    identity = create_identity(
+        home, name=name.encode(), epoch_ms=epoch_ms, heartbeat_ms=heartbeat_ms
+    )
+    print(encode(identity.registration).hex())
+    print(f"registration file: {home / REGISTRATION_FILE}", file=sys.stderr)
+
+
+@app.command()
+def run(
+    home: Home,
+    chain_id: Annotated[str, typer.Option(help="Id of the chain that anchors this server.")],
+    rpc: Annotated[list[str], typer.Option(help="URL of a CometBFT node; one or more.")],
+    listen: Annotated[str, typer.Option(help="Address and port.")] = "127.0.0.1:8800",
+    database: Annotated[str, typer.Option(help="SQLAlchemy URL; SQLite if not given.")] = "",
+    blocks: Annotated[str, typer.Option(help="Folder for blocks.")] = "",
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain, PEM.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Private key, PEM.")] = None,
+) -> None:
+    """Serve devices and publish epochs."""
+    identity = load_identity(home)
+    config = Config(chain_id=chain_id.encode(), rpc_urls=tuple(rpc))
+    address = listener.parse_address(listen, tls_cert, tls_key)
+    url = database or f"sqlite:///{(home / DATABASE).resolve()}"
+    store = DirectoryStore(Path(blocks) if blocks else home / BLOCKS)
+
+    async def serve() -> None:
+        async with new_client() as client:
+            outside = Outside(
+                database=Database(url),
+                blocks=store,
+                nodes=[HttpChainNode(one, client) for one in config.rpc_urls],
+            )
+            with listener.bind(address) as bound:
+                async with running(config, identity, outside) as server:
+                    await listener.serve(server.app, bound, address)
+
+    try:
+        anyio.run(serve)
+    except BaseExceptionGroup as group:
+        raise first_cause(group) from group
+
+
+def first_cause(error: BaseException) -> BaseException:
+    """What a task group wraps, for one line on the terminal."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def main() -> None:
+    """Entry point: expected errors become one line and exit code 2."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    for noisy in ("alembic", "httpx"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        app()
+    except ParsecFSError as error:
+        print(f"parsec-server: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,87 @@
+"""`PUT` and `GET /v1/blocks/<realm>/<id>`: sealed blocks, create-only (rule 18).
+
+Contents and length are bound by the request's signature, which covers the hash of the body.
+"""
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from parsec_fs.protocol.certificates import CONTRIBUTOR, READER
+from parsec_fs.protocol.commands import Nothing, Outcome
+from parsec_fs.protocol.hashing import sha256
+from parsec_fs.protocol.ids import BlockId, LogId, RealmId
+from parsec_fs.protocol.limits import SEALED_BLOCK_MAX_SIZE
+from server.blocks.base import Redirect
+from server.http.endpoint import STORAGE_FULL, Refused, authenticate, read_body, route
+from server.http.services import Services
+from server.store import logs, records
+from server.store.records import StoredBlock
+
+PATH = "/v1/blocks/{realm}/{block}"
+
+
+def routes(services: Services) -> list[Route]:
+    """Data flow: device -> role -> block store; the database knows digest and size."""
+
+    async def put(request: Request) -> object:
+        body = await read_body(request, SEALED_BLOCK_MAX_SIZE)
+        if isinstance(body, Outcome):
+            return body
+        allowed = await _allowed(services, request, body, least=CONTRIBUTOR)
+        if isinstance(allowed, Outcome):
+            return allowed
+        if not body:
+            return Outcome.BAD_REQUEST
+        return await _store(services, *allowed, body)
+
+    async def get(request: Request) -> object:
+        allowed = await _allowed(services, request, b"", least=READER)
+        if isinstance(allowed, Outcome):
+            return allowed
+        found = await services.blocks.get(*allowed)
+        if found is None:
+            return Outcome.NOT_FOUND
+        if isinstance(found, Redirect):
+            return RedirectResponse(found.url, status_code=307)
+        return Response(found, media_type="application/octet-stream")
+
+    return [route(services, PATH, "PUT", put), route(services, PATH, "GET", get)]
+
+
+async def _allowed(
+    services: Services, request: Request, body: bytes, *, least: int
+) -> tuple[RealmId, BlockId] | Outcome:
+    caller = authenticate(services, request, body)
+    if isinstance(caller, Outcome):
+        return caller
+    try:
+        realm = RealmId(bytes.fromhex(request.path_params["realm"]))
+        block = BlockId(bytes.fromhex(request.path_params["block"]))
+    except ValueError:
+        return Outcome.BAD_REQUEST
+    if len(realm) != 32 or len(block) != 16:
+        return Outcome.BAD_REQUEST
+    state = await services.reader.realm(caller, realm, least=least)
+    return state if isinstance(state, Outcome) else (realm, block)
+
+
+async def _store(services: Services, realm: RealmId, block: BlockId, body: bytes) -> object:
+    stored = StoredBlock(digest=sha256(body), size=len(body))
+    log = LogId(realm)
+    known, facts = await services.database.read(
+        lambda transaction: (
+            records.stored_block(transaction, log, block),
+            logs.facts(transaction, log, lock=False),
+        )
+    )
+    if known is not None:
+        return Nothing() if known == stored else Outcome.EXISTS
+    if facts is None or facts.bytes + len(body) > services.config.quotas.realm_bytes:
+        return Refused(outcome=Outcome.QUOTA, status=STORAGE_FULL)
+    if not await services.blocks.put(realm, block, body):
+        return Outcome.EXISTS
+    await services.database.write(
+        lambda transaction: records.add_block(transaction, log, block, stored)
+    )
+    return Nothing()

@@ -1,0 +1,167 @@
+"""From HTTP to a decided command and back: limits, authentication, decoding, one outcome table.
+
+Data flow: request -> bounded body -> `Caller` -> record -> handler -> `Answer` with a status.
+
+A handler returns the answer's record or an Outcome. Whatever else happens is logged here and
+answered UNAVAILABLE without details: no traceback ever leaves the server.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import anyio
+import anyio.to_thread
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from parsec_fs.protocol.codec import decode
+from parsec_fs.protocol.commands import AUTH_HEADER, Outcome, ok, refused
+from parsec_fs.protocol.errors import DataError
+from parsec_fs.protocol.limits import BATCH_MAX_SIZE, KIB
+from server.http.services import Services
+from server.log.sequencer import Caller
+
+T = TypeVar("T")
+Handler = Callable[[Caller, T], Awaitable[object]]
+OpenHandler = Callable[[T], Awaitable[object]]
+
+log = logging.getLogger(__name__)
+
+SMALL: Final = 64 * KIB
+MEDIUM: Final = 4096 * KIB
+LARGE: Final = BATCH_MAX_SIZE
+"""Limits of request bodies."""
+BODY_TIMEOUT_S: Final = 60
+MEDIA_TYPE: Final = "application/msgpack"
+
+STATUS: Final[dict[Outcome, int]] = {
+    Outcome.OK: 200,
+    Outcome.BAD_REQUEST: 400,
+    Outcome.NOT_AUTHENTICATED: 401,
+    Outcome.NOT_ALLOWED: 403,
+    Outcome.NOT_FOUND: 404,
+    Outcome.EXISTS: 409,
+    Outcome.CONFLICT: 409,
+    Outcome.STALE_KEY: 409,
+    Outcome.BAD_CHAIN: 409,
+    Outcome.AFTER_REFUSED: 409,
+    Outcome.INVALID: 422,
+    Outcome.TOO_LARGE: 413,
+    Outcome.QUOTA: 429,
+    Outcome.UNAVAILABLE: 503,
+    Outcome.MISSING_PAYLOAD: 422,
+}
+STORAGE_FULL: Final = 507
+"""QUOTA where bytes, not requests, are too many: waiting does not help (rule 19)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """A refusal with a status of its own."""
+
+    outcome: Outcome
+    status: int
+
+
+def answer(result: object) -> Response:
+    """HTTP response of a handler's result."""
+    if isinstance(result, Response):
+        return result
+    if isinstance(result, Outcome):
+        return Response(refused(result), STATUS[result], media_type=MEDIA_TYPE)
+    if isinstance(result, Refused):
+        return Response(refused(result.outcome), result.status, media_type=MEDIA_TYPE)
+    return Response(ok(result), media_type=MEDIA_TYPE)
+
+
+def command(
+    services: Services, path: str, cls: type[T], handler: Handler[T], *, limit: int = SMALL
+) -> Route:
+    """Route of a signed command."""
+
+    async def run(request: Request) -> object:
+        body = await read_body(request, limit)
+        if isinstance(body, Outcome):
+            return body
+        caller = authenticate(services, request, body)
+        if isinstance(caller, Outcome):
+            return caller
+        return await handler(caller, await _decode(cls, body))
+
+    return route(services, path, "POST", run)
+
+
+def open_command(
+    services: Services, path: str, cls: type[T], handler: OpenHandler[T], *, limit: int = SMALL
+) -> Route:
+    """Route of a command that nobody signs; limited per client address."""
+
+    async def run(request: Request) -> object:
+        address = request.client.host if request.client else ""
+        if services.unsigned_limits.take(address) is None:
+            return Outcome.QUOTA
+        body = await read_body(request, limit)
+        if isinstance(body, Outcome):
+            return body
+        return await handler(await _decode(cls, body))
+
+    return route(services, path, "POST", run)
+
+
+def route(
+    services: Services, path: str, method: str, run: Callable[[Request], Awaitable[object]]
+) -> Route:
+    """A route that answers whatever happens; closed until the server is known to be the newest."""
+
+    async def endpoint(request: Request) -> Response:
+        try:
+            if not services.is_open():
+                return answer(Outcome.UNAVAILABLE)
+            return answer(await run(request))
+        except DataError:
+            return answer(Outcome.BAD_REQUEST)
+        except ClientDisconnect:
+            return answer(Outcome.BAD_REQUEST)  # nobody reads it
+        except Exception:
+            log.exception("%s %s failed", method, path)
+            return answer(Outcome.UNAVAILABLE)
+
+    return Route(path, endpoint, methods=[method])
+
+
+def authenticate(services: Services, request: Request, body: bytes) -> Caller | Outcome:
+    """The device that signed this request; QUOTA if it sends too many."""
+    caller = services.sessions.authenticate(
+        request.headers.get(AUTH_HEADER), method=request.method, path=request.url.path, body=body
+    )
+    if isinstance(caller, Caller) and services.request_limits.take(caller) is None:
+        return Outcome.QUOTA
+    return caller
+
+
+async def read_body(request: Request, limit: int) -> bytes | Outcome:
+    """The body, at most `limit` bytes, whatever its headers say."""
+    declared = request.headers.get("content-length", "0")
+    if not declared.isdecimal() or int(declared) > limit:
+        return Outcome.TOO_LARGE
+    body = bytearray()
+    with anyio.move_on_after(BODY_TIMEOUT_S) as waiting:
+        async for part in request.stream():
+            body += part
+            if len(body) > limit:
+                return Outcome.TOO_LARGE
+    return Outcome.BAD_REQUEST if waiting.cancelled_caught else bytes(body)
+
+
+async def _decode(cls: type[T], body: bytes) -> T:
+    """Large bodies take milliseconds: not on the event loop."""
+    if len(body) <= SMALL:
+        return decode(cls, body)
+    return await anyio.to_thread.run_sync(_decode_now, cls, body)
+
+
+def _decode_now(cls: Any, body: bytes) -> Any:
+    return decode(cls, body)

@@ -1,0 +1,245 @@
+"""Epochs: cut, sign, store, send until final; one after the other (rule 16).
+
+Data flow: logs -> `cut` (durable) -> maps -> statement (stored before sending) -> chain nodes ->
+`/store/heads/key` shows it -> final -> the next cut is due an interval after this one.
+
+- Epoch e+1 is cut only after e is final on the chain.
+- The stored bytes of a statement are the only ones that are ever sent for its epoch.
+- At the start, and ever after, the chain is asked for this server's newest statement. If the chain
+  knows more than the database, this is an old copy of the server: signing on would convict an
+  honest server, so it stops (rule 32). Until the chain has answered once nothing is served.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import anyio
+
+from parsec_fs.protocol import chain_rpc
+from parsec_fs.protocol.codec import decode, encode
+from parsec_fs.protocol.epochs import opening_leaf
+from parsec_fs.protocol.errors import InputError, ParsecFSError, RefusedError
+from parsec_fs.protocol.ids import Hash, OrgId
+from parsec_fs.protocol.merkle import Frontier
+from parsec_fs.protocol.prefix_map import PrefixMap
+from parsec_fs.protocol.records import EpochOpening, LogState
+from parsec_fs.protocol.simple_map import HEADS_PATH, log_key
+from parsec_fs.protocol.statements import (
+    SignedStatement,
+    Statement,
+    sign_statement,
+    verify_statement,
+)
+from server.config import Timing
+from server.identity import ServerIdentity
+from server.log.chain_node import ChainNode
+from server.log.epoch_maps import OrgAt, orgs_after
+from server.log.epochs import EpochCache, load_org_at, load_orgs
+from server.store import epochs
+from server.store.database import Database, Transaction
+from server.store.epochs import StoredEpoch
+from server.store.server_row import due_epoch
+
+log = logging.getLogger(__name__)
+
+NO_STATEMENT: Final = 21
+"""The chain application's code for "no statement of this server yet"."""
+
+
+class OldCopyError(InputError):
+    """The chain knows statements of this server that the database does not (rule 32)."""
+
+
+class Publisher:
+    """The only one who cuts epochs. Everything it depends on is handed in."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        cache: EpochCache,
+        nodes: Sequence[ChainNode],
+        identity: ServerIdentity,
+        chain_id: bytes,
+        timing: Timing,
+        wall_ms: Callable[[], int],
+        random: Callable[[int], bytes],
+    ) -> None:
+        self._database = database
+        self._cache = cache
+        self._nodes = nodes
+        self._identity = identity
+        self._chain_id = chain_id
+        self._timing = timing
+        self._wall_ms = wall_ms
+        self._random = random
+        self._confirmed = False
+
+    @property
+    def confirmed(self) -> bool:
+        """True once the chain has shown that it knows nothing which the database does not."""
+        return self._confirmed
+
+    async def run(self) -> None:
+        """Publish epoch after epoch. Raises OldCopyError."""
+        await self.confirm()
+        wait_ms = 0.0
+        while True:
+            await anyio.sleep(wait_ms / 1000)
+            started = anyio.current_time()
+            await self.publish_next()
+            elapsed_ms = 1000 * (anyio.current_time() - started)
+            wait_ms = max(0.0, self._identity.registration.epoch_ms - elapsed_ms)
+
+    async def confirm(self) -> None:
+        """Wait for the chain's word on what it knows. Raises OldCopyError."""
+        while True:
+            newest = await self._database.read(epochs.newest)
+            answered = [await self._up_to_date(node, newest) for node in self._nodes]
+            if any(answered):
+                self._confirmed = True
+                return
+            log.warning("no chain node answers; nothing is served until one does")
+            await anyio.sleep(self._timing.poll_s)
+
+    async def _up_to_date(self, node: ChainNode, newest: StoredEpoch | None) -> bool:
+        """A node that has all blocks agrees with the database. Raises OldCopyError."""
+        if await self._settled(node, newest) is None:
+            return False
+        try:
+            status = chain_rpc.parse_status(await node.call("status", {}))
+        except ParsecFSError as error:
+            log.warning("%s: %s", node.name, error)
+            return False
+        return status.chain_id == self._chain_id and not status.catching_up
+
+    async def publish_next(self) -> StoredEpoch:
+        """Finish the epoch that is under way, or cut the next one; returns when it is final."""
+        stored = await self._database.read(epochs.newest)
+        if stored is None or stored.final:
+            stored = await self._cut_and_sign(stored)
+        await self._send_until_final(stored)
+        await self._database.write(lambda tx: epochs.mark_final(tx, stored.epoch))
+        return stored
+
+    async def _cut_and_sign(self, previous: StoredEpoch | None) -> StoredEpoch:
+        """The next epoch, durable with its statement. A cut that a crash left without a statement
+        is taken up again: its states are stored, only what is salted and signed is new."""
+        epoch = 0 if previous is None else previous.epoch + 1
+        if await self._database.read(due_epoch) == epoch:
+            await self._database.write(epochs.cut)
+        changed, orgs, org_at = await self._states(epoch)
+        after = [org.after(changed[org.org]) for org in org_at]
+        roots = {org.org: org.map.root() for org in after}
+        orgs = orgs_after(orgs, roots)
+        stored = self._sign(epoch, orgs.root(), previous)
+        await self._database.write(lambda tx: epochs.add_epoch(tx, stored, roots))
+        self._cache.keep(epoch + 1, orgs, after)
+        return stored
+
+    async def _states(
+        self, epoch: int
+    ) -> tuple[dict[OrgId, list[LogState]], PrefixMap, list[OrgAt]]:
+        known_orgs = self._cache.orgs.get(epoch)
+        known = dict(self._cache.org_at)
+
+        def read(
+            transaction: Transaction,
+        ) -> tuple[dict[OrgId, list[LogState]], PrefixMap, list[OrgAt]]:
+            changed = epochs.changed_logs(transaction, epoch, epoch + 1).get(epoch, {})
+            orgs = known_orgs or load_orgs(transaction, epoch)
+            before = [
+                known.get((org, epoch)) or load_org_at(transaction, org, epoch) for org in changed
+            ]
+            return changed, orgs, before
+
+        return await self._database.read(read)
+
+    def _sign(self, epoch: int, map_root: Hash, previous: StoredEpoch | None) -> StoredEpoch:
+        opening = EpochOpening(epoch=epoch, map_root=map_root, salt=self._random(32))
+        leaf = opening_leaf(opening)
+        tree = (Frontier() if previous is None else previous.tree).append(leaf)
+        half = (self._identity.registration.epoch_ms + 1) // 2
+        earliest = 0 if previous is None else previous.time_ms + half
+        statement = Statement(
+            chain_id=self._chain_id,
+            server_log=self._identity.server_log,
+            epoch=epoch,
+            epoch_leaf=leaf,
+            root=tree.root(),
+            time_ms=max(self._wall_ms(), earliest),
+        )
+        return StoredEpoch(
+            opening=opening,
+            tree=tree,
+            time_ms=statement.time_ms,
+            statement=sign_statement(statement, self._identity.head_key, self._identity.co_key),
+            final=False,
+        )
+
+    async def _send_until_final(self, stored: StoredEpoch) -> None:
+        while True:
+            for node in self._nodes:
+                await self._send(node, stored)
+            looks = max(1, round(self._timing.resend_s / self._timing.poll_s))
+            for _ in range(looks):
+                if await self._is_final(stored):
+                    return
+                await anyio.sleep(self._timing.poll_s)
+            log.warning("epoch %d is not final yet; its statement is sent again", stored.epoch)
+
+    async def _is_final(self, stored: StoredEpoch) -> bool:
+        for node in self._nodes:
+            count = await self._settled(node, stored)
+            if count is not None and count > stored.epoch:
+                return True
+        return False
+
+    async def _send(self, node: ChainNode, stored: StoredEpoch) -> None:
+        params = chain_rpc.broadcast_params(encode(stored.statement))
+        try:
+            answer = chain_rpc.parse_broadcast(await node.call("broadcast_tx_sync", params))
+        except RefusedError as error:
+            if error.outcome != chain_rpc.OUTCOME_DUPLICATE:
+                log.warning("%s refused epoch %d: %s", node.name, stored.epoch, error)
+        except ParsecFSError as error:
+            log.warning("%s: %s", node.name, error)
+        else:
+            if answer.code:
+                log.info("%s on epoch %d: %s", node.name, stored.epoch, answer.log)
+
+    async def _settled(self, node: ChainNode, newest: StoredEpoch | None) -> int | None:
+        """How many of our epochs this node shows as final; None if it has no usable answer.
+
+        Raises OldCopyError if it shows one that the database does not have."""
+        query = chain_rpc.query_params(HEADS_PATH, log_key(self._identity.server_log), prove=False)
+        try:
+            answer = chain_rpc.parse_query(await node.call("abci_query", query))
+            if answer.code:
+                return 0 if answer.code == NO_STATEMENT else None
+            signed = decode(SignedStatement, answer.value)
+            statement = self._verified(signed)
+        except ParsecFSError as error:
+            log.warning("%s: %s", node.name, error)
+            return None
+        known = -1 if newest is None else newest.epoch
+        if statement.epoch > known or (
+            newest is not None and statement.epoch == known and signed != newest.statement
+        ):
+            raise OldCopyError(
+                f"the chain holds epoch {statement.epoch} of this server, but the database ends "
+                f"with epoch {known}: it is an older copy. Restore the newest one; an old copy "
+                "cannot go on without contradicting what was promised"
+            )
+        return statement.epoch + 1
+
+    def _verified(self, signed: SignedStatement) -> Statement:
+        """Only this server can have signed it: a node cannot make it up."""
+        return verify_statement(
+            signed,
+            expected_chain_id=self._chain_id,
+            expected_server_log=self._identity.server_log,
+            head_key=self._identity.head_key.verify_key,
+            co_key=self._identity.co_key.verify_key,
+        )

@@ -1,0 +1,206 @@
+"""One log, one lock, one transaction: the frame in which every change of a log happens.
+
+Data flow: sequencer -> `on_org` / `on_realm` -> facts, decision, effects in one worker thread ->
+durable -> state in memory -> signed heads. `look` is the same frame for a head without a change.
+
+Rule 14: size, time and due epoch are read, and heads signed, under the lock of the log; heads leave
+only after the commit is durable. Were the time read outside, a leaf could become durable after a
+head with a later time was signed without it: an honest server would convict itself (P3).
+If the transaction fails, nothing in memory has changed. If another process has moved the log
+meanwhile, it is loaded again and the decision made anew.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+from parsec_fs.protocol.commands import Outcome
+from parsec_fs.protocol.ids import LogId, OrgId, RealmId
+from parsec_fs.protocol.membership import OrgState
+from parsec_fs.protocol.realm_state import RealmState
+from parsec_fs.protocol.records import Head, Signed, sign_head
+from server.identity import ServerIdentity
+from server.log.books import Books, OrgBook, RealmBook
+from server.log.clock import LeasedClock
+from server.store import logs
+from server.store.database import Database, Transaction
+
+S = TypeVar("S", OrgState, RealmState)
+T = TypeVar("T")
+
+NO_NONCE: Final = bytes(32)
+ATTEMPTS: Final = 5
+"""A log that is stale this many times in a row is fought over by too many processes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """What a decision sees: the org state and facts that hold in this transaction."""
+
+    org: OrgState
+    now_ms: int
+    due_epoch: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changed(Generic[S, T]):
+    """What a piece of work leads to: the log's next state (or the same) and a result."""
+
+    state: S
+    result: T
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done(Generic[S, T]):
+    """Durable work: state, result, and one signed head per nonce that was asked for."""
+
+    state: S
+    result: T
+    heads: tuple[Signed, ...]
+    grew: bool
+
+
+OrgWork = Callable[[Transaction, View], "Changed[OrgState, T] | Outcome"]
+RealmWork = Callable[[Transaction, View, RealmState], "Changed[RealmState, T] | Outcome"]
+Run = Callable[[Callable[[Transaction], T]], T]
+
+
+class StaleBookError(Exception):
+    """Inside this module: the state in memory is not the newest one."""
+
+
+class Transactor:
+    """Runs work on logs. `clock`, keys and database are handed in."""
+
+    def __init__(
+        self, *, database: Database, books: Books, clock: LeasedClock, identity: ServerIdentity
+    ) -> None:
+        self._database = database
+        self._books = books
+        self._clock = clock
+        self._identity = identity
+
+    async def on_org(
+        self, org: OrgId, work: OrgWork[T], *, nonces: Sequence[bytes] = (NO_NONCE,)
+    ) -> Done[OrgState, T] | Outcome:
+        """Work on an org log. NOT_AUTHENTICATED if there is no such organization."""
+        for _ in range(ATTEMPTS):
+            await self._clock.ensure()
+            book = await self._books.org(org)
+            try:
+                async with book.lock:
+                    return await self._org_locked(book, work, nonces)
+            except StaleBookError:
+                await self._books.refresh(org, None)
+        return Outcome.UNAVAILABLE
+
+    async def on_realm(
+        self,
+        org: OrgId,
+        realm: RealmId,
+        work: RealmWork[T],
+        *,
+        nonces: Sequence[bytes] = (NO_NONCE,),
+    ) -> Done[RealmState, T] | Outcome:
+        """Work on a realm log. NOT_ALLOWED if there is no such realm, as for outsiders."""
+        for _ in range(ATTEMPTS):
+            await self._clock.ensure()
+            org_book = await self._books.org(org)
+            book = await self._books.realm(org, realm)
+            try:
+                async with book.lock:
+                    return await self._realm_locked(org_book, book, work, nonces)
+            except StaleBookError:
+                await self._books.refresh(org, realm)
+        return Outcome.UNAVAILABLE
+
+    async def look(
+        self, org: OrgId, log: LogId, *, nonce: bytes
+    ) -> Done[OrgState, None] | Done[RealmState, None] | Outcome:
+        """The newest state of a log and a head for it, with nothing changed."""
+        if bytes(log) == org:
+            return await self.on_org(org, _look_at_org, nonces=(nonce,))
+        return await self.on_realm(org, RealmId(log), _look_at_realm, nonces=(nonce,))
+
+    async def _org_locked(
+        self, book: OrgBook, work: OrgWork[T], nonces: Sequence[bytes]
+    ) -> Done[OrgState, T] | Outcome:
+        state = book.state
+        if state is None:
+            return Outcome.NOT_AUTHENTICATED
+
+        def run(transaction: Transaction) -> tuple[Changed[OrgState, T] | Outcome, View]:
+            view = self._view(transaction, state.context.log, state, state.position.size)
+            return work(transaction, view), view
+
+        only_looks = work is _look_at_org
+        changed, view = await (self._database.look if only_looks else self._database.write)(run)
+        if isinstance(changed, Outcome):
+            return changed
+        book.state = changed.state
+        return self._done(changed, state, view, nonces)
+
+    async def _realm_locked(
+        self, org_book: OrgBook, book: RealmBook, work: RealmWork[T], nonces: Sequence[bytes]
+    ) -> Done[RealmState, T] | Outcome:
+        org, state = org_book.state, book.state
+        if org is None or state is None:
+            return Outcome.NOT_ALLOWED
+
+        def run(transaction: Transaction) -> tuple[Changed[RealmState, T] | Outcome, View]:
+            view = self._view(transaction, state.context.log, org, state.position.size)
+            return work(transaction, view, state), view
+
+        only_looks = work is _look_at_realm
+        changed, view = await (self._database.look if only_looks else self._database.write)(run)
+        if isinstance(changed, Outcome):
+            return changed
+        book.state = changed.state
+        return self._done(changed, state, view, nonces)
+
+    def _view(self, transaction: Transaction, log: LogId, org: OrgState, size: int) -> View:
+        facts = logs.facts(transaction, log, lock=True)
+        if facts is None or facts.size != size or facts.org_size != org.position.size:
+            raise StaleBookError
+        return View(
+            org=org, now_ms=self._clock.read(), due_epoch=facts.due_epoch, bytes=facts.bytes
+        )
+
+    def _done(
+        self, changed: Changed[S, T], before: S, view: View, nonces: Sequence[bytes]
+    ) -> Done[S, T]:
+        state = changed.state
+        return Done(
+            state=state,
+            result=changed.result,
+            heads=tuple(self.sign(state, view.due_epoch, view.now_ms, one) for one in nonces),
+            grew=state.position.size > before.position.size,
+        )
+
+    def sign(
+        self, state: OrgState | RealmState, due_epoch: int, now_ms: int, nonce: bytes = NO_NONCE
+    ) -> Signed:
+        """Head of a durable state. Its time is not before the last leaf's, its org size is the
+        last leaf's, so that it follows from the log."""
+        head = Head(
+            context=state.context,
+            size=state.position.size,
+            log_root=state.position.root(),
+            map_root=state.map.root(),
+            org_size=state.position.org_size,
+            due_epoch=due_epoch,
+            time_ms=max(now_ms, state.position.time_ms),
+            nonce=nonce,
+        )
+        return sign_head(head, self._identity.head_key)
+
+
+def _look_at_org(_transaction: Transaction, view: View) -> Changed[OrgState, None] | Outcome:
+    return Changed(state=view.org, result=None)
+
+
+def _look_at_realm(
+    _transaction: Transaction, _view: View, state: RealmState
+) -> Changed[RealmState, None] | Outcome:
+    return Changed(state=state, result=None)

@@ -1,0 +1,278 @@
+"""Org and realm logs in the database: facts, appending a change, reading back.
+
+Data flow: LogChange -> `append` -> rows -> `stored_log`, `certificates`, `leaves` -> log.restore.
+
+`facts` is the first statement of every transaction about a log: it says how long the log is and
+which epoch is due, and, when writing to PostgreSQL, locks the log, and shares a lock on its org log
+and on the due epoch, until the transaction ends. So several processes cannot fork a log, no realm
+leaf is stamped with an org size older than an anchored one (rule 9), and no head promises an epoch
+that is cut already (rule 14). SQLite has one writer at a time.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row as SqlRow
+from sqlalchemy import insert, select, update
+
+from parsec_fs.protocol.ids import DeviceId, Hash, LogId, ObjectId, OrgId, RealmId, UserId
+from parsec_fs.protocol.log_state import DeviceChain, LogPosition
+from parsec_fs.protocol.records import CERTIFICATE, Leaf, LeafHeader, ObjectState
+from server.decisions.effects import LogChange
+from server.store.database import Transaction
+from server.store.rows import chunks, pack_frontier, unpack_frontier, upsert
+from server.store.schema import accepted, chains, leaves, logs, objects, roles, server
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What must be read under the lock of a log."""
+
+    org: OrgId
+    size: int
+    org_size: int
+    due_epoch: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredLog:
+    """Summary row of a log."""
+
+    log: LogId
+    org: OrgId
+    genesis: Hash
+    position: LogPosition
+    map_root: Hash
+
+
+_org_logs = logs.alias("org_logs")
+_FACTS = (
+    select(logs.c.org, logs.c.size, _org_logs.c.size, server.c.due_epoch, logs.c.bytes)
+    .join(_org_logs, _org_logs.c.log == logs.c.org)
+    .join(server, server.c.id == 1)
+)
+
+
+def facts(transaction: Transaction, log: LogId, *, lock: bool) -> Facts | None:
+    """Facts about a log, None if there is none. `lock` in write transactions."""
+    if lock and transaction.dialect.name != "sqlite":
+        _lock_rows(transaction, log)
+    row = transaction.execute(_FACTS.where(logs.c.log == log)).first()
+    if row is None:
+        return None
+    org, size, org_size, due_epoch, used = row
+    return Facts(org=OrgId(org), size=size, org_size=org_size, due_epoch=due_epoch, bytes=used)
+
+
+def _lock_rows(transaction: Transaction, log: LogId) -> None:
+    """Always in this order: log, org log, server; so no two transactions wait for each other."""
+    query = select(logs.c.org).where(logs.c.log == log).with_for_update()
+    org = transaction.execute(query).scalar_one_or_none()
+    if org is not None and org != log:
+        query = select(logs.c.org).where(logs.c.log == org).with_for_update(read=True)
+        transaction.execute(query)
+    query = select(server.c.due_epoch).where(server.c.id == 1).with_for_update(read=True)
+    transaction.execute(query)
+
+
+def append(transaction: Transaction, change: LogChange, *, due_epoch: int) -> None:
+    """Write everything that a decision changes in one log, except refusals and payloads."""
+    if change.leaves:
+        transaction.execute(insert(leaves), [_leaf_row(change, leaf) for leaf in change.leaves])
+        _write_summary(transaction, change, due_epoch)
+    log = change.context.log
+    if change.accepted:
+        rows = [{"log": log, "record": record, "idx": at} for record, at in change.accepted]
+        transaction.execute(insert(accepted), rows)
+    upsert(transaction, chains, [_chain_row(log, *item) for item in change.chains.items()])
+    upsert(transaction, objects, [_object_row(log, *item) for item in change.objects.items()])
+    role_rows = [{"log": log, "user": user, "role": role} for user, role in change.roles.items()]
+    upsert(transaction, roles, role_rows)
+
+
+def _write_summary(transaction: Transaction, change: LogChange, due_epoch: int) -> None:
+    position = change.position
+    summary = {
+        "size": position.size,
+        "frontier": pack_frontier(position.frontier),
+        "log_root": position.root(),
+        "map_root": change.map_root,
+        "time_ms": position.time_ms,
+        "org_size": position.org_size,
+        "changed_in": due_epoch,
+    }
+    if position.size > len(change.leaves):
+        log = change.context.log
+        values = summary | {"bytes": logs.c.bytes + change.bytes_added}
+        transaction.execute(update(logs).where(logs.c.log == log).values(values))
+        return
+    identity = {
+        "log": change.context.log,
+        "org": change.context.org,
+        "genesis": change.context.genesis,
+    }
+    transaction.execute(insert(logs), identity | summary | {"bytes": change.bytes_added})
+
+
+def _leaf_row(change: LogChange, leaf: Leaf) -> dict[str, Any]:
+    header = leaf.header
+    return {
+        "log": change.context.log,
+        "idx": header.index,
+        "kind": header.kind,
+        "time_ms": header.time_ms,
+        "org_size": header.org_size,
+        "map_root": header.map_root,
+        "body_hash": header.body,
+        "body": leaf.body,
+    }
+
+
+def _chain_row(log: LogId, device: DeviceId, chain: DeviceChain) -> dict[str, Any]:
+    return {"log": log, "device": device, "sequence": chain.sequence, "last": chain.last}
+
+
+def _object_row(log: LogId, object_id: ObjectId, state: ObjectState) -> dict[str, Any]:
+    return {
+        "log": log,
+        "object": object_id,
+        "version": state.version,
+        "write_index": state.write_index,
+        "write": state.write,
+        "operations": state.operations,
+        "history": state.history,
+    }
+
+
+def stored_log(transaction: Transaction, log: LogId) -> StoredLog | None:
+    """Summary of one log."""
+    row = transaction.execute(select(logs).where(logs.c.log == log)).first()
+    return None if row is None else _stored(row)
+
+
+def all_logs(transaction: Transaction) -> list[StoredLog]:
+    """Summaries of every log, org logs before the realms of the organization."""
+    rows = transaction.execute(select(logs).order_by(logs.c.org, logs.c.log != logs.c.org))
+    return [_stored(row) for row in rows]
+
+
+def _stored(row: SqlRow[Any]) -> StoredLog:
+    frontier = unpack_frontier(row.size, row.frontier)
+    position = LogPosition(frontier=frontier, time_ms=row.time_ms, org_size=row.org_size)
+    return StoredLog(
+        log=LogId(row.log),
+        org=OrgId(row.org),
+        genesis=Hash(row.genesis),
+        position=position,
+        map_root=Hash(row.map_root),
+    )
+
+
+_LEAF_COLUMNS = (
+    leaves.c.idx,
+    leaves.c.kind,
+    leaves.c.time_ms,
+    leaves.c.org_size,
+    leaves.c.map_root,
+    leaves.c.body_hash,
+    leaves.c.body,
+)
+
+
+def read_leaves(transaction: Transaction, log: LogId, start: int, end: int) -> Iterator[Leaf]:
+    """Leaves from `start` to before `end`, streamed: the caller may stop early."""
+    in_range = (leaves.c.log == log) & (leaves.c.idx >= start) & (leaves.c.idx < end)
+    query = select(*_LEAF_COLUMNS).where(in_range).order_by(leaves.c.idx)
+    with transaction.execution_options(yield_per=64).execute(query) as rows:
+        for row in rows:
+            yield _leaf(*row)
+
+
+def certificates(transaction: Transaction, log: LogId) -> list[bytes]:
+    """Bodies of all certificates of a log, in order."""
+    query = select(leaves.c.body).where((leaves.c.log == log) & (leaves.c.kind == CERTIFICATE))
+    return [bytes(row.body) for row in transaction.execute(query.order_by(leaves.c.idx))]
+
+
+def _leaf(
+    index: int, kind: int, time_ms: int, org_size: int, map_root: bytes, body: bytes, data: bytes
+) -> Leaf:
+    header = LeafHeader(
+        index=index,
+        kind=kind,
+        time_ms=time_ms,
+        org_size=org_size,
+        map_root=Hash(map_root),
+        body=Hash(body),
+    )
+    return Leaf(header=header, body=data)
+
+
+def read_chains(transaction: Transaction, log: LogId) -> dict[DeviceId, DeviceChain]:
+    """Device chains of a realm log."""
+    rows = transaction.execute(select(chains).where(chains.c.log == log))
+    return {
+        DeviceId(row.device): DeviceChain(sequence=row.sequence, last=Hash(row.last))
+        for row in rows
+    }
+
+
+_OBJECT_COLUMNS = (
+    objects.c.object,
+    objects.c.version,
+    objects.c.write_index,
+    objects.c.write,
+    objects.c.operations,
+    objects.c.history,
+)
+
+
+def read_objects(
+    transaction: Transaction, log: LogId, ids: Sequence[ObjectId]
+) -> dict[ObjectId, ObjectState]:
+    """States of these objects, as far as they exist."""
+    found: dict[ObjectId, ObjectState] = {}
+    for some in chunks(ids):
+        query = select(*_OBJECT_COLUMNS).where((objects.c.log == log) & objects.c.object.in_(some))
+        found.update(_object(*row) for row in transaction.execute(query))
+    return found
+
+
+def all_objects(transaction: Transaction, log: LogId) -> Iterator[tuple[ObjectId, ObjectState]]:
+    """States of all objects of a realm, streamed."""
+    query = select(*_OBJECT_COLUMNS).where(objects.c.log == log)
+    with transaction.execution_options(yield_per=1000).execute(query) as rows:
+        for row in rows:
+            yield _object(*row)
+
+
+def _object(
+    object_id: bytes, version: int, write_index: int, write: bytes, operations: int, history: bytes
+) -> tuple[ObjectId, ObjectState]:
+    state = ObjectState(
+        version=version,
+        write_index=write_index,
+        write=Hash(write),
+        operations=operations,
+        history=Hash(history),
+    )
+    return ObjectId(object_id), state
+
+
+def realms_of_user(transaction: Transaction, org: OrgId, user: UserId) -> list[RealmId]:
+    """Realms of an organization in which a user has a role, in order of their ids."""
+    query = (
+        select(roles.c.log)
+        .join(logs, logs.c.log == roles.c.log)
+        .where((roles.c.user == user) & (roles.c.role > 0) & (logs.c.org == org))
+        .order_by(roles.c.log)
+    )
+    return [RealmId(row.log) for row in transaction.execute(query)]
+
+
+def count_orgs(transaction: Transaction) -> int:
+    """Number of organizations."""
+    query = select(logs.c.log).where(logs.c.log == logs.c.org)
+    return len(transaction.execute(query).all())

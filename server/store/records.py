@@ -1,0 +1,155 @@
+"""What goes with commits and rotations: refusals, repeated records, payloads, key boxes, blocks.
+
+Data flow: BatchEffects, RealmEffects -> rows; repeated and read requests -> rows -> answers.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import insert, select, update
+
+from parsec_fs.protocol.certificates import KeyBox
+from parsec_fs.protocol.codec import decode, encode
+from parsec_fs.protocol.ids import BlockId, Hash, LogId, UserId
+from parsec_fs.protocol.records import Refusal, Signed
+from server.store.database import Transaction
+from server.store.rows import chunks, insert_new
+from server.store.schema import accepted, blocks, boxes, logs, payloads, refusals
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredBlock:
+    """What is known of a block whose contents are in the block store."""
+
+    digest: Hash
+    size: int
+
+
+def accepted_records(
+    transaction: Transaction, log: LogId, records: Iterable[Hash]
+) -> dict[Hash, int]:
+    """Leaf indexes of those records that are in the log."""
+    found: dict[Hash, int] = {}
+    for some in chunks(records):
+        query = select(accepted.c.record, accepted.c.idx).where(
+            (accepted.c.log == log) & accepted.c.record.in_(some)
+        )
+        found.update((Hash(record), index) for record, index in transaction.execute(query))
+    return found
+
+
+def refused_records(
+    transaction: Transaction, log: LogId, records: Iterable[Hash]
+) -> dict[Hash, Signed]:
+    """Refusals of those records that were refused, as they were first sent (rule 15)."""
+    found: dict[Hash, Signed] = {}
+    for some in chunks(records):
+        query = select(refusals.c.record, refusals.c.signed).where(
+            (refusals.c.log == log) & refusals.c.record.in_(some)
+        )
+        found.update(
+            (Hash(record), decode(Signed, signed)) for record, signed in transaction.execute(query)
+        )
+    return found
+
+
+def add_refusals(transaction: Transaction, signed: Iterable[tuple[Refusal, Signed]]) -> None:
+    """Store refusals before they are sent."""
+    rows = [
+        {
+            "log": refusal.context.log,
+            "record": refusal.record,
+            "device": refusal.device,
+            "sequence": refusal.sequence,
+            "signed": encode(one),
+        }
+        for refusal, one in signed
+    ]
+    if rows:
+        transaction.execute(insert(refusals), rows)
+
+
+def stored_payloads(transaction: Transaction, log: LogId, hashes: Iterable[Hash]) -> set[Hash]:
+    """Those payloads that are here."""
+    found = set[Hash]()
+    for some in chunks(hashes):
+        query = select(payloads.c.hash).where((payloads.c.log == log) & payloads.c.hash.in_(some))
+        found |= {Hash(row.hash) for row in transaction.execute(query)}
+    return found
+
+
+def add_payloads(transaction: Transaction, log: LogId, data: Mapping[Hash, bytes]) -> None:
+    """Store sealed manifests."""
+    rows = [{"log": log, "hash": name, "data": sealed} for name, sealed in data.items()]
+    insert_new(transaction, payloads, rows)
+
+
+def read_payloads(
+    transaction: Transaction, log: LogId, hashes: tuple[Hash, ...], *, most_bytes: int
+) -> list[bytes] | None:
+    """The first payloads that fit, at least one, in the order asked for; None if one is missing."""
+    result, used = list[bytes](), 0
+    for some in chunks(hashes, 32):
+        query = select(payloads.c.hash, payloads.c.data).where(
+            (payloads.c.log == log) & payloads.c.hash.in_(some)
+        )
+        found = {row.hash: row.data for row in transaction.execute(query)}
+        for name in some:
+            if name not in found:
+                return None
+            used += len(found[name]) + 8
+            if result and used > most_bytes:
+                return result
+            result.append(found[name])
+    return result
+
+
+def add_boxes(
+    transaction: Transaction, log: LogId, key_index: int, members: tuple[KeyBox, ...]
+) -> None:
+    """Store the boxes of a rotation in their order."""
+    rows = [
+        {
+            "log": log,
+            "key_index": key_index,
+            "position": position,
+            "user": one.user,
+            "generation": one.generation,
+            "box": one.box,
+        }
+        for position, one in enumerate(members)
+    ]
+    if rows:
+        transaction.execute(insert(boxes), rows)
+
+
+def read_boxes(transaction: Transaction, log: LogId, key_index: int) -> list[KeyBox]:
+    """All boxes of a rotation in their order."""
+    query = (
+        select(boxes)
+        .where((boxes.c.log == log) & (boxes.c.key_index == key_index))
+        .order_by(boxes.c.position)
+    )
+    return [
+        KeyBox(user=UserId(row.user), generation=row.generation, box=row.box)
+        for row in transaction.execute(query)
+    ]
+
+
+def stored_block(transaction: Transaction, log: LogId, block: BlockId) -> StoredBlock | None:
+    """Digest and size of a block, if its contents are stored."""
+    query = select(blocks.c.digest, blocks.c.size).where(
+        (blocks.c.log == log) & (blocks.c.block == block)
+    )
+    row = transaction.execute(query).first()
+    return None if row is None else StoredBlock(digest=Hash(row.digest), size=row.size)
+
+
+def add_block(transaction: Transaction, log: LogId, block: BlockId, stored: StoredBlock) -> None:
+    """Enter a block whose contents are durable, and count its bytes (rule 19)."""
+    if stored_block(transaction, log, block) is not None:
+        return
+    row = {"log": log, "block": block, "digest": stored.digest, "size": stored.size}
+    transaction.execute(insert(blocks), row)
+    used = logs.c.bytes + stored.size
+    transaction.execute(update(logs).where(logs.c.log == log).values(bytes=used))
