@@ -90,6 +90,7 @@ class Filesystem:
         self.resident_size = 0
         self.oldest_change: float | None = None
         self.newest_change: float | None = None
+        self.on_change: Callable[[], None] = lambda: None
         self._pressure = 0
         self._changed = trio.Event()
         self._syncing: trio.Event | None = None
@@ -390,6 +391,7 @@ class Filesystem:
         self.newest_change = trio.current_time()
         if self.oldest_change is None:
             self.oldest_change = self.newest_change
+        self.on_change()
         try:
             self.journal.flush()
         except OSError as error:

@@ -36,6 +36,7 @@ from parsec_fs.workspace.opener import DAMAGE, Opener
 from parsec_fs.workspace.page_changes import PageChanges, belongs
 from parsec_fs.workspace.remote_changes import RemoteChange, RemoteNode
 from parsec_fs.workspace.slices import Slices
+from parsec_fs.workspace.tree import NodeManifest
 
 log = logging.getLogger(__name__)
 
@@ -45,16 +46,18 @@ ReadNode = Callable[[BlockRef], Awaitable[bytes]]
 
 @dataclass(slots=True)
 class Found:
-    """What a group puts into the store, and what the tree has to take over."""
+    """What a group puts into the store, and what the tree has to take over. `bases`: what the
+    store said before of objects that have changes pending here."""
 
     rows: list[StoredObject] = field(default_factory=list)
     links: dict[ObjectId, int] = field(default_factory=dict)
     changes: list[RemoteChange] = field(default_factory=list)
+    bases: dict[ObjectId, NodeManifest] = field(default_factory=dict)
 
 
 class PayloadReader:
-    """Reads the payloads of one realm. `in_memory` says what the tree holds; `read_node` opens
-    a block of references of a large file."""
+    """Reads the payloads of one realm. `in_memory` says what the tree holds, `pending` what was
+    changed here; `read_node` opens a block of references of a large file."""
 
     def __init__(
         self,
@@ -64,10 +67,12 @@ class PayloadReader:
         *,
         realm: RealmId,
         device: DeviceId,
-        in_memory: Callable[[ObjectId], bool],
+        in_memory: Callable[[ObjectId], bool] = lambda id: False,
+        pending: Callable[[ObjectId], bool] = lambda id: False,
         read_node: ReadNode,
     ) -> None:
         self.in_memory = in_memory
+        self.pending = pending
         self.read_node = read_node
         self._store = store
         self._client = client
@@ -132,10 +137,10 @@ class _Reading:
     async def take(self, id: ObjectId, change: ChangedObject) -> None:
         """One object."""
         own = change.state.write_index in self._own
-        self._forget_page(id, change, own)
+        self._look_back(id, change, own)
         if change.record.flags & DELETED:
             self._found.rows.append(self._row(id, change, 0, None, None))
-            if not own and self._reader.in_memory(id):
+            if not own and self._concerns_tree(id):
                 self._found.changes.append(RemoteNode(id=id, manifest=None))
             return
         sealed = self._sealed[change.record.payload]
@@ -149,8 +154,11 @@ class _Reading:
             self._pages.append((row, manifest, own))
             return
         self._found.rows.append(row)
-        if not own and self._reader.in_memory(id):
+        if not own and self._concerns_tree(id):
             self._found.changes.append(RemoteNode(id=id, manifest=manifest))
+
+    def _concerns_tree(self, id: ObjectId) -> bool:
+        return self._reader.in_memory(id) or self._reader.pending(id)
 
     async def finish(self, slices: Slices) -> Found:
         """After the last object: now every folder of the group is known."""
@@ -183,18 +191,24 @@ class _Reading:
             flat = flat or self._opener.seal_flat(manifest.refs, id)
         return self._row(id, change, data[0], sealed, flat), manifest
 
-    def _forget_page(self, id: ObjectId, change: ChangedObject, own: bool) -> None:
-        """The names that an older version of this page held."""
+    def _look_back(self, id: ObjectId, change: ChangedObject, own: bool) -> None:
+        """The names that an older version of this page held; and what our changes started from."""
         if change.state.version == 1:
             return
         row = self._store.object(id)
-        if row is None or row.kind != PAGE:
+        pending = not own and self._reader.pending(id)
+        if row is None or not (row.kind == PAGE or pending):
             return
-        page = self._opener.open(row)
-        if isinstance(page, PageManifest):
-            self._all.was(page)
+        try:
+            old = self._opener.open(row)
+        except DAMAGE:
+            return
+        if isinstance(old, PageManifest):
+            self._all.was(old)
             if not own:
-                self._others.was(page)
+                self._others.was(old)
+        elif old is not None and pending:
+            self._found.bases[id] = old
 
     def _folder(self, id: ObjectId) -> FolderManifest | None:
         if id in self._folders:

@@ -18,9 +18,9 @@ import trio
 from parsec_fs.identity import DeviceSecrets
 from parsec_fs.protocol.codec import decode, encode_trusted
 from parsec_fs.protocol.errors import DataError, ForkError, ProofError, RollbackError
-from parsec_fs.protocol.ids import LogId, RealmId
-from parsec_fs.protocol.realm_state import RealmState
-from parsec_fs.protocol.records import COMMIT, Leaf, LeafHeader, LogState, Seen
+from parsec_fs.protocol.ids import Hash, LogId, RealmId
+from parsec_fs.protocol.realm_state import RealmState, StampBatch
+from parsec_fs.protocol.records import COMMIT, STAMPS, Leaf, LeafHeader, LogState, Seen
 from parsec_fs.remote.server_client import ServerClient, UnverifiedLeaves
 from parsec_fs.storage.realm_store import RealmStore
 from parsec_fs.storage.realm_writer import RealmWriter
@@ -79,6 +79,7 @@ class RealmReplica:
         self._state = light_state(store, client.context(self.log))
         self._rebuilt = self._state.position.size == 0
         self._lock = trio.Lock()
+        self._stamps: dict[bytes, int | None] = {}
         keys.open_stored(self._state.rotations)
 
     # Reading
@@ -150,6 +151,22 @@ class RealmReplica:
         if not self.store.heads.has(head[0]):
             async with self.store.writing() as write:
                 write.head(head)
+
+    async def observe(self, stamp: Hash) -> None:
+        """Log a blinded read and believe the answer only if the stamp is in the leaf that the
+        server names. What is read afterwards is at least as new as this. Raises OfflineError,
+        RefusedError, VerificationError."""
+        known = self.size()
+        self._stamps[stamp] = None
+        try:
+            report = await self._client.observe(self.realm, stamp)
+            head = (report.head.head, report.head.raw)
+            await self.reach(head, known_size=known)
+            if self._stamps[stamp] != report.index or report.index >= head[0].size:
+                evidence = (encode_trusted(head[1]), stamp)
+                raise ProofError("a read stamp is not where the server says", evidence=evidence)
+        finally:
+            del self._stamps[stamp]
 
     async def ensure(self, size: int) -> None:
         """At least `size` leaves are verified when this returns; for the audit, which asks for
@@ -236,9 +253,16 @@ class RealmReplica:
                 groups.state, leaf, org=self._org.state, objects=groups.view
             )
             groups.add(leaf, transition)
+            self._find_stamps(leaf)
             check_pins(self._pins, _log_state(groups.state))
             await self.slices.pause()
         return groups
+
+    def _find_stamps(self, leaf: Leaf) -> None:
+        if self._stamps and leaf.header.kind == STAMPS:
+            for stamp in decode(StampBatch, leaf.body).stamps:
+                if stamp in self._stamps:
+                    self._stamps[stamp] = leaf.header.index
 
     async def _store_group(self, group: LeafGroup, head: HeadPair | None) -> None:
         found = await self._payloads.read(group, self.slices)

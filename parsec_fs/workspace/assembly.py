@@ -1,0 +1,157 @@
+"""Puts the parts of one workspace together: store, keys, contents, tree, replica, sync.
+
+Data flow: the composition root (daemon, tests) gives what is outside -> this -> `Workspace`.
+
+The order of opening: `assemble` opens files and works offline. A device that has never seen the
+workspace must `replica.pull()` once; then `filesystem.open()` replays the journal over the store;
+then `filesystem.run` and `sync.run` go on in the background.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from parsec_fs.identity import Author
+from parsec_fs.protocol.errors import VerificationError
+from parsec_fs.protocol.ids import RealmId
+from parsec_fs.protocol.manifests import BlockRef
+from parsec_fs.protocol.records import LogState
+from parsec_fs.protocol.sealing import LocalSealer
+from parsec_fs.remote.blocks import BlockClient
+from parsec_fs.remote.events import EventStream
+from parsec_fs.remote.server_client import ServerClient
+from parsec_fs.remote.sessions import Signer
+from parsec_fs.storage.contents import Contents
+from parsec_fs.storage.journal import Journal
+from parsec_fs.storage.realm_store import RealmStore
+from parsec_fs.workspace.audit_view import AuditView
+from parsec_fs.workspace.contest import Contest, Invalidate
+from parsec_fs.workspace.filesystem import Filesystem
+from parsec_fs.workspace.opener import Opener
+from parsec_fs.workspace.org_replica import OrgReplica
+from parsec_fs.workspace.payloads import PayloadReader
+from parsec_fs.workspace.push import Hook, Pusher
+from parsec_fs.workspace.realm_keys import RealmKeys
+from parsec_fs.workspace.replica import RealmReplica
+from parsec_fs.workspace.replica_checks import REPLICA_CHECKS, ReplicaChecks
+from parsec_fs.workspace.store_loader import StoreLoader
+from parsec_fs.workspace.sync import Sync
+from parsec_fs.workspace.upload import Uploader
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """What a workspace gets from the world."""
+
+    server: ServerClient
+    signer: Signer
+    org: OrgReplica
+    author: Author
+    audit: AuditView
+    pins: Iterable[LogState] = ()
+    label: Callable[[], bytes]
+    """Names this device and the time in conflict copies."""
+    invalidate: Invalidate = lambda changed: None
+    """Tells the kernel what to forget."""
+    used: Callable[[], bool] = lambda: False
+    on_damage: Callable[[BlockRef, VerificationError], None] | None = None
+    on_failure: Callable[[VerificationError], None] = lambda error: None
+    checks: ReplicaChecks = REPLICA_CHECKS
+    hook: Hook = lambda point: None
+    root_owner: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workspace:
+    """One workspace on this device."""
+
+    store: RealmStore
+    keys: RealmKeys
+    loader: StoreLoader
+    contents: Contents
+    filesystem: Filesystem
+    replica: RealmReplica
+    sync: Sync
+
+    def close(self) -> None:
+        """Close the store; the filesystem closes itself when its `run` ends."""
+        self.store.close()
+
+
+def assemble(directory: Path, realm: RealmId, outside: Outside) -> Workspace:
+    """Open everything under `directory`. Sends nothing."""
+    author, random = outside.author, outside.author.random
+    secrets = author.secrets
+    store = RealmStore(directory / "realm.db", realm)
+    keys = RealmKeys(store, realm, secrets)
+    opener = Opener(keys, realm, secrets, random=random)
+    loader = StoreLoader(store, opener)
+    blocks = BlockClient(outside.signer, realm)
+
+    async def fetch(ref: BlockRef) -> bytes:
+        return await blocks.get(ref.id)
+
+    contents = Contents(
+        directory / "blocks", realm, random=random, fetch=fetch, on_damage=outside.on_damage
+    )
+    filesystem = Filesystem(
+        journal=Journal(directory / "journal", LocalSealer(secrets.local_key)),
+        contents=contents,
+        loader=loader,
+        random=random,
+        root_owner=outside.root_owner,
+    )
+    payloads = PayloadReader(
+        store,
+        outside.server,
+        opener,
+        realm=realm,
+        device=secrets.device,
+        in_memory=filesystem.tree.nodes.__contains__,
+        pending=filesystem.tree.is_dirty,
+        read_node=contents.read,
+    )
+    replica = RealmReplica(
+        store,
+        outside.server,
+        outside.org,
+        keys,
+        payloads,
+        secrets=secrets,
+        audit=outside.audit,
+        pins=outside.pins,
+        checks=outside.checks,
+    )
+    uploader = Uploader(blocks, contents)
+    pusher = Pusher(
+        replica,
+        outside.server,
+        loader=loader,
+        opener=opener,
+        keys=keys,
+        uploader=uploader,
+        author=author,
+        hook=outside.hook,
+    )
+    sync = Sync(
+        replica=replica,
+        org=outside.org,
+        pusher=pusher,
+        uploader=uploader,
+        contest=Contest(filesystem, label=outside.label, invalidate=outside.invalidate),
+        filesystem=filesystem,
+        events=EventStream(outside.signer),
+        invalidate=outside.invalidate,
+        random=random,
+        used=outside.used,
+        on_failure=outside.on_failure,
+    )
+    return Workspace(
+        store=store,
+        keys=keys,
+        loader=loader,
+        contents=contents,
+        filesystem=filesystem,
+        replica=replica,
+        sync=sync,
+    )

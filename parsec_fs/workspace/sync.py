@@ -1,0 +1,335 @@
+"""Synchronisation of one workspace: changes out, changes in, read stamps.
+
+Data flow: filesystem (settled changes) -> capture -> upload, push -> server; events -> pull
+    -> replica -> tree. Each at its own pace; the mount never waits for any of it.
+
+Timing (rule 21): 0.3 s after the last change, at the latest 2 s after the first. Errors by blame:
+what cannot be reached is tried again with growing pauses; a refusal waits for a change of roles or
+quota; a failed verification stops all signing and goes to `on_failure`, which decides.
+"""
+
+import logging
+import random as jitter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from parsec_fs.protocol.commands import Outcome
+from parsec_fs.protocol.errors import (
+    DataError,
+    OfflineError,
+    ParsecFSError,
+    RefusedError,
+    StaleError,
+    VerificationError,
+)
+from parsec_fs.protocol.hashing import read_stamp
+from parsec_fs.protocol.ids import LogId, ObjectId
+from parsec_fs.protocol.records import Refusal
+from parsec_fs.remote.events import EventStream
+from parsec_fs.remote.sessions import outcome_name
+from parsec_fs.workspace.capture import Capture
+from parsec_fs.workspace.contest import Contest, Invalidate
+from parsec_fs.workspace.filesystem import Filesystem
+from parsec_fs.workspace.org_replica import OrgReplica
+from parsec_fs.workspace.payloads import Found
+from parsec_fs.workspace.push import Pusher
+from parsec_fs.workspace.replica import RealmReplica
+from parsec_fs.workspace.upload import Uploader
+
+log = logging.getLogger(__name__)
+
+QUIET_S: Final = 0.3
+LATEST_S: Final = 2.0
+POLL_S: Final = 30.0
+OBSERVE_S: Final = 15.0
+_PAUSE_FIRST_S: Final = 0.5
+_PAUSE_LONGEST_S: Final = 30.0
+_RETRIED: Final = (Outcome.CONFLICT, Outcome.STALE_KEY, Outcome.AFTER_REFUSED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Where changes are: `pending` objects and names not logged, journal positions, log size."""
+
+    pending: int
+    journal_position: int
+    logged_position: int
+    log_size: int
+    online: bool
+    trouble: str
+
+
+class Sync:
+    """Keeps one open workspace and the server's log together. `used` says whether somebody used
+    the mount since it was asked last (rule 28)."""
+
+    def __init__(
+        self,
+        *,
+        replica: RealmReplica,
+        org: OrgReplica,
+        pusher: Pusher,
+        uploader: Uploader,
+        contest: Contest,
+        filesystem: Filesystem,
+        events: EventStream,
+        invalidate: Invalidate,
+        random: Callable[[int], bytes],
+        used: Callable[[], bool] = lambda: False,
+        on_failure: Callable[[VerificationError], None] = lambda error: None,
+    ) -> None:
+        self.replica = replica
+        self.trouble = ""
+        self._org = org
+        self._pusher = pusher
+        self._uploader = uploader
+        self._contest = contest
+        self._filesystem = filesystem
+        self._events = events
+        self._invalidate = invalidate
+        self._random = random
+        self._used = used
+        self._on_failure = on_failure
+        self._flying: Capture | None = None
+        self._refusals = 0
+        self._stopped = False
+        self._pushing = trio.Lock()
+        self._order = trio.Lock()
+        self._changed = trio.Event()
+        self._wanted = trio.Event()
+        self._advanced = trio.Event()
+        self._org_grown = True
+        replica.on_changes = self._on_changes
+        filesystem.on_change = self.wake
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Until cancelled. What is not logged then stays in journal and outbox."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._events.follow, self._on_event)
+            nursery.start_soon(self._pull_loop)
+            nursery.start_soon(self._push_loop)
+            nursery.start_soon(self._observe_loop)
+            task_status.started()
+
+    def wake(self) -> None:
+        """Something changed here."""
+        self._changed.set()
+
+    def stop_signing(self) -> None:
+        """Nothing more is signed until the program starts again (conviction, restored device)."""
+        self._stopped = True
+
+    # Asking
+
+    def progress(self) -> Progress:
+        """Where changes are."""
+        tree = self._filesystem.tree
+        names = len(tree.dirty_names) + len(tree.flying_names)
+        pending = len(tree.dirty_nodes) + len(tree.flying_nodes) + names
+        return Progress(
+            pending=pending,
+            journal_position=tree.position,
+            logged_position=self.replica.store.journal_position(),
+            log_size=self.replica.size(),
+            online=self._events.connected,
+            trouble=self.trouble,
+        )
+
+    def logged_index(self, id: ObjectId) -> int | None:
+        """Leaf of the newest write of an object; None if something about it is only local."""
+        if self._filesystem.tree.is_dirty(id):
+            return None
+        state = self.replica.store.state(id)
+        return None if state is None else state.write_index
+
+    async def wait_logged(self, position: int | None = None) -> int:
+        """Everything up to a journal position (default: all so far) is logged; the log size that
+        contains it. Waits as long as that takes."""
+        target = self._filesystem.tree.position if position is None else position
+        self._filesystem.flush()
+        while self.replica.store.journal_position() < target:
+            self.wake()
+            await self._advanced.wait()
+        return self.replica.size()
+
+    # Changes from elsewhere
+
+    def _on_event(self, grown: LogId | None) -> None:
+        if grown is None or grown == self._org.log:
+            self._org_grown = True
+        if grown is None or grown in (self._org.log, self.replica.log):
+            self._wanted.set()
+
+    def _on_changes(self, found: Found) -> None:
+        self._contest.note(found)
+        self._invalidate(self._filesystem.apply_remote(found.changes))
+        if self._contest:
+            self.wake()
+
+    async def pull_once(self) -> None:
+        """Take over what is new. Raises OfflineError, VerificationError."""
+        if self._org_grown:
+            self._org_grown = False
+            await self._org.pull()
+        async with self._order:
+            await self.replica.pull()
+
+    async def _pull_loop(self) -> None:
+        pause = _PAUSE_FIRST_S
+        while True:
+            with trio.move_on_after(POLL_S):
+                await self._wanted.wait()
+            self._wanted = trio.Event()
+            try:
+                await self.pull_once()
+                pause = _PAUSE_FIRST_S
+            except ParsecFSError as error:
+                self._report(error, "pull")
+                self._org_grown = True
+                self._wanted.set()
+                await trio.sleep(pause)
+                pause = min(2 * pause, _PAUSE_LONGEST_S)
+
+    # Changes from here
+
+    async def push_once(self) -> bool:
+        """Log what is pending now; True if it is worth to come back at once.
+        Raises OfflineError, RefusedError, StaleError, VerificationError."""
+        async with self._pushing:
+            if not self.replica.store.outbox.empty():
+                await self._deliver()
+                return True
+            await self.replica.ready()
+            await self._filesystem.settle()
+            self._contest.settle()
+            capture = self._filesystem.capture()
+            if not capture:
+                await self._nothing_left(capture)
+                return False
+            self._flying = capture
+            if await self._post(capture):
+                await self._deliver()
+            else:
+                self._logged()
+            return bool(self._contest)
+
+    async def _post(self, capture: Capture) -> bool:
+        try:
+            await self._uploader.upload(capture)
+            async with self._order:
+                return await self._pusher.post(capture, separate=self._refusals > 0)
+        except BaseException:
+            if self.replica.store.outbox.empty():
+                self._rejected()
+            raise
+
+    async def _deliver(self) -> None:
+        refusal = await self._pusher.deliver()
+        if refusal is None:
+            self._logged()
+            self._refusals = 0
+            return
+        self._rejected()
+        self._refusals += 1
+        log.info("refused: %s, %d objects", outcome_name(refusal.outcome), len(refusal.conflicts))
+        if refusal.outcome not in _RETRIED:
+            raise RefusedError(outcome_name(refusal.outcome), refusal)
+        await self._stand_back(refusal)
+
+    async def _stand_back(self, refusal: Refusal) -> None:
+        """Devices that met once must not meet again: a random pause, longer each time."""
+        await trio.sleep(jitter.uniform(0, min(0.05 * 2**self._refusals, 2.0)))
+
+    def _logged(self) -> None:
+        capture, self._flying = self._flying, None
+        if capture is not None:
+            self._filesystem.logged(capture)
+            self._uploader.logged(capture)
+        else:
+            # Signed before the last start: only the journal is left to be cut.
+            self._filesystem.journal.forget(self.replica.store.journal_position())
+        self._advance()
+
+    def _rejected(self) -> None:
+        capture, self._flying = self._flying, None
+        if capture is None:
+            return
+        for node in capture.nodes:
+            known = self._filesystem.tree.nodes.get(node.id)
+            if known is not None and self.replica.store.state(node.id) is not None:
+                # A part of the capture was logged: the store has it.
+                known.created = False
+        self._filesystem.rejected(capture)
+
+    async def _nothing_left(self, capture: Capture) -> None:
+        """Changes that cancelled each other out leave nothing to log, but a journal to cut."""
+        if capture.position > self.replica.store.journal_position():
+            async with self.replica.store.writing() as write:
+                write.journal_position(capture.position)
+        self._filesystem.logged(capture)
+        self._advance()
+
+    def _advance(self) -> None:
+        self._advanced.set()
+        self._advanced = trio.Event()
+
+    async def _push_loop(self) -> None:
+        pause = _PAUSE_FIRST_S
+        while not self._stopped:
+            await self._until_due()
+            try:
+                while await self.push_once():
+                    pass
+                pause, self.trouble = _PAUSE_FIRST_S, ""
+            except ParsecFSError as error:
+                self._report(error, "push")
+                with trio.move_on_after(0 if isinstance(error, StaleError) else pause):
+                    await trio.sleep_forever()
+                pause = min(2 * pause, _PAUSE_LONGEST_S)
+
+    async def _until_due(self) -> None:
+        while self.replica.store.outbox.empty() and not self._contest:
+            self._changed = trio.Event()
+            since = self._filesystem.dirty_since()
+            if since is None:
+                if self._cancelled_out():
+                    return
+                await self._changed.wait()
+                continue
+            oldest, newest = since
+            wait = min(newest + QUIET_S, oldest + LATEST_S) - trio.current_time()
+            if wait <= 0:
+                return
+            await trio.sleep(wait)
+
+    def _cancelled_out(self) -> bool:
+        """Records that no capture has covered, of changes that left nothing to log."""
+        tree = self._filesystem.tree
+        behind = tree.position > self.replica.store.journal_position()
+        return behind and not (tree.dirty_nodes or tree.dirty_names)
+
+    async def _observe_loop(self) -> None:
+        while True:
+            await trio.sleep(OBSERVE_S)
+            if not self._used():
+                continue
+            try:
+                await self.replica.observe(read_stamp(self._random(32)))
+            except ParsecFSError as error:
+                self._report(error, "observe")
+
+    def _report(self, error: ParsecFSError, work: str) -> None:
+        self.trouble = str(error) or type(error).__name__
+        if isinstance(error, VerificationError):
+            log.error("%s: %s", work, error)
+            self.stop_signing()
+            self._on_failure(error)
+        elif isinstance(error, OfflineError | StaleError):
+            log.info("%s: %s", work, error)
+        elif isinstance(error, RefusedError | DataError):
+            log.warning("%s: %s", work, error)
+        else:
+            log.error("%s: %s", work, error)
