@@ -18,6 +18,7 @@ from starlette.responses import Response
 from parsec_fs.protocol.commands import Outcome
 from server.announcer import Announcer
 from server.blocks.base import BlockStore
+from server.chain import ChainNode
 from server.config import Config
 from server.http import block, epoch, events, mailbox, org, realm, session
 from server.http import log as log_routes
@@ -27,7 +28,6 @@ from server.http.services import Services
 from server.identity import ServerIdentity
 from server.limits import Buckets
 from server.log.books import Books
-from server.log.chain_node import ChainNode
 from server.log.clock import LeasedClock
 from server.log.epochs import EpochCache, EpochReader
 from server.log.publisher import Publisher

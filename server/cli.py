@@ -16,9 +16,9 @@ from parsec_fs.protocol.errors import ParsecFSError
 from server import listener
 from server.app import Outside, running
 from server.blocks.directory import DirectoryStore
+from server.chain import HttpChainNode, new_client
 from server.config import DEFAULT_EPOCH_MS, DEFAULT_HEARTBEAT_MS, Config
 from server.identity import REGISTRATION_FILE, create_identity, load_identity
-from server.log.chain_node import HttpChainNode, new_client
 from server.store.database import Database
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)

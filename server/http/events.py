@@ -12,6 +12,8 @@ from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
 from parsec_fs.protocol.commands import Outcome
+from parsec_fs.protocol.ids import LogId
+from server.announcer import Subscription
 from server.http.endpoint import authenticate, route
 from server.http.services import Services
 from server.log.sequencer import Caller
@@ -42,13 +44,19 @@ async def _stream(services: Services, caller: Caller) -> AsyncIterator[bytes]:
         yield b": open\n\n"
         deadline = anyio.current_time() + timing.stream_s
         while anyio.current_time() < deadline:
-            grown = []
-            with anyio.move_on_after(timing.keep_alive_s):
-                grown = await subscription.take()
-            if not grown:
-                yield b": alive\n\n"
-            for log in grown:
-                if await services.reader.may_read(caller, log) is Outcome.OK:
-                    yield f"data: {log.hex()}\n\n".encode()
+            yield await _next(services, subscription)
     finally:
         services.announcer.unsubscribe(subscription)
+
+
+async def _next(services: Services, subscription: Subscription) -> bytes:
+    """Events of the logs that have grown, or a sign of life; the device may read them all."""
+    grown = list[LogId]()
+    with anyio.move_on_after(services.config.timing.keep_alive_s):
+        grown = await subscription.take()
+    readable = [
+        log
+        for log in grown
+        if await services.reader.may_read(subscription.caller, log) is Outcome.OK
+    ]
+    return b"".join(b"data: %s\n\n" % log.hex().encode() for log in readable) or b": alive\n\n"

@@ -31,9 +31,9 @@ from parsec_fs.protocol.statements import (
     sign_statement,
     verify_statement,
 )
+from server.chain import ChainNode
 from server.config import Timing
 from server.identity import ServerIdentity
-from server.log.chain_node import ChainNode
 from server.log.epoch_maps import OrgAt, orgs_after
 from server.log.epochs import EpochCache, load_org_at, load_orgs
 from server.store import epochs

@@ -61,9 +61,8 @@ class Done(Generic[S, T]):
     grew: bool
 
 
-OrgWork = Callable[[Transaction, View], "Changed[OrgState, T] | Outcome"]
-RealmWork = Callable[[Transaction, View, RealmState], "Changed[RealmState, T] | Outcome"]
-Run = Callable[[Callable[[Transaction], T]], T]
+OrgWork = Callable[[Transaction, View], Changed[OrgState, T] | Outcome]
+RealmWork = Callable[[Transaction, View, RealmState], Changed[RealmState, T] | Outcome]
 
 
 class StaleBookError(Exception):
