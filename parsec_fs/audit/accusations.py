@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from parsec_fs.audit.commitments import AnchoredState, Commitment, LeafPlace
 from parsec_fs.audit.contradictions import (
     BrokenPromise,
+    OutdatedLeaf,
     SplitView,
     StaleAnswer,
     of_anchored,
@@ -79,6 +80,21 @@ def against_epoch(
         records.append(StaleAnswer(log=opening.log, head=signed, anchored=opening))
         records += split_views(promise, head.size, of_anchored(opening), _size(opening), leaves)
     return [encode_evidence(one) for one in records]
+
+
+def outdated(
+    before: Sequence[AnchoredState], opening: AnchoredState, leaves: Sequence[LeafHeader]
+) -> list[bytes]:
+    """Candidates: the first leaf behind the epoch before, judged by an older organization.
+
+    `before` are the openings of the epoch before, the org log's first."""
+    realm = next((one for one in before[1:] if one.log == opening.log), None)
+    if realm is None or not _size(realm) < _size(opening) <= len(leaves):
+        return []
+    place = place_of(leaves, _size(realm), _size(opening))
+    commitment = of_anchored(opening)
+    record = OutdatedLeaf(commitment=commitment, leaf=place, realm=realm, org=before[0])
+    return [encode_evidence(record)]
 
 
 def against_each_other(

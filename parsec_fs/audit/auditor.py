@@ -256,7 +256,9 @@ class Auditor:
             heads = _newest(history) + history.heads_due(opened.epoch)
             if isinstance(error, VerificationError):
                 heads += accusations.heads_of(error)
-            files = accusations.against_epoch(heads, opening, _leaves(history))
+            leaves = _leaves(history)
+            files = accusations.against_epoch(heads, opening, leaves)
+            files += accusations.outdated(self.state.openings, opening, leaves)
             if accusations.first_proven(files, self._anchor) is None:
                 files += accusations.against_epoch(
                     heads, opening, await self._foreign(opened, place)
@@ -267,11 +269,12 @@ class Auditor:
         anchored, before = opened.after.anchored[place], opened.before[place]
         for head, _ in history.heads_due(opened.epoch):
             self._checks.promise_is_kept(head, anchored)
-        await history.ensure(anchored.size)
-        self._checks.own_is_anchored(history.roots_at(anchored.size), anchored)
+        await history.ensure(self._checks.leaves_to_hold(anchored))
+        own = history.roots_at(min(anchored.size, history.size()))
+        self._checks.own_is_anchored(own, anchored)
         for head, _ in history.heads_due(opened.epoch):
             self._checks.head_is_prefix(head, history.roots_at(min(head.size, history.size())))
-        if place != ORG and anchored.size > before.size:
+        if place != ORG and before.size < min(anchored.size, history.size()):
             first = history.leaf_header(before.size)
             self._checks.leaf_is_current(first, org_before=opened.before[ORG])
 

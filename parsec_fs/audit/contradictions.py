@@ -82,6 +82,17 @@ class FalseRefusal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OutdatedLeaf:
+    """P4, rule 9. A leaf behind what an epoch anchors of the realm, which names a smaller org log
+    than the same epoch anchors: revocations below that size would not bind it."""
+
+    commitment: Commitment
+    leaf: LeafPlace
+    realm: AnchoredState
+    org: AnchoredState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TwoStatements:
     """P7. Compares what was signed, not signatures: ML-DSA is randomised (rule 31)."""
 
@@ -208,6 +219,25 @@ def _record(kind: int, body: bytes) -> tuple[Hash, DeviceHeader]:
     if kind == CERTIFICATE:
         return signed_hash(body), peek_certificate(body).header
     raise DataError("this kind of leaf holds no device's record")
+
+
+def check_outdated_leaf(unverified: OutdatedLeaf, anchor: TrustAnchor) -> Verdict:
+    """Raises DataError, VerificationError; NotProvenError if the leaf is current."""
+    committed = verify_commitment(unverified.commitment, anchor)
+    header = verify_place(unverified.leaf, committed)
+    realm = verify_anchored(unverified.realm, anchor)
+    org = verify_anchored(unverified.org, anchor)
+    if org.state.log != LogId(anchor.org) or realm.state.log != committed.state.log:
+        raise DataError("outdated leaf: states of other logs")
+    if realm.epoch != org.epoch or unverified.leaf.index < realm.size:
+        raise NotProvenError("the leaf may be older than the epoch")
+    if header.org_size >= org.size:
+        raise NotProvenError("the leaf knows the organization of that epoch")
+    details = (
+        f"leaf {unverified.leaf.index}, behind the {realm.size} leaves of epoch {realm.epoch}",
+        f"it knows {header.org_size} leaves of the org log, that epoch has {org.size}",
+    )
+    return Verdict(kind=Kind.INVALID_LEAF, blamed=blame(anchor), details=details)
 
 
 def check_two_statements(unverified: TwoStatements, anchor: TrustAnchor) -> Verdict:

@@ -17,11 +17,13 @@ from parsec_fs.audit.commitments import AnchoredState
 from parsec_fs.audit.contradictions import (
     BrokenPromise,
     FalseRefusal,
+    OutdatedLeaf,
     SplitView,
     StaleAnswer,
     TwoStatements,
     check_broken_promise,
     check_false_refusal,
+    check_outdated_leaf,
     check_split_view,
     check_stale_answer,
     check_two_statements,
@@ -44,6 +46,7 @@ Record = (
     | StaleAnswer
     | OrgLog
     | RealmTransition
+    | OutdatedLeaf
     | FalseRefusal
     | TwoStatements
     | ChainForkEvidence
@@ -53,7 +56,8 @@ Record = (
 FORMAT: Final = b"parsec-fs evidence 1\n"
 MAX_SIZE: Final = 4 * BATCH_MAX_SIZE
 _ORG_LOG: Final = 10
-"""Number in the file of P4 and P5 in an organization's log; P4 and P5 in a realm share number 4."""
+_OUTDATED: Final = 11
+"""Numbers in the file of other forms of P4 and P5; those in a realm share number 4."""
 
 _TYPES: Final[dict[int, type]] = {
     Kind.SPLIT_VIEW: SplitView,
@@ -65,8 +69,9 @@ _TYPES: Final[dict[int, type]] = {
     Kind.CHAIN_FORK: ChainForkEvidence,
     Kind.DEVICE_EQUIVOCATION: DeviceEquivocation,
     _ORG_LOG: OrgLog,
+    _OUTDATED: OutdatedLeaf,
 }
-_NUMBERS: Final = {cls: number for number, cls in _TYPES.items()}
+_NUMBERS: Final = {cls: int(number) for number, cls in _TYPES.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +102,9 @@ def decode_evidence(data: bytes) -> Record:
 
 
 def _for_people(number: int) -> bytes:
-    if number in (_ORG_LOG, Kind.INVALID_LEAF):
+    if number == _OUTDATED:
+        kinds = [Kind.INVALID_LEAF]
+    elif number in (_ORG_LOG, Kind.INVALID_LEAF):
         kinds = [Kind.INVALID_LEAF, Kind.WRONG_TRANSITION]
     else:
         kinds = [Kind(number)]
@@ -138,6 +145,7 @@ _CHECKS: Final[dict[type, Callable[[Any, TrustAnchor], Verdict]]] = {
     StaleAnswer: check_stale_answer,
     RealmTransition: check_transition,
     OrgLog: check_org_log,
+    OutdatedLeaf: check_outdated_leaf,
     FalseRefusal: check_false_refusal,
     TwoStatements: check_two_statements,
     ChainForkEvidence: _check_chain_fork,

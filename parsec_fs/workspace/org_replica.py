@@ -12,6 +12,7 @@ from typing import Final
 import trio
 
 from parsec_fs.protocol import membership
+from parsec_fs.protocol.codec import encode_trusted
 from parsec_fs.protocol.errors import DataError, OfflineError, ProofError
 from parsec_fs.protocol.hashing import EMPTY_MAP, EMPTY_TREE
 from parsec_fs.protocol.ids import Hash, LogId
@@ -46,6 +47,7 @@ class OrgReplica:
         self.log: LogId = store.log
         self.audit = audit
         self._checks = checks
+        self._shown: HeadPair | None = None
         self._store = store
         self._client = client
         self._genesis = genesis
@@ -99,7 +101,12 @@ class OrgReplica:
             while self.size() < size:
                 await self._pull(2**63 - 1)
                 if self.size() < size:
-                    raise ProofError("the org log is shorter than what was signed or anchored")
+                    raise self._hidden()
+
+    def _hidden(self) -> ProofError:
+        """The head that hides leaves is evidence (P3)."""
+        shown = () if self._shown is None else (encode_trusted(self._shown[1]),)
+        return ProofError("the org log is shorter than what was signed or anchored", evidence=shown)
 
     def heads_due(self, epoch: int) -> list[HeadPair]:
         """Heads relied upon whose promise was for this epoch or before, not settled yet."""
@@ -124,6 +131,7 @@ class OrgReplica:
             head: HeadPair = (found.head.head, found.head.raw)
             newest = self._store.heads.newest()
             self._checks.promise(head, known_size=start, newest=newest, most_due=most_due)
+            self._shown = head
             if await self._take(found, head):
                 return self.state
 

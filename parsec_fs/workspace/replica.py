@@ -67,6 +67,7 @@ class RealmReplica:
         self.realm = RealmId(store.log)
         self.audit = audit
         self._checks = checks
+        self._shown: HeadPair | None = None
         self.on_changes = on_changes
         self.store = store
         self.slices = Slices()
@@ -175,7 +176,12 @@ class RealmReplica:
             if self.size() < size:
                 await self._pull(_ANY_EPOCH)
                 if self.size() < size:
-                    raise ProofError("the log is shorter than what was signed or anchored")
+                    raise self._hidden()
+
+    def _hidden(self) -> ProofError:
+        """The head that hides leaves is evidence (P3)."""
+        shown = () if self._shown is None else (encode_trusted(self._shown[1]),)
+        return ProofError("the log is shorter than what was signed or anchored", evidence=shown)
 
     def heads_due(self, epoch: int) -> list[HeadPair]:
         """Heads relied upon whose promise was for this epoch or before, not settled yet."""
@@ -209,6 +215,7 @@ class RealmReplica:
             head: HeadPair = (found.head.head, found.head.raw)
             newest = self.store.heads.newest()
             self._checks.promise(head, known_size=start, newest=newest, most_due=most_due)
+            self._shown = head
             await self._take(found, head)
             if self.size() == head[0].size:
                 return self.roots_at(self.size())

@@ -7,6 +7,7 @@ can leave exactly one out and see the attack succeed.
 """
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field
 
 from parsec_fs.audit.auditor import Auditor
@@ -22,11 +23,11 @@ from parsec_fs.protocol.chain_types import TrustState
 from parsec_fs.protocol.codec import decode, encode
 from parsec_fs.protocol.commands import Epochs
 from parsec_fs.protocol.errors import OfflineError, ProofError, StaleError
-from parsec_fs.protocol.ids import LogId
+from parsec_fs.protocol.ids import Hash, LogId, ObjectId
 from parsec_fs.protocol.keys import VerifyKey
 from parsec_fs.protocol.membership import OrgState
 from parsec_fs.protocol.realm_state import RealmState
-from parsec_fs.protocol.records import LeafHeader, LogState, ObjectState
+from parsec_fs.protocol.records import Leaf, LeafHeader, LogState, ObjectState, verify_head
 from parsec_fs.protocol.simple_map import (
     HEADS_KEY,
     HISTORY_KEY,
@@ -147,7 +148,7 @@ class Door:
         if not self.reachable:
             raise OfflineError("the server cannot be reached")
 
-    def leaves(self, log: LogId, start: int) -> tuple[Sequence[object], HeadPair]:
+    def leaves(self, log: LogId, start: int) -> tuple[Sequence[Leaf], HeadPair]:
         """log/leaves: everything, or what is shown of it."""
         self._check()
         size = self.shown.get(log, len(self.server.simulated(log).leaves))
@@ -179,10 +180,11 @@ class ReplicaLog:
         self.states: list[LogState] = [absent(log)]
         self.org_states: list[OrgState] = []
         self.realm_state = RealmState(context=door.server.anchor.context(log))
-        self.objects: dict[bytes, ObjectState] = {}
+        self.objects: dict[ObjectId, ObjectState] = {}
         self.headers: list[LeafHeader] = []
         self.heads: dict[int, HeadPair] = {}
         self.settled: dict[int, int] = {}
+        self.shown: tuple[bytes, ...] = ()
 
     def size(self) -> int:
         return len(self.headers)
@@ -207,29 +209,29 @@ class ReplicaLog:
         if self.size() < size:
             await self.pull()
         if self.size() < size:
-            raise ProofError("the log is shorter than what was signed or anchored")
+            raise ProofError("the log is shorter than what was anchored", evidence=self.shown)
 
     async def pull(self) -> None:
         """Fetch, verify, keep the head: what the real replicas do."""
         leaves, pair = self.door.leaves(self.log, self.size())
+        self.shown = (encode(pair[1]),)
         context = self.door.server.anchor.context(self.log)
         key = VerifyKey(self.door.server.anchor.server.head_key)
-        self.checks.head(pair[1], head_key=key, expected_context=context, expected_nonce=None)
+        verify_head(pair[1], head_key=key, expected_context=context)
         self.checks.promise(
             pair,
             known_size=self.size(),
             newest=self.newest_head(),
             most_due=self.most_due,
         )
-        before = self._snapshot()
-        try:
-            for leaf in leaves:
-                self._take(leaf)
-            known = self.heads.get(pair[0].size)
-            self.checks.roots(pair, self.states[-1], known=known)
-        except BaseException:
-            self._restore(before)
-            raise
+        trial = copy(self)
+        trial.states, trial.headers = list(self.states), list(self.headers)
+        trial.org_states, trial.objects = list(self.org_states), dict(self.objects)
+        for leaf in leaves:
+            trial._take(leaf)
+        known = self.heads.get(pair[0].size)
+        self.checks.roots(pair, trial.states[-1], known=known)
+        vars(self).update(vars(trial))
         self.keep(pair)
 
     def keep(self, pair: HeadPair) -> None:
@@ -238,13 +240,13 @@ class ReplicaLog:
         if old is None or pair[0].due_epoch < old[0].due_epoch:
             self.heads[pair[0].size] = pair
 
-    def _take(self, leaf: object) -> None:
+    def _take(self, leaf: Leaf) -> None:
         if self.org is None:
             self._take_org(leaf)
         else:
             self._take_realm(leaf)
 
-    def _take_org(self, leaf) -> None:  # type: ignore[no-untyped-def]
+    def _take_org(self, leaf: Leaf) -> None:
         genesis = self.door.server.anchor.genesis
         if self.org_states:
             state = self.checks.org_leaf(self.org_states[-1], leaf)
@@ -253,7 +255,7 @@ class ReplicaLog:
         self.org_states.append(state)
         self._extend(leaf.header, state.position.root(), state.map.root())
 
-    def _take_realm(self, leaf) -> None:  # type: ignore[no-untyped-def]
+    def _take_realm(self, leaf: Leaf) -> None:
         assert self.org is not None
         org = self.org.org_states[leaf.header.org_size - 1]
         transition = self.checks.realm_leaf(
@@ -263,7 +265,7 @@ class ReplicaLog:
         self.objects |= {record.object: new for record, new in transition.objects}
         self._extend(leaf.header, transition.state.position.root(), transition.state.map.root())
 
-    def _extend(self, header, log_root, map_root) -> None:  # type: ignore[no-untyped-def]
+    def _extend(self, header: LeafHeader, log_root: Hash, map_root: Hash) -> None:
         self.headers.append(header)
         self.states.append(
             LogState(
@@ -274,18 +276,6 @@ class ReplicaLog:
                 org_size=header.org_size,
             )
         )
-
-    def _snapshot(self) -> tuple[object, ...]:
-        return (
-            list(self.states),
-            list(self.org_states),
-            self.realm_state,
-            dict(self.objects),
-            list(self.headers),
-        )
-
-    def _restore(self, before) -> None:  # type: ignore[no-untyped-def]
-        self.states, self.org_states, self.realm_state, self.objects, self.headers = before
 
 
 class AuditedDevice:

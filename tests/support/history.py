@@ -37,7 +37,7 @@ from parsec_fs.protocol.hashing import (
     sha256,
     signed_hash,
 )
-from parsec_fs.protocol.ids import NO_HASH, Hash, LogId, ObjectId, RealmId, UserId
+from parsec_fs.protocol.ids import NO_HASH, DeviceId, Hash, LogId, ObjectId, RealmId, UserId
 from parsec_fs.protocol.keys import CoSigningKey, SigningKey
 from parsec_fs.protocol.log_state import DeviceChain
 from parsec_fs.protocol.membership import OrgState
@@ -170,41 +170,28 @@ class HonestServer:
         author = Author(secrets=secrets, incarnation=self.random(16), random=self.random)
         return Member(secrets=secrets, author=author)
 
-    def add_member(self, name: str, role: int) -> Member:
-        """Another user with one device and a role in the realm."""
+    def add_device(self, name: str) -> Member:
+        """Another user with one device, in the org log alone."""
         user, seed = UserId(self.random(16)), UserKeySeed(generation=1, seed=self.random(96))
         secrets = replace(
             self.alice.secrets,
             user=user,
-            device=type(self.alice.secrets.device)(self.random(16)),
+            device=DeviceId(self.random(16)),
             sign_seed=self.random(32),
             box_seed=self.random(96),
             user_keys=(seed,),
         )
-        person = User(
-            user=user,
-            name=name.encode(),
-            email=f"{name}@acme.example".encode(),
-            profile=STANDARD,
-            generation=1,
-            box_key=secrets.user_key(1).public,
-        )
-        device = Device(
-            device=secrets.device,
-            user=user,
-            label=f"{name}-laptop".encode(),
-            sign_key=secrets.signing_key().verify_key.raw,
-            box_key=secrets.box_key().public,
-            generation=1,
-            user_key_box=b"",
-        )
-        for content in (person, device):
+        for content in (_person(name, secrets), _device(name, secrets)):
             self.append_org(self.certificate(self.alice, self.org_log.log, content))
-        self.append_realm(
-            CERTIFICATE,
-            self.certificate(self.alice, self.realm_log.log, Role(user=user, role=role)),
-        )
         return self._member(secrets)
+
+    def add_member(self, name: str, role: int) -> Member:
+        """Another user with one device and a role in the realm."""
+        member = self.add_device(name)
+        content = Role(user=member.secrets.user, role=role)
+        body = self.certificate(self.alice, self.realm_log.log, content)
+        self.append_realm(CERTIFICATE, body)
+        return member
 
     # Appending
 
@@ -491,4 +478,27 @@ def open_cut(cut: CutEpoch, anchor: TrustAnchor, logs: tuple[LogId, ...]) -> Epo
             )
             for log in logs
         ),
+    )
+
+
+def _person(name: str, secrets: DeviceSecrets) -> User:
+    return User(
+        user=secrets.user,
+        name=name.encode(),
+        email=f"{name}@acme.example".encode(),
+        profile=STANDARD,
+        generation=1,
+        box_key=secrets.user_key(1).public,
+    )
+
+
+def _device(name: str, secrets: DeviceSecrets) -> Device:
+    return Device(
+        device=secrets.device,
+        user=secrets.user,
+        label=f"{name}-laptop".encode(),
+        sign_key=secrets.signing_key().verify_key.raw,
+        box_key=secrets.box_key().public,
+        generation=1,
+        user_key_box=b"",
     )

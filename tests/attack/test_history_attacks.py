@@ -1,0 +1,558 @@
+"""A lying server against a member's device, in memory: caught, proven, and only by this check.
+
+Data flow: HonestServer and its lying twin -> AuditedDevice -> word, evidence.
+
+Every attack runs twice. With all checks it ends as the threat model says, and the evidence
+convinces a stranger who has nothing but the anchor. With the responsible check left out, and
+nothing else changed, the device goes on in peace: so it is that check which stops the attack.
+"""
+
+from dataclasses import replace
+
+import pytest
+
+from parsec_fs.audit.checks import ALL_CHECKS, Checks
+from parsec_fs.audit.client_state import Word
+from parsec_fs.audit.verdict import Kind
+from parsec_fs.protocol.certificates import (
+    CONTRIBUTOR,
+    NO_ROLE,
+    Role,
+    decode_content,
+    peek_certificate,
+)
+from parsec_fs.protocol.codec import encode_trusted
+from parsec_fs.protocol.commands import EpochProof, Epochs
+from parsec_fs.protocol.epochs import opening_leaf
+from parsec_fs.protocol.errors import DataError, ProofError, VerificationError
+from parsec_fs.protocol.hashing import EMPTY_MAP, map_key, map_value
+from parsec_fs.protocol.ids import Hash, LogId
+from parsec_fs.protocol.prefix_map import PrefixMap
+from parsec_fs.protocol.realm_state import Transition, verify_leaf
+from parsec_fs.protocol.records import CERTIFICATE, COMMIT
+from parsec_fs.workspace.promises import AuditFirstError
+from tests.support.audited import AuditedDevice, SimulatedChain
+from tests.support.history import HonestServer, open_cut
+from tests.support.weakened import without
+
+pytestmark = pytest.mark.allows_log("audit: ")
+
+PEACE = (Word.VERIFIED, Word.PENDING)
+
+
+class Scene:
+    """An honest past of two epochs, seen by one device; then the server starts to lie."""
+
+    def __init__(self, checks: Checks) -> None:
+        self.server = HonestServer()
+        self.chain = SimulatedChain(server=self.server)
+        self.bob = self.server.add_member("bob", CONTRIBUTOR)
+        self.device = AuditedDevice(self.server, self.chain, checks=checks)
+
+    async def start(self) -> None:
+        for _ in range(2):
+            self.server.commit(self.server.alice)
+            self.server.commit(self.bob)
+            await self.device.pull()
+            self.chain.publish(self.server.cut())
+            assert await self.device.audit() == Word.VERIFIED
+
+    def convicted_of(self, kind: Kind) -> None:
+        """The state is for good, and the file proves it to anyone with the anchor."""
+        state = self.device.auditor.client_state()
+        assert state.word is Word.CONVICTED
+        assert state.frozen
+        assert self.device.frozen
+        assert [one.kind for one in self.device.verdicts()] == [kind]
+        assert all(one.convicts_server for one in self.device.verdicts())
+
+    def in_peace(self) -> None:
+        state = self.device.auditor.client_state()
+        assert state.word in PEACE, state
+        assert not self.device.store.evidence
+
+    def only_suspect(self) -> None:
+        state = self.device.auditor.client_state()
+        assert state.word is Word.SUSPECT
+        assert state.writes_stay_local
+        assert not state.frozen
+        assert not self.device.store.evidence
+
+
+@pytest.fixture
+async def scene() -> Scene:
+    found = Scene(ALL_CHECKS)
+    await found.start()
+    return found
+
+
+async def weak_scene(*names: str, **replacements: object) -> Scene:
+    found = Scene(without(*names, **replacements))
+    await found.start()
+    return found
+
+
+async def test_an_honest_server_is_verified_for_ever(scene: Scene) -> None:
+    for _ in range(20):
+        scene.server.commit(scene.bob)
+        await scene.device.pull()
+        scene.chain.publish(scene.server.cut())
+        assert await scene.device.audit() == Word.VERIFIED
+    assert not scene.device.store.evidence
+
+
+# Rollback: an epoch anchors less than the one before (A21).
+
+
+async def roll_back(scene: Scene) -> None:
+    past = scene.server.realm_log.states[4]
+    scene.chain.publish(scene.server.cut(realm=past))
+    await scene.device.audit()
+
+
+async def test_rollback(scene: Scene) -> None:
+    await roll_back(scene)
+    scene.convicted_of(Kind.BROKEN_PROMISE)
+
+
+async def test_rollback_without_the_check() -> None:
+    scene = await weak_scene(log_grows=lambda self, before, after: after)
+    await roll_back(scene)
+    scene.in_peace()
+
+
+# Fork alternating by epoch: one branch in odd epochs, another in even ones (A26, rule 22).
+
+
+async def alternate(scene: Scene) -> None:
+    server, twin = scene.server, scene.server.fork()
+    for epoch in range(4):
+        server.commit(server.alice)
+        twin.commit(twin.alice)
+        await scene.device.pull()
+        shown = (server, twin)[epoch % 2]
+        scene.chain.publish(server.cut(realm=shown.realm_log.states[-1]))
+        await scene.device.audit()
+
+
+async def test_fork_alternating_by_epoch(scene: Scene) -> None:
+    await alternate(scene)
+    scene.convicted_of(Kind.SPLIT_VIEW)
+
+
+async def test_fork_alternating_by_epoch_without_the_check() -> None:
+    scene = await weak_scene("own_is_anchored")
+    await alternate(scene)
+    scene.in_peace()
+
+
+# Split view: the other branch is anchored, with its leaves or with them hidden (A26, A37).
+
+
+async def anchor_other_branch(scene: Scene, *, own_commits: int, other_commits: int) -> None:
+    twin = scene.server.fork()
+    for _ in range(own_commits):
+        scene.server.commit(scene.server.alice)
+    for _ in range(other_commits):
+        twin.commit(twin.alice)
+    await scene.device.pull()
+    scene.chain.publish(twin.cut())
+    scene.device.door.server = twin
+    await scene.device.audit()
+
+
+@pytest.mark.parametrize(("own", "other"), [(1, 1), (3, 1), (1, 4)])
+async def test_split_view(scene: Scene, own: int, other: int) -> None:
+    await anchor_other_branch(scene, own_commits=own, other_commits=other)
+    kinds = {one.kind for one in scene.device.verdicts()}
+    assert scene.device.auditor.client_state().word is Word.CONVICTED
+    assert kinds <= {Kind.SPLIT_VIEW, Kind.BROKEN_PROMISE}
+
+
+async def test_split_view_without_the_check() -> None:
+    scene = await weak_scene("own_is_anchored")
+    await anchor_other_branch(scene, own_commits=2, other_commits=2)
+    scene.in_peace()
+
+
+async def test_split_view_of_the_org_log(scene: Scene) -> None:
+    twin = scene.server.fork()
+    scene.server.add_member("carol", CONTRIBUTOR)
+    twin.add_member("mallory", CONTRIBUTOR)
+    await scene.device.pull()
+    scene.chain.publish(scene.server.cut(org=twin.org_log.states[-1]))
+    await scene.device.audit()
+    scene.convicted_of(Kind.SPLIT_VIEW)
+
+
+# Acknowledged, then forgotten (A28).
+
+
+async def forget(scene: Scene) -> None:
+    scene.server.commit(scene.server.alice)
+    await scene.device.pull()
+    forgotten = scene.server.realm_log.states[-2]
+    scene.chain.publish(scene.server.cut(realm=forgotten))
+    await scene.device.audit()
+
+
+async def test_acknowledged_then_forgotten(scene: Scene) -> None:
+    await forget(scene)
+    scene.convicted_of(Kind.BROKEN_PROMISE)
+
+
+async def test_acknowledged_then_forgotten_without_the_check() -> None:
+    scene = await weak_scene("promise_is_kept")
+    await forget(scene)
+    scene.in_peace()
+
+
+# Hidden leaves: the anchor holds more than the server shows this device (A23, A29).
+
+
+async def hide(scene: Scene) -> None:
+    scene.device.door.shown[scene.server.realm_log.log] = scene.device.realm.size()
+    scene.server.commit(scene.bob)
+    scene.chain.publish(scene.server.cut())
+    await scene.device.audit()
+
+
+async def test_hidden_leaves(scene: Scene) -> None:
+    await hide(scene)
+    scene.convicted_of(Kind.STALE_ANSWER)
+
+
+async def test_hidden_leaves_without_the_check() -> None:
+    scene = await weak_scene(leaves_to_hold=lambda self, anchored: 0)
+    await hide(scene)
+    await scene.device.pull()
+    await scene.device.audit()
+    scene.in_peace()
+
+
+# Wrong map: the log is right, the state is not (A34).
+
+
+async def anchor_wrong_map(scene: Scene) -> None:
+    scene.server.commit(scene.server.alice)
+    await scene.device.pull()
+    true = scene.server.realm_log.states[-1]
+    scene.chain.publish(scene.server.cut(realm=replace(true, map_root=EMPTY_MAP)))
+    await scene.device.audit()
+
+
+async def test_wrong_map(scene: Scene) -> None:
+    await anchor_wrong_map(scene)
+    scene.convicted_of(Kind.SPLIT_VIEW)
+
+
+async def test_wrong_map_without_the_check() -> None:
+    scene = await weak_scene("own_is_anchored")
+    await anchor_wrong_map(scene)
+    scene.in_peace()
+
+
+async def show_wrong_map(scene: Scene) -> None:
+    log = scene.server.realm_log.log
+    scene.server.commit(scene.bob)
+    lie = scene.server.head(log, map_root=Hash(bytes(32)))
+    scene.device.door.leaves = (
+        lambda name, start: (  # type: ignore[method-assign]
+            scene.server.simulated(name).leaves[start:],
+            lie if name == log else scene.server.head(name),
+        )
+    )
+    await scene.device.pull()
+
+
+async def test_wrong_map_in_a_head_is_refused_at_once(scene: Scene) -> None:
+    size = scene.device.realm.size()
+    with pytest.raises(ProofError):
+        await show_wrong_map(scene)
+    assert scene.device.realm.size() == size
+
+
+async def test_wrong_map_in_a_head_without_the_check() -> None:
+    scene = await weak_scene("roots")
+    await show_wrong_map(scene)
+    newest = scene.device.realm.newest_head()
+    assert newest is not None
+    assert newest[0].map_root == bytes(32)
+
+
+# An old certificate appended again: a member who was removed is back (A19, A20, rule 8).
+
+
+def append_old_certificate(scene: Scene) -> None:
+    server, bob = scene.server, scene.bob.secrets.user
+    old = next(
+        leaf
+        for leaf in server.realm_log.leaves
+        if leaf.header.kind == CERTIFICATE and leaf.header.index == 2
+    )
+    removed = Role(user=bob, role=NO_ROLE)
+    log = server.realm_log.log
+    server.append_realm(CERTIFICATE, server.certificate(server.alice, log, removed))
+    leaf = server.next_realm_leaf(CERTIFICATE, old.body)
+    server.take(leaf, believe_role(None, server.realm_state, leaf))
+
+
+def believe_role(self: object, state, leaf, **_: object) -> Transition:  # type: ignore[no-untyped-def]
+    """A transition that asks nobody."""
+    certificate = peek_certificate(leaf.body)
+    role = decode_content(certificate.kind, certificate.content)
+    assert isinstance(role, Role)
+    entry = (map_key(b"role", role.user), map_value(encode_trusted(role)))
+    after = replace(
+        state,
+        roles={**state.roles, role.user: role.role},
+        map=state.map.set(*entry),
+        position=state.position.after(leaf),
+    )
+    return Transition(state=after)
+
+
+def lenient(self: Checks, state, leaf, **context: object) -> Transition:  # type: ignore[no-untyped-def]
+    try:
+        return ALL_CHECKS.realm_leaf(state, leaf, **context)  # type: ignore[arg-type]
+    except (DataError, VerificationError):
+        return believe_role(self, state, leaf)
+
+
+async def test_old_certificate_appended_again(scene: Scene) -> None:
+    append_old_certificate(scene)
+    with pytest.raises(VerificationError):
+        await scene.device.pull()
+    assert scene.device.realm.realm_state.role(scene.bob.secrets.user) == CONTRIBUTOR
+    assert scene.device.realm.size() == 7
+
+
+async def test_old_certificate_appended_again_without_the_check() -> None:
+    scene = await weak_scene(realm_leaf=lenient)
+    append_old_certificate(scene)
+    await scene.device.pull()
+    assert scene.device.realm.realm_state.role(scene.bob.secrets.user) == CONTRIBUTOR
+    scene.chain.publish(scene.server.cut())
+    await scene.device.audit()
+    scene.in_peace()
+
+
+# The organization listed twice in one epoch, or not at all (rule 17).
+
+
+async def list_twice(scene: Scene) -> None:
+    """Two entries of one organization; each device is shown the one that suits."""
+    server, twin = scene.server, scene.server.fork()
+    twin.commit(twin.alice)
+    server.commit(server.alice)
+    await scene.device.pull()
+    shown, hidden = server.fork().cut(), twin.cut()
+    key = Hash(bytes(31) + b"\x01")
+    orgs = hidden.orgs.set(key, shown.org_root)
+    cut = server.cut_maps(orgs, hidden.logs, hidden.states)
+    scene.chain.publish(cut)
+    honest = scene.device.door.server.read
+
+    def read(start: int, most: int, logs: tuple[LogId, ...]) -> Epochs:
+        answer = honest(start, most, logs)
+        return replace(answer, epochs=tuple(crooked(one, logs) for one in answer.epochs))
+
+    def crooked(proof: EpochProof, logs: tuple[LogId, ...]) -> EpochProof:
+        ours = open_cut(shown, server.anchor, logs)
+        return replace(proof, org_root=shown.org_root, org_proof=cut.orgs.open(key), logs=ours.logs)
+
+    scene.device.door.server.read = read  # type: ignore[method-assign]
+    await scene.device.audit()
+
+
+def believe_opening(self: Checks, proof, statement, *, expected_logs, before, **_):  # type: ignore[no-untyped-def]
+    states = tuple(one.state[0] if one.state else None for one in proof.logs)
+    return before.append(opening_leaf(proof.opening)), states
+
+
+async def test_organization_listed_twice(scene: Scene) -> None:
+    await list_twice(scene)
+    scene.only_suspect()
+    assert scene.device.auditor.epochs == 2
+
+
+async def test_organization_listed_twice_without_the_check() -> None:
+    scene = await weak_scene(epoch_opening=believe_opening)
+    await list_twice(scene)
+    scene.in_peace()
+    assert scene.device.auditor.epochs == 3
+
+
+async def list_nowhere(scene: Scene) -> None:
+    scene.chain.publish(scene.server.cut_maps(PrefixMap(), PrefixMap(), {}))
+    await scene.device.audit()
+
+
+async def test_organization_absent(scene: Scene) -> None:
+    await list_nowhere(scene)
+    scene.convicted_of(Kind.BROKEN_PROMISE)
+
+
+async def test_organization_absent_without_the_check() -> None:
+    scene = await weak_scene(log_grows=lambda self, before, after: after)
+    await list_nowhere(scene)
+    scene.in_peace()
+
+
+# A due epoch far away: a promise that can never be broken (A38, rule 23).
+
+
+async def postpone(scene: Scene) -> None:
+    log = scene.server.realm_log.log
+    scene.server.commit(scene.server.alice)
+    scene.device.realm.most_due = scene.device.auditor.most_due()
+    far = scene.server.head(log, due_epoch=10**6)
+    scene.device.door.leaves = (
+        lambda name, start: (  # type: ignore[method-assign]
+            scene.server.simulated(name).leaves[start:],
+            far if name == log else scene.server.head(name),
+        )
+    )
+    await scene.device.pull()
+
+
+async def test_due_epoch_postponed(scene: Scene) -> None:
+    with pytest.raises(AuditFirstError):
+        await postpone(scene)
+    assert scene.device.realm.size() == 7
+
+
+async def test_due_epoch_postponed_without_the_check() -> None:
+    scene = await weak_scene("promise")
+    await postpone(scene)
+    for _ in range(3):
+        scene.chain.publish(scene.server.cut(realm=scene.server.realm_log.states[-2]))
+        await scene.device.audit()
+    scene.in_peace()
+
+
+# Two statements for one epoch: the chain holds one, this device is shown the other (A40).
+
+
+async def show_other_statement(scene: Scene) -> None:
+    twin = scene.server.fork()
+    scene.server.commit(scene.server.alice)
+    await scene.device.pull()
+    scene.server.cut()
+    scene.chain.publish(twin.cut())
+    await scene.device.audit()
+
+
+async def test_two_statements_for_one_epoch(scene: Scene) -> None:
+    await show_other_statement(scene)
+    scene.convicted_of(Kind.TWO_STATEMENTS)
+
+
+async def test_two_statements_for_one_epoch_without_the_check() -> None:
+    scene = await weak_scene("statement_is_anchored")
+    await show_other_statement(scene)
+    scene.in_peace()
+
+
+# A leaf judged by an outdated organization, so that a revocation does not bind it (A17, rule 9).
+
+
+async def judge_by_the_past(scene: Scene) -> None:
+    server = scene.server
+    server.add_device("carol")
+    await scene.device.pull()
+    scene.chain.publish(server.cut())
+    assert await scene.device.audit() == Word.VERIFIED
+    body = server.commit_body(server.alice, server.new_record())
+    leaf = server.next_realm_leaf(COMMIT, body)
+    outdated = server.realm_log.states[-1].org_size
+    old = replace(leaf, header=replace(leaf.header, org_size=outdated))
+    org = server.org_states[outdated - 1]
+    server.take(old, verify_leaf(server.realm_state, old, org=org, objects=server.objects.get))
+    await scene.device.pull()
+    scene.chain.publish(server.cut())
+    await scene.device.audit()
+
+
+async def test_leaf_judged_by_the_past(scene: Scene) -> None:
+    await judge_by_the_past(scene)
+    scene.convicted_of(Kind.INVALID_LEAF)
+
+
+async def test_leaf_judged_by_the_past_without_the_check() -> None:
+    scene = await weak_scene("leaf_is_current")
+    await judge_by_the_past(scene)
+    scene.in_peace()
+
+
+async def anchor_against_the_past(scene: Scene) -> None:
+    """The same lie one level higher: in what the epoch says of the realm."""
+    server = scene.server
+    server.add_device("carol")
+    await scene.device.pull()
+    scene.chain.publish(server.cut())
+    assert await scene.device.audit() == Word.VERIFIED
+    server.commit(server.alice)
+    await scene.device.pull()
+    states = {one.log: one.states[-1] for one in (server.org_log, server.realm_log)}
+    realm = states[server.realm_log.log]
+    states[realm.log] = replace(realm, org_size=realm.org_size - 2)
+    scene.chain.publish(server.cut_states(states))
+    await scene.device.audit()
+
+
+async def test_realm_anchored_against_the_past(scene: Scene) -> None:
+    await anchor_against_the_past(scene)
+    scene.only_suspect()
+
+
+async def test_realm_anchored_against_the_past_without_the_check() -> None:
+    scene = await weak_scene(org_is_current=lambda self, before, after, org_before: after)
+    await anchor_against_the_past(scene)
+    scene.in_peace()
+
+
+# A head with other roots, believed by a careless replica, is caught by the audit (A26, A27).
+
+
+async def believe_other_head(scene: Scene) -> None:
+    log, twin = scene.server.realm_log.log, scene.server.fork()
+    twin.commit(twin.alice)
+    scene.server.commit(scene.server.alice)
+    await scene.device.pull()
+    scene.device.realm.heads[twin.realm_log.states[-1].size] = twin.head(log)
+    scene.chain.publish(scene.server.cut())
+    await scene.device.audit()
+
+
+async def test_head_of_another_branch(scene: Scene) -> None:
+    await believe_other_head(scene)
+    scene.convicted_of(Kind.SPLIT_VIEW)
+
+
+async def test_head_of_another_branch_without_the_check() -> None:
+    scene = await weak_scene("head_is_prefix")
+    await believe_other_head(scene)
+    scene.in_peace()
+
+
+# Time of statements goes back: the order of epochs would be for the server to tell.
+
+
+async def turn_time_back(scene: Scene) -> None:
+    scene.server.now_ms -= 60_000
+    scene.chain.publish(scene.server.cut())
+    scene.server.now_ms += 60_000
+    scene.chain.times_ms[-1] = scene.server.now_ms
+    await scene.device.audit()
+
+
+async def test_statement_time_goes_back(scene: Scene) -> None:
+    await turn_time_back(scene)
+    scene.only_suspect()
+
+
+async def test_statement_time_goes_back_without_the_check() -> None:
+    scene = await weak_scene("time_grows")
+    await turn_time_back(scene)
+    scene.in_peace()
