@@ -6,9 +6,9 @@ The replicas run the same checks as the real ones, through the same `Checks` obj
 can leave exactly one out and see the attack succeed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from parsec_fs.audit.auditor import Auditor
 from parsec_fs.audit.chain_head import ChainProof, VerifiedChainHead, chain_proof, verify_proof
@@ -21,7 +21,7 @@ from parsec_fs.audit.verdict import Verdict
 from parsec_fs.protocol import membership
 from parsec_fs.protocol.chain_types import TrustState
 from parsec_fs.protocol.codec import decode, encode
-from parsec_fs.protocol.commands import Epochs
+from parsec_fs.protocol.commands import EpochProof, Epochs
 from parsec_fs.protocol.errors import OfflineError, ProofError, StaleError
 from parsec_fs.protocol.ids import Hash, LogId, ObjectId
 from parsec_fs.protocol.keys import VerifyKey
@@ -72,6 +72,7 @@ class SimulatedChain:
     statements: list[CutEpoch] = field(default_factory=list)
     times_ms: list[int] = field(default_factory=list)
     reachable: bool = True
+    failure: Exception | None = None
 
     def publish(self, cut: CutEpoch) -> None:
         """Accepted by the validators, in a block of the statement's time."""
@@ -110,11 +111,17 @@ class SimulatedLightClient:
         self.trust: TrustState = trust_anchor(chain.server.anchor.chain)
 
     async def newest_head(self) -> VerifiedChainHead:
+        if self.chain.failure is not None:
+            raise self.chain.failure
         if not self.chain.reachable:
             raise OfflineError("no chain node can be reached")
         if not self.chain.statements:
             raise StaleError("no statement yet")
         return self.chain.head()
+
+
+async def _nothing(record: bytes) -> None:
+    return None
 
 
 class MemoryStore:
@@ -123,13 +130,13 @@ class MemoryStore:
     def __init__(self) -> None:
         self.record: bytes | None = None
         self.evidence: dict[str, bytes] = {}
-        self.saves = 0
+        self.before_save: Callable[[bytes], Awaitable[None]] = _nothing
 
     def load(self) -> bytes | None:
         return self.record
 
     async def save(self, record: bytes) -> None:
-        self.saves += 1
+        await self.before_save(record)
         self.record = record
 
     async def keep_evidence(self, name: str, file: bytes) -> None:
@@ -137,12 +144,15 @@ class MemoryStore:
 
 
 class Door:
-    """How a device reaches the server; `server` may be swapped for a lying twin at any time."""
+    """How a device reaches the server. What a lying one shows: another `server` altogether, fewer
+    leaves (`shown`), a certain head (`heads`), other openings (`twist`)."""
 
     def __init__(self, server: HonestServer) -> None:
         self.server = server
-        self.reachable = True
+        self.reachable = self.opens = True
         self.shown: dict[LogId, int] = {}
+        self.heads: dict[LogId, HeadPair] = {}
+        self.twist: Callable[[EpochProof], EpochProof] = lambda proof: proof
 
     def _check(self) -> None:
         if not self.reachable:
@@ -152,11 +162,13 @@ class Door:
         """log/leaves: everything, or what is shown of it."""
         self._check()
         size = self.shown.get(log, len(self.server.simulated(log).leaves))
-        return self.server.simulated(log).leaves[start:size], self.server.head(log, size=size)
+        head = self.heads.get(log) or self.server.head(log, size=size)
+        return self.server.simulated(log).leaves[start:size], head
 
     async def read_epochs(self, start: int, most: int, logs: tuple[LogId, ...]) -> Epochs:
         self._check()
-        return self.server.read(start, most, logs)
+        answer = self.server.read(start, most if self.opens else 0, logs)
+        return replace(answer, epochs=tuple(self.twist(one) for one in answer.epochs))
 
     async def read_headers(self, log: LogId, size: int) -> Sequence[LeafHeader]:
         self._check()

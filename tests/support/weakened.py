@@ -15,4 +15,5 @@ def without(*names: str, **replacements: Any) -> Checks:
     for name in (*names, *replacements):
         assert callable(getattr(Checks, name)), f"no such check: {name}"
     methods = dict.fromkeys(names, _believe) | replacements
-    return type("Weakened", (Checks,), methods)()
+    weakened: Checks = type("Weakened", (Checks,), methods)()
+    return weakened
