@@ -1,0 +1,330 @@
+"""Whole devices without a kernel mount: identity, replicas, tree, journal, contents, sync.
+
+Data flow: test -> `Laptop` (what a person does, in calls) -> real client code -> real server.
+
+Requests go straight into the application (no sockets, so no events): tests say when to push and
+pull. `Wire` counts requests, and can be cut.
+"""
+
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from parsec_fs.enrolment import add_device, create_realm, found_org
+from parsec_fs.identity import Author, Identity, new_secrets
+from parsec_fs.protocol.certificates import Device
+from parsec_fs.protocol.ids import LogId, ObjectId, RealmId
+from parsec_fs.protocol.keys import VerifyKey
+from parsec_fs.protocol.manifests import FOLDER
+from parsec_fs.remote.server_client import PublicClient, ServerClient
+from parsec_fs.remote.sessions import Signer
+from parsec_fs.remote.transport import Transport
+from parsec_fs.storage.org_store import OrgStore
+from parsec_fs.workspace import files, names
+from parsec_fs.workspace.assembly import Outside, Workspace, assemble
+from parsec_fs.workspace.audit_view import AuditView, Unaudited
+from parsec_fs.workspace.filesystem import Filesystem
+from parsec_fs.workspace.nodes import ROOT_INODE, FileNode, FolderNode, Node
+from parsec_fs.workspace.org_replica import OrgReplica
+from parsec_fs.workspace.push import Hook
+from tests.support.identities import chain_anchor
+from tests.support.server import BASE_URL, InProcess
+
+
+class Wire(httpx.AsyncBaseTransport):
+    """A line to the server. `cut`: nothing gets through; `cut_answers`: requests arrive, answers
+    do not."""
+
+    def __init__(self, server: InProcess) -> None:
+        self._inner = httpx.ASGITransport(app=server.server.app)
+        self.paths: list[str] = []
+        self.cut = False
+        self.cut_answers = False
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """One request."""
+        if self.cut:
+            raise httpx.ConnectError("cut")
+        self.paths.append(request.url.path)
+        answer = await self._inner.handle_async_request(request)
+        if self.cut_answers:
+            raise httpx.ReadError("cut")
+        return answer
+
+    def count(self, path: str) -> int:
+        """How many requests went to a path."""
+        return self.paths.count(path)
+
+
+async def found(server: InProcess) -> Identity:
+    """A new organization on the server; its first device."""
+    request, identity = found_org(
+        name="acme",
+        user_name="alice",
+        email="alice@acme.example",
+        device_label="first",
+        chain=chain_anchor(server.config.chain_id),
+        server=server.identity.registration,
+        server_url=BASE_URL,
+        rpc_urls=("http://chain.test",),
+        random=os.urandom,
+    )
+    async with server.http() as http:
+        await PublicClient(Transport(http, BASE_URL)).create_org(request)
+    return identity
+
+
+@dataclass(kw_only=True)
+class Laptop:
+    """One device, with at most one workspace open."""
+
+    identity: Identity
+    author: Author
+    client: ServerClient
+    org: OrgReplica
+    signer: Signer
+    wire: Wire
+    folder: Path
+    name: str
+    hook: Hook = lambda point: None
+    audit: AuditView = field(default_factory=Unaudited)
+    parts: Workspace | None = None
+
+    @property
+    def workspace(self) -> Workspace:
+        """The open workspace."""
+        assert self.parts is not None
+        return self.parts
+
+    @property
+    def filesystem(self) -> Filesystem:
+        """Its file system."""
+        return self.workspace.filesystem
+
+    async def create_realm(self) -> RealmId:
+        """A new realm of this device's user."""
+        org = await self.org.pull()
+        request, _ = create_realm(name="docs", org=org, seen=self.org.seen(), author=self.author)
+        await self.client.create_realm(request)
+        await self.org.pull()
+        return request.realm
+
+    async def open(self, realm: RealmId) -> Workspace:
+        """Open the workspace, pulling first if the device has never seen it."""
+        outside = Outside(
+            server=self.client,
+            signer=self.signer,
+            org=self.org,
+            author=self.author,
+            audit=self.audit,
+            label=lambda: f"{self.name} 2026-01-01 10.00".encode(),
+            hook=lambda point: self.hook(point),
+        )
+        self.parts = assemble(self.folder / realm.hex()[:8], realm, outside)
+        if self.parts.store.position().size == 0:
+            await self.org.pull()
+            await self.parts.replica.pull()
+        self.parts.filesystem.open()
+        return self.parts
+
+    def crash(self) -> None:
+        """Lose everything that is not on disk."""
+        self.workspace.close()
+        self.parts = None
+
+    # What a person does
+
+    def make(self, path: str, content: bytes = b"") -> ObjectId:
+        """A file with content, closed."""
+        parent, name = self.parent(path)
+        fs = self.filesystem
+        node: FileNode = self._call(names.make_file, parent.inode, name, 0o644, (0, 0), fs.clock())
+        self._fill(node, content)
+        return node.id
+
+    def write(self, path: str, content: bytes) -> None:
+        """Replace the content of a file."""
+        node = self.file(path)
+        self._call(files.truncate, node, 0, self._now())
+        self._fill(node, content)
+
+    def _fill(self, node: FileNode, content: bytes) -> None:
+        fs = self.filesystem
+        for offset in range(0, len(content), 128 * 1024):
+            fs.write(node, offset, content[offset : offset + 128 * 1024])
+        fs.released(node)
+        fs.flush()
+
+    def mkdir(self, path: str) -> ObjectId:
+        """A folder."""
+        parent, name = self.parent(path)
+        now = self._now()
+        node: Node = self._call(names.create, parent.inode, name, 0o040755, owner=(0, 0), now=now)
+        return node.id
+
+    def unlink(self, path: str) -> None:
+        """Remove a file's name."""
+        parent, name = self.parent(path)
+        self._call(names.unlink, parent.inode, name, 0, self._now())
+
+    def rmdir(self, path: str) -> None:
+        """Remove an empty folder."""
+        parent, name = self.parent(path)
+        self._call(names.rmdir, parent.inode, name, 0, self._now())
+
+    def rename(self, path: str, new_path: str) -> None:
+        """Move or rename."""
+        parent, name = self.parent(path)
+        new_parent, new_name = self.parent(new_path)
+        how = {"flags": 0, "uid": 0, "now": self._now()}
+        self._call(names.rename, parent.inode, name, new_parent.inode, new_name, **how)
+
+    def link(self, path: str, new_path: str) -> None:
+        """One more name for a file."""
+        parent, name = self.parent(new_path)
+        self._call(names.link, self.node(path).inode, parent.inode, name, self._now())
+
+    def chmod(self, path: str, mode: int) -> None:
+        """Change permission bits."""
+        self._call(files.set_attributes, self.node(path), self._now(), mode=mode)
+
+    def _call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        tree = self.filesystem.tree
+        result = self.filesystem.call(lambda: function(tree, *args, **kwargs))
+        self.filesystem.flush()
+        return result
+
+    def _now(self) -> int:
+        return self.filesystem.clock()
+
+    def parent(self, path: str) -> tuple[FolderNode, bytes]:
+        """Folder and name."""
+        folder, _, name = path.rpartition("/")
+        node = self.node(folder)
+        assert isinstance(node, FolderNode)
+        return node, name.encode()
+
+    def node(self, path: str) -> Node:
+        """The node behind a path."""
+        fs = self.filesystem
+        node: Node = fs.tree.node(ROOT_INODE)
+        for name in filter(None, path.split("/")):
+            found = fs.call(fs.tree.lookup, node.inode, name.encode())
+            if found is None:
+                raise FileNotFoundError(path)
+            node = found
+        return node
+
+    def file(self, path: str) -> FileNode:
+        """The file behind a path."""
+        node = self.node(path)
+        assert isinstance(node, FileNode)
+        return node
+
+    async def read(self, path: str) -> bytes:
+        """Content of a file."""
+        node = self.file(path)
+        content = b""
+        while len(content) < node.size:
+            content += bytes(await self.filesystem.read(node, len(content), 1 << 20))
+        return content
+
+    async def walk(self, path: str = "") -> dict[str, bytes | None]:
+        """Every path below, with content (None: a folder)."""
+        node = self.node(path)
+        assert isinstance(node, FolderNode)
+        found: dict[str, bytes | None] = {}
+        children = self.filesystem.call(self.filesystem.tree.children, node)
+        for name, (_, kind) in sorted(children.items()):
+            below = f"{path}/{name.decode()}".lstrip("/")
+            if kind == FOLDER:
+                found[below] = None
+                found |= await self.walk(below)
+            else:
+                found[below] = await self.read(below)
+        return found
+
+    # Synchronisation, one step at a time
+
+    async def push(self) -> None:
+        """Log everything that is pending."""
+        self.filesystem.flush()
+        while await self.workspace.sync.push_once() or self.pending():
+            pass
+
+    def pending(self) -> bool:
+        """True iff something is not logged."""
+        tree = self.filesystem.tree
+        return bool(tree.dirty_nodes or tree.dirty_names)
+
+    async def pull(self) -> None:
+        """Take over what others logged."""
+        await self.workspace.sync.pull_once()
+
+
+@asynccontextmanager
+async def laptop(
+    server: InProcess, identity: Identity, folder: Path, name: str = "laptop"
+) -> AsyncIterator[Laptop]:
+    """A device whose files lie under `folder`; doing it again is a restart of the program."""
+    anchor, secrets = identity.anchor, identity.secrets
+    store = OrgStore(folder / "org.db", anchor.org)
+    wire = Wire(server)
+    async with httpx.AsyncClient(transport=wire, base_url=BASE_URL) as http:
+        signer = Signer(
+            Transport(http, BASE_URL),
+            server_log=anchor.server.server_log,
+            org=anchor.org,
+            device=secrets.device,
+            key=secrets.signing_key(),
+        )
+        client = ServerClient(
+            signer,
+            context=anchor.context(),
+            head_key=VerifyKey(anchor.server.head_key),
+            random=os.urandom,
+        )
+        device = Laptop(
+            identity=identity,
+            author=Author(secrets=secrets, incarnation=os.urandom(16), random=os.urandom),
+            client=client,
+            org=OrgReplica(store, client, genesis=anchor.genesis, audit=Unaudited()),
+            signer=signer,
+            wire=wire,
+            folder=folder,
+            name=name,
+        )
+        try:
+            yield device
+        finally:
+            if device.parts is not None:
+                device.parts.close()
+            store.close()
+
+
+async def second_device(first: Laptop) -> Identity:
+    """Another device of the same user, added by the first one."""
+    own = first.author.secrets
+    user_key = own.newest_user_key()
+    secrets = new_secrets(org=own.org, user=own.user, user_keys=own.user_keys, random=os.urandom)
+    certificate = Device(
+        device=secrets.device,
+        user=secrets.user,
+        label=b"second",
+        sign_key=secrets.signing_key().verify_key.raw,
+        box_key=secrets.box_key().public,
+        generation=user_key.generation,
+        user_key_box=b"",
+    )
+    org = await first.org.pull()
+    body = add_device(
+        certificate, org=org, seen=first.org.seen(), author=first.author, user_key=user_key
+    )
+    await first.client.append_certificate(LogId(own.org), body)
+    await first.org.pull()
+    return Identity(anchor=first.identity.anchor, secrets=secrets, pins=())
