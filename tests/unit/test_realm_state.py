@@ -1,0 +1,274 @@
+"""What may enter a realm log, and what not: roles, keys, versions, order.
+
+Data flow: an honest realm and one wrong record -> the error class that names the reason.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from parsec_fs.protocol.certificates import (
+    CONTRIBUTOR,
+    MANAGER,
+    NO_ROLE,
+    OWNER,
+    READER,
+    STANDARD,
+    Authored,
+    Content,
+    RealmCreated,
+    RealmRegistered,
+    Role,
+)
+from parsec_fs.protocol.codec import decode, encode
+from parsec_fs.protocol.commits import CommitBody, Precondition, peek_commit, verify_commit
+from parsec_fs.protocol.errors import DataError, SignatureError, TrustchainError
+from parsec_fs.protocol.hashing import map_key
+from parsec_fs.protocol.ids import NO_HASH, Hash, ObjectId, RealmId, UserId
+from parsec_fs.protocol.log_state import NotAllowedError, ReplacedError
+from parsec_fs.protocol.membership import realm_context
+from parsec_fs.protocol.realm_state import (
+    CommitConflictError,
+    KeyIndexError,
+    RealmState,
+    certificate_entry,
+    verify_leaf,
+)
+from parsec_fs.protocol.records import CERTIFICATE, COMMIT, STAMPS, Leaf
+from tests.support.honest_logs import HonestRealm, Person, next_leaf, workspace_of_three
+
+
+@pytest.fixture
+def people() -> tuple[HonestRealm, Person, Person]:
+    """A realm of alice, bob who may write, carol who may read."""
+    return workspace_of_three()
+
+
+def refuse(realm: HonestRealm, leaf: Leaf, error: type) -> TrustchainError:
+    with pytest.raises(error) as caught:
+        verify_leaf(realm.state, leaf, org=realm.org.state, objects=realm.objects.get)
+    assert type(caught.value) is error
+    found: TrustchainError = caught.value
+    return found
+
+
+def refuse_certificate(
+    realm: HonestRealm, content: Content, person: Person, error: type, **sign: Any
+) -> None:
+    refuse(realm, realm.leaf(CERTIFICATE, realm.sign(content, person, **sign)), error)
+
+
+def role_value(realm: HonestRealm, person: Person) -> Hash:
+    return realm.state.map.get(map_key(b"role", person.user)) or NO_HASH
+
+
+def test_only_contributors_write(people: tuple[HonestRealm, Person, Person]) -> None:
+    realm, bob, carol = people
+    dave = realm.org.add_person(profile=STANDARD)
+    new = realm.new_object()
+    for person in (carol, dave):
+        body = realm.sign_commit([realm.record(new)], person)
+        refuse(realm, realm.leaf(COMMIT, body), NotAllowedError)
+    realm.commit([new], bob)
+    realm.give(bob, NO_ROLE)
+    body = realm.sign_commit([realm.record(new)], bob)
+    refuse(realm, realm.leaf(COMMIT, body), NotAllowedError)
+
+
+def test_conflict_names_every_object_with_its_state(
+    people: tuple[HonestRealm, Person, Person],
+) -> None:
+    realm, bob, _ = people
+    old, gone, new = sorted(realm.new_object() for _ in range(3))
+    realm.commit([old, gone])
+    stale = [realm.record(old), realm.record(gone)]
+    realm.commit([old, gone], deleted=True)
+    missing = replace(realm.record(new), version=2, base=Hash(b"b" * 32))
+    body = realm.sign_commit([*stale, missing], bob)
+    error = refuse(realm, realm.leaf(COMMIT, body), CommitConflictError)
+    assert isinstance(error, CommitConflictError)
+    states = {one.object: one.state for one in error.conflicts}
+    assert states == {old: (realm.objects[old],), gone: (realm.objects[gone],), new: ()}
+
+
+def test_version_counts_up_by_one(people: tuple[HonestRealm, Person, Person]) -> None:
+    realm, bob, _ = people
+    one = realm.new_object()
+    realm.commit([one])
+    for version in (0, 1, 3):
+        body = realm.sign_commit([replace(realm.record(one), version=version)], bob)
+        refuse(realm, realm.leaf(COMMIT, body), CommitConflictError)
+
+
+def test_preconditions_must_hold(people: tuple[HonestRealm, Person, Person]) -> None:
+    realm, bob, _ = people
+    folder, child, elsewhere = sorted(realm.new_object() for _ in range(3))
+    realm.commit([folder])
+    state = realm.objects[folder]
+    held = Precondition(object=folder, version=state.version, write=state.write)
+    unborn = Precondition(object=elsewhere, version=0, write=NO_HASH)
+    realm.commit([child], bob, preconditions=(held, unborn))
+    realm.commit([folder])
+    body = realm.sign_commit([realm.record(child)], bob, preconditions=(held,))
+    error = refuse(realm, realm.leaf(COMMIT, body), CommitConflictError)
+    assert isinstance(error, CommitConflictError)
+    assert [one.object for one in error.conflicts] == [folder]
+
+
+def test_old_key_is_refused(people: tuple[HonestRealm, Person, Person]) -> None:
+    realm, bob, _ = people
+    realm.rotate(bob)
+    for index in (0, 1, 3):
+        body = realm.sign_commit([realm.record(realm.new_object())], bob, key_index=index)
+        refuse(realm, realm.leaf(COMMIT, body), KeyIndexError)
+
+
+def test_no_commit_before_the_first_key(people: tuple[HonestRealm, Person, Person]) -> None:
+    realm, _, _ = people
+    young = replace(realm.state, key=None)
+    body = realm.sign_commit([realm.record(realm.new_object())], realm.owner)
+    with pytest.raises(KeyIndexError):
+        verify_leaf(young, realm.leaf(COMMIT, body), org=realm.org.state, objects={}.get)
+
+
+def test_roles(people: tuple[HonestRealm, Person, Person]) -> None:
+    realm, bob, carol = people
+    alice = realm.owner
+    dave = realm.org.add_person(profile=STANDARD)
+    refuse_certificate(realm, Role(user=dave.user, role=READER), bob, NotAllowedError)
+    realm.give(bob, MANAGER)
+    realm.give(dave, CONTRIBUTOR, author=bob)
+    refuse_certificate(realm, Role(user=dave.user, role=MANAGER), bob, NotAllowedError)
+    replaces = role_value(realm, bob)
+    promoting = Role(user=bob.user, role=OWNER)
+    refuse_certificate(realm, promoting, bob, NotAllowedError, replaces=replaces)
+    demoting = Role(user=alice.user, role=READER)
+    refuse_certificate(realm, demoting, bob, NotAllowedError)
+    refuse_certificate(realm, Role(user=carol.user, role=5), alice, TrustchainError)
+    stranger = Role(user=UserId(bytes(16)), role=READER)
+    refuse_certificate(realm, stranger, alice, TrustchainError)
+
+
+def test_old_role_cannot_be_given_again(people: tuple[HonestRealm, Person, Person]) -> None:
+    """Whoever kept "bob may write" cannot append it after bob was removed (rule 8)."""
+    realm, bob, _ = people
+    realm.give(bob, NO_ROLE)
+    content = Role(user=bob.user, role=CONTRIBUTOR)
+    refuse_certificate(realm, content, realm.owner, ReplacedError)
+
+
+def test_rotations(people: tuple[HonestRealm, Person, Person]) -> None:
+    realm, bob, carol = people
+    value = realm.state.map.get(map_key(b"key", b"")) or NO_HASH
+    rotation = realm.rotation()
+    refuse_certificate(realm, rotation, carol, NotAllowedError, replaces=value)
+    refuse_certificate(realm, rotation, bob, ReplacedError)
+    for index in (1, 3):
+        wrong = replace(rotation, index=index)
+        refuse_certificate(realm, wrong, bob, TrustchainError, replaces=value)
+
+
+def test_creation_is_the_registered_one(people: tuple[HonestRealm, Person, Person]) -> None:
+    realm, bob, _ = people
+    again = RealmCreated(realm=realm.id, owner=realm.owner.user)
+    refuse_certificate(realm, again, realm.owner, TrustchainError)
+    for state, content, person in (
+        (RealmState(context=realm.context), again, realm.owner),  # a second creation, other bytes
+        (RealmState(context=realm.context), again, bob),  # not the owner
+        (
+            RealmState(context=realm_context(realm.org.state, RealmId(b"z" * 32))),
+            again,
+            realm.owner,
+        ),
+    ):
+        young = replace_realm(realm, state)
+        body = young.sign(content, person)
+        refuse(young, next_leaf(0, state.map.root(), CERTIFICATE, body, 99), TrustchainError)
+
+
+def replace_realm(realm: HonestRealm, state: RealmState) -> HonestRealm:
+    """The realm as a server would tell it from the beginning, once more."""
+    young = object.__new__(HonestRealm)
+    young.__dict__ |= {**realm.__dict__, "state": state, "objects": {}, "context": state.context}
+    return young
+
+
+def test_nothing_comes_before_the_creation(people: tuple[HonestRealm, Person, Person]) -> None:
+    realm, _, _ = people
+    young = replace_realm(realm, RealmState(context=realm.context))
+    for leaf in realm.leaves[1:3]:
+        early = next_leaf(0, young.state.map.root(), leaf.header.kind, leaf.body, 99)
+        with pytest.raises(TrustchainError):
+            verify_leaf(young.state, early, org=realm.org.state, objects={}.get)
+    realm.stamp(2)
+    body = realm.leaves[-1].body
+    refuse(young, next_leaf(0, young.state.map.root(), STAMPS, body, 99), TrustchainError)
+
+
+def test_stamps_change_nothing_but_the_log(people: tuple[HonestRealm, Person, Person]) -> None:
+    realm, _, _ = people
+    before = realm.state
+    realm.stamp(3)
+    assert realm.state == replace(before, position=realm.state.position)
+    refuse(realm, realm.leaf(STAMPS, b"\x91\x90"), DataError)
+    refuse(realm, realm.leaf(7, b"\x91\x90"), TrustchainError)
+
+
+def test_certificates_of_the_organization_do_not_belong_here(
+    people: tuple[HonestRealm, Person, Person],
+) -> None:
+    realm, _, _ = people
+    content = RealmRegistered(realm=realm.id, creation=NO_HASH)
+    refuse_certificate(realm, content, realm.owner, TrustchainError)
+    header = realm.header(realm.owner)
+    authored = Authored(header=header, content=content, replaces=NO_HASH, hash=NO_HASH)
+    with pytest.raises(TrustchainError):
+        certificate_entry(authored)
+
+
+def test_time_and_org_size_never_go_back(people: tuple[HonestRealm, Person, Person]) -> None:
+    realm, _, _ = people
+    leaf = realm.leaf(COMMIT, realm.sign_commit([realm.record(realm.new_object())], realm.owner))
+    last = realm.leaves[-1].header
+    for changes in ({"time_ms": last.time_ms}, {"org_size": last.org_size - 1}):
+        wrong = replace(leaf, header=replace(leaf.header, **changes))
+        refuse(realm, wrong, TrustchainError)
+
+
+@pytest.mark.parametrize(
+    ("changes", "deleted"),
+    [
+        ({"flags": 2}, False),
+        ({"flags": 1}, False),
+        ({"flags": 0}, True),
+        ({"payload_size": 0}, False),
+        ({"payload_size": 1}, True),
+        ({"payload": NO_HASH}, False),
+        ({"payload": Hash(b"p" * 32)}, True),
+    ],
+)
+def test_tombstones_have_no_payload_and_others_have(
+    people: tuple[HonestRealm, Person, Person], changes: dict[str, Any], deleted: bool
+) -> None:
+    realm, bob, _ = people
+    record = replace(realm.record(realm.new_object(), deleted=deleted), **changes)
+    body = realm.sign_commit([record], bob)
+    with pytest.raises(DataError):
+        verify_commit(body, key=bob.key.verify_key, expected_context=realm.context)
+
+
+def test_signature_covers_the_object_records(people: tuple[HonestRealm, Person, Person]) -> None:
+    realm, bob, carol = people
+    one, other = sorted(realm.new_object() for _ in range(2))
+    body = decode(CommitBody, realm.sign_commit([realm.record(one), realm.record(other)], bob))
+    for objects in (body.objects[:1], (body.objects[0], realm.record(ObjectId(b"\xff" * 16)))):
+        with pytest.raises(DataError):
+            verify_commit(
+                encode(replace(body, objects=objects)),
+                key=bob.key.verify_key,
+                expected_context=realm.context,
+            )
+    with pytest.raises(SignatureError):
+        verify_commit(encode(body), key=carol.key.verify_key, expected_context=realm.context)
+    assert peek_commit(encode(body)).count == 2
