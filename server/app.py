@@ -86,7 +86,7 @@ async def running(
         services = _services(config, identity, outside, cache, lease_ms, tasks, publisher)
         if publisher is not None:
             tasks.start_soon(publisher.run)
-        yield Server(app=_application(services), services=services, publisher=publisher)
+        yield Server(app=application(services), services=services, publisher=publisher)
         tasks.cancel_scope.cancel()
 
 
@@ -156,7 +156,7 @@ def _services(
     )
 
 
-def _application(services: Services) -> Starlette:
+def application(services: Services) -> Starlette:
     nouns = (server_routes, session, org, realm, log_routes, epoch, block, mailbox, events)
     routes = [route for noun in nouns for route in noun.routes(services)]
     handlers = {404: _no_such_command, 405: _no_such_command}

@@ -78,6 +78,13 @@ class ParsedBatch:
         found = {one.verified.hash for one in self.commits}
         return found | {one.commit.header.previous for one in self.commits}
 
+    def earlier(self, chain: DeviceChain) -> set[Hash]:
+        """Hashes of those commits that can be in the log already: a device's accepted records are
+        exactly those below its chain's sequence."""
+        return {
+            one.verified.hash for one in self.commits if one.commit.header.sequence < chain.sequence
+        }
+
     def objects(self) -> set[ObjectId]:
         """Every object whose state the decision looks at."""
         ids = {record.object for one in self.commits for record in one.verified.objects}
@@ -88,8 +95,8 @@ class ParsedBatch:
 class BatchView:
     """All that the decision needs to see, read in the transaction that will carry it out.
 
-    `accepted` and `refused` say what became of records of this device before; `stored` are the
-    payloads among the needed ones that are here already; `objects` looks up present states."""
+    `accepted` and `refused` say what became of records of this device before; `stored` are those
+    payloads that are needed, not sent, and here already; `objects` looks up present states."""
 
     org: OrgState
     realm: RealmState
@@ -147,12 +154,11 @@ def decide(
     used = {one: batch.payloads[one] for one in needed if one in batch.payloads}
     if any(len(data) != needed[one] for one, data in used.items()):
         return Outcome.BAD_REQUEST
-    new = {one: data for one, data in used.items() if one not in view.stored}
-    if sum(len(data) for data in new.values()) > view.bytes_left:
+    if sum(len(data) for data in used.values()) > view.bytes_left:
         return Outcome.QUOTA
     run = _Run(view=view, realm=view.realm, device=device, now_ms=now_ms)
     results = tuple(run.next(one) for one in batch.commits)
-    return BatchEffects(realm=run.effects(new), results=results)
+    return BatchEffects(realm=run.effects(used), results=results)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from parsec_fs.protocol.commands import (
 )
 from parsec_fs.protocol.hashing import signed_hash
 from parsec_fs.protocol.ids import DeviceId, Hash, LogId, OrgId, RealmId
+from parsec_fs.protocol.log_state import DeviceChain
 from parsec_fs.protocol.membership import OrgState
 from parsec_fs.protocol.realm_state import RealmState
 from parsec_fs.protocol.records import Refusal, Signed, sign_refusal
@@ -204,7 +205,7 @@ class Sequencer:
             )
             if isinstance(parsed, Outcome):
                 return parsed
-            seen = self._batch_view(transaction, view, realm, parsed)
+            seen = self._batch_view(transaction, view, realm, parsed, caller.device)
             effects = commits.decide(parsed, view=seen, device=caller.device, now_ms=view.now_ms)
             if isinstance(effects, Outcome):
                 return effects
@@ -234,17 +235,22 @@ class Sequencer:
         return await self._transactor.on_realm(org, realm, work, nonces=nonces)
 
     def _batch_view(
-        self, transaction: Transaction, view: View, realm: RealmState, parsed: ParsedBatch
+        self,
+        transaction: Transaction,
+        view: View,
+        realm: RealmState,
+        parsed: ParsedBatch,
+        device: DeviceId,
     ) -> BatchView:
-        log, names = realm.context.log, parsed.records()
+        log, chain = realm.context.log, realm.chains.get(device, DeviceChain())
         objects = logs.read_objects(transaction, log, sorted(parsed.objects()))
-        needed = parsed.needed_payloads()
+        missing = [one for one in parsed.needed_payloads() if one not in parsed.payloads]
         return BatchView(
             org=view.org,
             realm=realm,
-            accepted=records.accepted_records(transaction, log, names),
-            refused=records.refused_records(transaction, log, names),
-            stored=frozenset(records.stored_payloads(transaction, log, needed)),
+            accepted=records.accepted_records(transaction, log, parsed.earlier(chain)),
+            refused=records.refused_records(transaction, log, parsed.records()),
+            stored=frozenset(records.stored_payloads(transaction, log, missing)),
             objects=objects.get,
             bytes_left=self._config.quotas.realm_bytes - view.bytes,
         )

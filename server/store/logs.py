@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Row as SqlRow
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 
 from parsec_fs.protocol.ids import DeviceId, Hash, LogId, ObjectId, OrgId, RealmId, UserId
 from parsec_fs.protocol.log_state import DeviceChain, LogPosition
 from parsec_fs.protocol.records import CERTIFICATE, Leaf, LeafHeader, ObjectState
 from server.decisions.effects import LogChange
 from server.store.database import Transaction
-from server.store.rows import chunks, pack_frontier, unpack_frontier, upsert
+from server.store.rows import chunks, one_of, pack_frontier, unpack_frontier, upsert
 from server.store.schema import accepted, chains, leaves, logs, objects, roles, server
 
 
@@ -52,14 +52,18 @@ _FACTS = (
     select(logs.c.org, logs.c.size, _org_logs.c.size, server.c.due_epoch, logs.c.bytes)
     .join(_org_logs, _org_logs.c.log == logs.c.org)
     .join(server, server.c.id == 1)
+    .where(logs.c.log == bindparam("log"))
 )
+_LOCK = select(logs.c.org).where(logs.c.log == bindparam("log")).with_for_update()
+_SHARE = select(logs.c.org).where(logs.c.log == bindparam("log")).with_for_update(read=True)
+_SHARE_SERVER = select(server.c.due_epoch).where(server.c.id == 1).with_for_update(read=True)
 
 
 def facts(transaction: Transaction, log: LogId, *, lock: bool) -> Facts | None:
     """Facts about a log, None if there is none. `lock` in write transactions."""
     if lock and transaction.dialect.name != "sqlite":
         _lock_rows(transaction, log)
-    row = transaction.execute(_FACTS.where(logs.c.log == log)).first()
+    row = transaction.execute(_FACTS, {"log": log}).first()
     if row is None:
         return None
     org, size, org_size, due_epoch, used = row
@@ -68,24 +72,44 @@ def facts(transaction: Transaction, log: LogId, *, lock: bool) -> Facts | None:
 
 def _lock_rows(transaction: Transaction, log: LogId) -> None:
     """Always in this order: log, org log, server; so no two transactions wait for each other."""
-    query = select(logs.c.org).where(logs.c.log == log).with_for_update()
-    org = transaction.execute(query).scalar_one_or_none()
+    org = transaction.execute(_LOCK, {"log": log}).scalar_one_or_none()
     if org is not None and org != log:
-        query = select(logs.c.org).where(logs.c.log == org).with_for_update(read=True)
-        transaction.execute(query)
-    query = select(server.c.due_epoch).where(server.c.id == 1).with_for_update(read=True)
-    transaction.execute(query)
+        transaction.execute(_SHARE, {"log": org})
+    transaction.execute(_SHARE_SERVER)
+
+
+_INSERT_LEAVES = insert(leaves)
+_INSERT_ACCEPTED = insert(accepted)
+_SUMMARY = (
+    update(logs)
+    .where(logs.c.log == bindparam("of_log"))
+    .values(bytes=logs.c.bytes + bindparam("added"))
+    .values(
+        {
+            name: bindparam(name)
+            for name in (
+                "size",
+                "frontier",
+                "log_root",
+                "map_root",
+                "time_ms",
+                "org_size",
+                "changed_in",
+            )
+        }
+    )
+)
 
 
 def append(transaction: Transaction, change: LogChange, *, due_epoch: int) -> None:
     """Write everything that a decision changes in one log, except refusals and payloads."""
     if change.leaves:
-        transaction.execute(insert(leaves), [_leaf_row(change, leaf) for leaf in change.leaves])
+        transaction.execute(_INSERT_LEAVES, [_leaf_row(change, leaf) for leaf in change.leaves])
         _write_summary(transaction, change, due_epoch)
     log = change.context.log
     if change.accepted:
         rows = [{"log": log, "record": record, "idx": at} for record, at in change.accepted]
-        transaction.execute(insert(accepted), rows)
+        transaction.execute(_INSERT_ACCEPTED, rows)
     upsert(transaction, chains, [_chain_row(log, *item) for item in change.chains.items()])
     upsert(transaction, objects, [_object_row(log, *item) for item in change.objects.items()])
     role_rows = [{"log": log, "user": user, "role": role} for user, role in change.roles.items()]
@@ -104,9 +128,8 @@ def _write_summary(transaction: Transaction, change: LogChange, due_epoch: int) 
         "changed_in": due_epoch,
     }
     if position.size > len(change.leaves):
-        log = change.context.log
-        values = summary | {"bytes": logs.c.bytes + change.bytes_added}
-        transaction.execute(update(logs).where(logs.c.log == log).values(values))
+        values = {"of_log": change.context.log, "added": change.bytes_added}
+        transaction.execute(_SUMMARY, summary | values)
         return
     identity = {
         "log": change.context.log,
@@ -227,6 +250,9 @@ _OBJECT_COLUMNS = (
     objects.c.operations,
     objects.c.history,
 )
+_OBJECTS = select(*_OBJECT_COLUMNS).where(
+    (objects.c.log == bindparam("log")) & one_of(objects.c.object)
+)
 
 
 def read_objects(
@@ -235,8 +261,8 @@ def read_objects(
     """States of these objects, as far as they exist."""
     found: dict[ObjectId, ObjectState] = {}
     for some in chunks(ids):
-        query = select(*_OBJECT_COLUMNS).where((objects.c.log == log) & objects.c.object.in_(some))
-        found.update(_object(*row) for row in transaction.execute(query))
+        rows = transaction.execute(_OBJECTS, {"log": log, "keys": some})
+        found.update(_object(*row) for row in rows)
     return found
 
 

@@ -6,14 +6,14 @@ Data flow: BatchEffects, RealmEffects -> rows; repeated and read requests -> row
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 
 from parsec_fs.protocol.certificates import KeyBox
 from parsec_fs.protocol.codec import decode, encode
 from parsec_fs.protocol.ids import BlockId, Hash, LogId, UserId
 from parsec_fs.protocol.records import Refusal, Signed
 from server.store.database import Transaction
-from server.store.rows import chunks, insert_new
+from server.store.rows import chunks, insert_new, one_of
 from server.store.schema import accepted, blocks, boxes, logs, payloads, refusals
 
 
@@ -25,16 +25,28 @@ class StoredBlock:
     size: int
 
 
+_ACCEPTED = select(accepted.c.record, accepted.c.idx).where(
+    (accepted.c.log == bindparam("log")) & one_of(accepted.c.record)
+)
+_REFUSED = select(refusals.c.record, refusals.c.signed).where(
+    (refusals.c.log == bindparam("log")) & one_of(refusals.c.record)
+)
+_PAYLOADS = select(payloads.c.hash, payloads.c.data).where(
+    (payloads.c.log == bindparam("log")) & one_of(payloads.c.hash)
+)
+_PAYLOAD_NAMES = select(payloads.c.hash).where(
+    (payloads.c.log == bindparam("log")) & one_of(payloads.c.hash)
+)
+
+
 def accepted_records(
     transaction: Transaction, log: LogId, records: Iterable[Hash]
 ) -> dict[Hash, int]:
     """Leaf indexes of those records that are in the log."""
     found: dict[Hash, int] = {}
     for some in chunks(records):
-        query = select(accepted.c.record, accepted.c.idx).where(
-            (accepted.c.log == log) & accepted.c.record.in_(some)
-        )
-        found.update((Hash(record), index) for record, index in transaction.execute(query))
+        rows = transaction.execute(_ACCEPTED, {"log": log, "keys": some})
+        found.update((Hash(record), index) for record, index in rows)
     return found
 
 
@@ -44,12 +56,8 @@ def refused_records(
     """Refusals of those records that were refused, as they were first sent (rule 15)."""
     found: dict[Hash, Signed] = {}
     for some in chunks(records):
-        query = select(refusals.c.record, refusals.c.signed).where(
-            (refusals.c.log == log) & refusals.c.record.in_(some)
-        )
-        found.update(
-            (Hash(record), decode(Signed, signed)) for record, signed in transaction.execute(query)
-        )
+        rows = transaction.execute(_REFUSED, {"log": log, "keys": some})
+        found.update((Hash(record), decode(Signed, signed)) for record, signed in rows)
     return found
 
 
@@ -73,8 +81,8 @@ def stored_payloads(transaction: Transaction, log: LogId, hashes: Iterable[Hash]
     """Those payloads that are here."""
     found = set[Hash]()
     for some in chunks(hashes):
-        query = select(payloads.c.hash).where((payloads.c.log == log) & payloads.c.hash.in_(some))
-        found |= {Hash(row.hash) for row in transaction.execute(query)}
+        rows = transaction.execute(_PAYLOAD_NAMES, {"log": log, "keys": some})
+        found |= {Hash(row.hash) for row in rows}
     return found
 
 
@@ -90,10 +98,8 @@ def read_payloads(
     """The first payloads that fit, at least one, in the order asked for; None if one is missing."""
     result, used = list[bytes](), 0
     for some in chunks(hashes, 32):
-        query = select(payloads.c.hash, payloads.c.data).where(
-            (payloads.c.log == log) & payloads.c.hash.in_(some)
-        )
-        found = {row.hash: row.data for row in transaction.execute(query)}
+        rows = transaction.execute(_PAYLOADS, {"log": log, "keys": some})
+        found = {row.hash: row.data for row in rows}
         for name in some:
             if name not in found:
                 return None

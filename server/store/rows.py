@@ -4,10 +4,11 @@ Data flow: store modules -> statements that SQLite and PostgreSQL both understan
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from itertools import islice
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Table
+from sqlalchemy import ColumnElement, Table, bindparam
 from sqlalchemy.dialects import postgresql, sqlite
 
 from parsec_fs.protocol.errors import DataError
@@ -18,6 +19,7 @@ from server.store.database import Transaction
 T = TypeVar("T")
 Row = dict[str, Any]
 
+_DIALECTS: Final[dict[str, Any]] = {"sqlite": sqlite, "postgresql": postgresql}
 CHUNK: Final = 500
 """Keys in one IN list: far below the limits of both databases, and one cached statement."""
 
@@ -25,23 +27,32 @@ CHUNK: Final = 500
 def insert_new(transaction: Transaction, table: Table, rows: Sequence[Row]) -> None:
     """Insert rows; those whose key exists are left as they are."""
     if rows:
-        insert = _insert(transaction, table)
-        transaction.execute(insert.on_conflict_do_nothing(), list(rows))
+        transaction.execute(_insert_new(transaction.dialect.name, table), list(rows))
 
 
 def upsert(transaction: Transaction, table: Table, rows: Sequence[Row]) -> None:
-    """Insert rows or replace the ones with the same primary key."""
-    if not rows:
-        return
-    insert = _insert(transaction, table)
+    """Insert rows of all columns, or replace the ones with the same primary key."""
+    if rows:
+        transaction.execute(_upsert(transaction.dialect.name, table), list(rows))
+
+
+@cache
+def _insert_new(dialect: str, table: Table) -> Any:
+    """Built once: putting a statement together costs more than running it."""
+    return _DIALECTS[dialect].insert(table).on_conflict_do_nothing()
+
+
+@cache
+def _upsert(dialect: str, table: Table) -> Any:
+    insert = _DIALECTS[dialect].insert(table)
     keys = [column.name for column in table.primary_key]
-    values = {name: insert.excluded[name] for name in rows[0] if name not in keys}
-    transaction.execute(insert.on_conflict_do_update(index_elements=keys, set_=values), list(rows))
+    values = {one.name: insert.excluded[one.name] for one in table.c if one.name not in keys}
+    return insert.on_conflict_do_update(index_elements=keys, set_=values)
 
 
-def _insert(transaction: Transaction, table: Table) -> Any:
-    dialect = sqlite if transaction.dialect.name == "sqlite" else postgresql
-    return dialect.insert(table)
+def one_of(column: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Condition of a prepared query: the column is among the bound `keys`."""
+    return column.in_(bindparam("keys", expanding=True))
 
 
 def chunks(items: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
