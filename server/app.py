@@ -157,6 +157,7 @@ def _services(
 
 
 def application(services: Services) -> Starlette:
+    """The HTTP interface over these parts."""
     nouns = (server_routes, session, org, realm, log_routes, epoch, block, mailbox, events)
     routes = [route for noun in nouns for route in noun.routes(services)]
     handlers = {404: _no_such_command, 405: _no_such_command}

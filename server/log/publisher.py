@@ -118,12 +118,12 @@ class Publisher:
         """Finish the epoch that is under way, or cut the next one; returns when it is final."""
         stored = await self._database.read(epochs.newest)
         if stored is None or stored.final:
-            stored = await self._cut_and_sign(stored)
+            stored = await self.cut_and_sign(stored)
         await self._send_until_final(stored)
         await self._database.write(lambda tx: epochs.mark_final(tx, stored.epoch))
         return stored
 
-    async def _cut_and_sign(self, previous: StoredEpoch | None) -> StoredEpoch:
+    async def cut_and_sign(self, previous: StoredEpoch | None) -> StoredEpoch:
         """The next epoch, durable with its statement. A cut that a crash left without a statement
         is taken up again: its states are stored, only what is salted and signed is new."""
         epoch = 0 if previous is None else previous.epoch + 1
