@@ -11,7 +11,7 @@ from typing import Final
 import pyfuse3
 
 from parsec_fs.protocol.manifests import FOLDER, SYMLINK
-from parsec_fs.workspace.nodes import FileNode, Node
+from parsec_fs.workspace.nodes import CHILDREN, FileNode, FolderNode, Missing, Node
 
 CACHE_S: Final = 86_400.0
 """How long the kernel may keep names, missing names and attributes: remote changes invalidate."""
@@ -29,10 +29,15 @@ class Attributes:
         self.absent.entry_timeout = CACHE_S
 
     def of(self, node: Node) -> pyfuse3.EntryAttributes:
-        """The attributes of a node, valid until the next change."""
+        """The attributes of a node, valid until the next change.
+
+        Raises Missing for a folder whose names are not loaded: links and times follow from them.
+        """
         if node.fresh:
             kept: pyfuse3.EntryAttributes = node.cookie
             return kept
+        if type(node) is FolderNode and node.children is None:
+            raise Missing(CHILDREN, node.id)
         attrs = node.cookie
         if attrs is None:
             attrs = node.cookie = pyfuse3.EntryAttributes()

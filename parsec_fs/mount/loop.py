@@ -45,6 +45,11 @@ class PollFirst:
         self._poll = select.poll()
         self._fd = -1
 
+    @property
+    def last_use_ns(self) -> int:
+        """About when the newest request came, on `time.perf_counter_ns`; 0 before the first."""
+        return self._turn
+
     def _ready(self, now: int) -> bool:
         poll = self._poll.poll
         if poll(0):
@@ -112,6 +117,8 @@ class Seam:
         self.lowlevel = PollFirst(spin_ns)
 
 
-def install(spin_ns: int = SPIN_NS) -> None:
+def install(spin_ns: int = SPIN_NS) -> PollFirst:
     """Let pyfuse3 use this loop. Call before `pyfuse3.main`; once per process."""
-    pyfuse3.trio = Seam(spin_ns)  # type: ignore[attr-defined]
+    seam = Seam(spin_ns)
+    pyfuse3.trio = seam  # type: ignore[attr-defined]
+    return seam.lowlevel

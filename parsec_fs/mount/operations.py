@@ -31,6 +31,7 @@ from parsec_fs.workspace.filesystem import Filesystem
 from parsec_fs.workspace.gate import Gate
 from parsec_fs.workspace.nodes import (
     ROOT_INODE,
+    Entry,
     FileNode,
     FolderNode,
     Missing,
@@ -165,7 +166,9 @@ class Operations(pyfuse3.Operations):
             if parent == ROOT_INODE and name in control.STATUS_INODES:
                 return self._status_attributes(control.STATUS_INODES[name])
             return self.attributes.absent
-        return self.attributes.of(node)
+        attrs = self.attributes.of(node)
+        node.lookups += 1
+        return attrs
 
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
         for inode, count in inode_list:
@@ -328,6 +331,7 @@ class Operations(pyfuse3.Operations):
             node = self.tree.lookup(parent, name)
             if type(node) is not FileNode:
                 raise
+            node.lookups += 1
         return self._new_handle(node, flags), self.attributes.of(node)
 
     @_answers
@@ -441,15 +445,22 @@ class Operations(pyfuse3.Operations):
             name, entry = listing[position]
             if children.get(name) != entry:
                 continue
-            node = nodes.get(entry[0]) or self._listed(folder, entry)
+            node = nodes.get(entry[0])
+            if node is None or not node.fresh:
+                node = self._listed(folder, entry)
             if not reply(token, name, of(node), position + 3):
                 return
             node.lookups += 1
 
-    def _listed(self, folder: FolderNode, entry: Any) -> Node:
-        """Load a child; repeating the whole request would count the others twice."""
-        self.filesystem.load(Missing("node", entry[0], folder))
-        return self.tree.nodes[entry[0]]
+    def _listed(self, folder: FolderNode, entry: Entry) -> Node:
+        """A child with all that stat shows; repeating the request would count others twice."""
+
+        def shown() -> Node:
+            node = self.tree.child(folder, entry)
+            self.attributes.of(node)
+            return node
+
+        return self.filesystem.call(shown)
 
     @_answers
     def releasedir(self, fh: int) -> None:

@@ -56,6 +56,7 @@ class Mounted:
 
     operations: Operations
     notifier: Notifier
+    poller: loop.PollFirst
 
 
 async def serve(
@@ -68,7 +69,7 @@ async def serve(
 ) -> None:
     """Mount and serve until unmounted from outside or cancelled; always leaves it unmounted."""
     owner = (os.getuid(), os.getgid()) if options.own_files else None
-    loop.install(options.spin_ns)
+    poller = loop.install(options.spin_ns)
     async with trio.open_nursery() as background:
         operations = Operations(
             filesystem,
@@ -81,7 +82,7 @@ async def serve(
         notifier = Notifier()
         _calm_collector()
         try:
-            task_status.started(Mounted(operations=operations, notifier=notifier))
+            task_status.started(Mounted(operations=operations, notifier=notifier, poller=poller))
             await _main()
         finally:
             notifier.close()

@@ -104,28 +104,28 @@ class Journal:
     def open(self, after: int) -> Recovered:
         """Read everything behind position `after`; then new records continue behind it all."""
         recovered = Recovered()
-        last = after
-        intact = True
+        last, end, intact = after, 0, True
         paths = sorted(self.directory.glob("*" + _SUFFIX))
         for path in paths:
             data = path.read_bytes()
             groups, clean = _frames(path, data)
-            torn = not clean and path == paths[-1] and not _frames_behind(data, groups)
+            behind = 0 if clean else _frames_behind(data, groups)
             last = max(last, int(path.stem, 16) - 1)
             for group in groups:
                 items = self._open_group(group, data)
-                intact = intact and items is not None
-                last = max(last, group.position + group.count - 1)
+                # Groups follow each other without a gap, but for the first of a segment.
+                follows = group.position == end + 1 or (group.offset == 0 and group.position > end)
+                intact = intact and items is not None and follows
+                end = group.position + group.count - 1
+                last = max(last, end)
                 self._take(recovered, group, items, after, intact)
-            if torn:
+            if not clean and behind == 0 and path == paths[-1]:
                 os.truncate(path, groups[-1].offset + groups[-1].size if groups else 0)
             elif not clean:
                 intact = False
-                behind = _frames_behind(data, groups)
                 for group in _salvageable(path, data, behind):
-                    items = self._open_group(group, data)
                     last = max(last, group.position + group.count - 1)
-                    self._take(recovered, group, items, after, False)
+                    self._take(recovered, group, self._open_group(group, data), after, False)
             if not intact:
                 recovered.damaged.append(path)
         self._set_aside(recovered)

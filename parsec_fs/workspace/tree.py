@@ -122,7 +122,7 @@ class Tree:
         return node
 
     def lookup(self, parent: int, name: bytes) -> Node | None:
-        """What a name stands for, or None; counts a reference of the kernel. Raises Missing."""
+        """What a name stands for, or None. Raises ENOTDIR, ENAMETOOLONG, Missing."""
         folder = self.folder(parent)
         children = folder.children
         if children is None:
@@ -135,7 +135,6 @@ class Tree:
         node = self.nodes.get(entry[0])
         if node is None:
             raise Missing(NODE, entry[0], folder)
-        node.lookups += 1
         return node
 
     def is_dirty(self, id: ObjectId) -> bool:
@@ -324,9 +323,10 @@ class Tree:
             if key not in self.flying_names:
                 folder.pending += 1
         elif marked[1] == new and key not in self.flying_names:
-            # Back to what the store says, as with a temporary file: nothing left to tell.
+            # Back to what the store says, as with a temporary file: only the times are new.
             del self.dirty_names[key]
             folder.pending -= 1
+            self.mark(folder)
 
     def _unlinked(self, folder: FolderNode, old: Entry) -> None:
         node = self.nodes.get(old[0])

@@ -22,7 +22,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 @pytest.fixture
 def folder(daemon: Daemon, request: pytest.FixtureRequest) -> Path:
     """An empty folder on the mount."""
-    path = daemon.path / request.node.name.replace("/", "-")[:200]
+    path: Path = daemon.path / str(request.node.name).replace("/", "-")[:200]
     path.mkdir()
     return path
 
