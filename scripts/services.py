@@ -34,7 +34,8 @@ from abci_app.devnet import (
     load_network,
     node_command,
 )
-from parsec_fs.protocol.codec import decode
+from parsec_fs.protocol.codec import decode, encode
+from parsec_fs.protocol.commands import ReadMail
 from parsec_fs.protocol.statements import ServerRegistration
 
 PLAN_FILE = "plan.json"
@@ -147,8 +148,8 @@ class Services:
             "run",
             "--home",
             str(self.root / "server"),
-            "--port",
-            str(addresses.server_port),
+            "--listen",
+            f"127.0.0.1:{addresses.server_port}",
             "--chain-id",
             network.chain_id,
             *(part for url in addresses.rpc_urls for part in ("--rpc", url)),
@@ -203,14 +204,13 @@ class Services:
         addresses = self.addresses()
         deadline = time.monotonic() + START_S
         waiting = [
-            *(("the chain", f"{url}/status", _has_block) for url in addresses.rpc_urls),
-            ("the server", f"{addresses.server_url}/health", lambda _: True),
+            *(("the chain", url, has_block) for url in addresses.rpc_urls),
+            ("the server", addresses.server_url, is_open),
         ]
         while waiting:
             name, url, is_up = waiting[0]
             step(f"waiting for {name}")
-            answer = fetch(url)
-            if answer is not None and is_up(answer):
+            if is_up(url):
                 waiting.pop(0)
                 continue
             if process is not None and process.poll() is not None:
@@ -251,7 +251,7 @@ def _timing(epoch_ms: int) -> Sequence[str]:
 
 def server_command(*arguments: str) -> list[str]:
     """Command line of the metadata server."""
-    return [sys.executable, "-Pm", "server", *arguments]
+    return [str(Path(sys.executable).parent / "parsec-server"), *arguments]
 
 
 def run_server(*arguments: str) -> None:
@@ -263,20 +263,26 @@ def run_server(*arguments: str) -> None:
         raise ServiceError(f"parsec-server {arguments[0]}: {done.stderr.strip()[-500:]}")
 
 
-def fetch(url: str) -> bytes | None:
-    """Body of an answer with status 200, else None."""
+def has_block(rpc_url: str) -> bool:
+    """Does this node answer, with at least one block?"""
     try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
-            body: bytes = answer.read(1 << 20)
-            return body
-    except (OSError, urllib.error.URLError, ValueError):
-        return None
+        with urllib.request.urlopen(f"{rpc_url}/status", timeout=2) as answer:
+            document = json.loads(answer.read(1 << 20))
+        return int(document["result"]["sync_info"]["latest_block_height"]) >= 1
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
 
 
-def _has_block(status: bytes) -> bool:
+def is_open(server_url: str) -> bool:
+    """Does the server take commands? It is asked for a letter that nobody wrote: not found."""
+    body = encode(ReadMail(address=bytes(32), slot=0))
+    request = urllib.request.Request(f"{server_url}/v1/mailbox/read", data=body)
     try:
-        return int(json.loads(status)["result"]["sync_info"]["latest_block_height"]) >= 1
-    except (ValueError, LookupError, TypeError):
+        with urllib.request.urlopen(request, timeout=2):
+            return True
+    except urllib.error.HTTPError as error:
+        return error.code == 404
+    except OSError:
         return False
 
 

@@ -6,6 +6,8 @@ Data flow: error -> `exit_code` -> process status. Unknown codes mean failure.
 from enum import IntEnum
 from typing import Final
 
+import trio
+
 from parsec_fs.protocol.errors import (
     DataError,
     DeviceFileError,
@@ -90,6 +92,14 @@ _CLASSES: Final[tuple[tuple[type[BaseException], ExitCode], ...]] = (
     (TimeoutError, ExitCode.TIMEOUT),
     (KeyboardInterrupt, ExitCode.INTERRUPTED),
 )
+
+
+def first_cause(error: BaseException) -> BaseException:
+    """The one error that matters of a group: what failed first, not what was cancelled by it."""
+    while isinstance(error, BaseExceptionGroup):
+        others = [one for one in error.exceptions if not isinstance(one, trio.Cancelled)]
+        error = others[0] if others else error.exceptions[0]
+    return error
 
 
 def exit_code(error: BaseException) -> ExitCode:

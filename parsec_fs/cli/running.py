@@ -1,0 +1,85 @@
+"""Talking to the daemons of mounted workspaces.
+
+Data flow: command -> lock files (who runs) -> control socket -> answer.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from parsec_fs.cli.exit_codes import CommandError, ExitCode
+from parsec_fs.cli.settings import Settings
+from parsec_fs.cli.workspace import matching
+from parsec_fs.config import Home
+from parsec_fs.control import call
+from parsec_fs.directory import Workspace, known_workspaces
+from parsec_fs.identity import Identity
+from parsec_fs.lockfile import Holder, holder
+from parsec_fs.storage.org_store import OrgStore
+
+Json = dict[str, Any]
+
+
+def known(home: Home, identity: Identity) -> tuple[Workspace, ...]:
+    """Workspaces known here, without the server."""
+    store = OrgStore(home.org_database, identity.anchor.org)
+    try:
+        return known_workspaces(store, identity.secrets)
+    finally:
+        store.close()
+
+
+def mounted(settings: Settings) -> list[tuple[Workspace, Holder]]:
+    """Workspaces that a daemon serves now, by name."""
+    identity = settings.device_file().load()
+    found = []
+    for workspace in known(settings.home, identity):
+        running = holder(settings.home.workspace(workspace.realm).lock)
+        if running is not None:
+            found.append((workspace, running))
+    return sorted(found, key=lambda one: one[0].name)
+
+
+def choose(settings: Settings, text: str | None) -> tuple[Workspace, Holder]:
+    """The mounted workspace of this name, id or mountpoint; without one: the only mounted one.
+    Raises CommandError."""
+    running = mounted(settings)
+    if text is None:
+        if len(running) == 1:
+            return running[0]
+        what = "several workspaces are mounted: name one" if running else "nothing is mounted"
+        raise CommandError(ExitCode.NOT_FOUND, f"{what}; see: parsec-fs status")
+    named = {one.realm for one in matching(tuple(one for one, _ in running), text)}
+    place = str(Path(text).absolute())
+    for workspace, found in running:
+        if workspace.realm in named or found.mountpoint == place:
+            return workspace, found
+    raise CommandError(ExitCode.NOT_FOUND, f"{text} is not mounted; see: parsec-fs status")
+
+
+def by_path(settings: Settings, path: Path) -> tuple[Workspace, str]:
+    """The mounted workspace that a path lies in, and the path inside it. Raises CommandError."""
+    place = path.absolute()
+    for workspace, found in mounted(settings):
+        if place.is_relative_to(found.mountpoint):
+            return workspace, str(place.relative_to(found.mountpoint))
+    raise CommandError(ExitCode.NOT_FOUND, f"{path} does not lie in a mounted workspace")
+
+
+def ask(
+    settings: Settings, workspace: Workspace, command: str, parameters: Json | None = None
+) -> Json:
+    """Result of a daemon's command, with its progress shown."""
+    socket = settings.home.workspace(workspace.realm).socket
+
+    def progress(document: Json) -> None:
+        settings.output.progress(str(document.get("text", "")))
+
+    async def run() -> Json:
+        return await call(socket, command, parameters, progress=progress)
+
+    try:
+        return trio.run(run)
+    finally:
+        settings.output.clear()

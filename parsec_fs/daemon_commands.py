@@ -1,0 +1,119 @@
+"""What the control socket of a daemon answers.
+
+Data flow: control -> one handler per command -> sync, auditor, facts -> JSON.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+import trio
+
+from parsec_fs.audit.auditor import Auditor
+from parsec_fs.control import Handler, Json, Progress
+from parsec_fs.facts import WorkspaceFacts
+from parsec_fs.history import History
+from parsec_fs.protocol.errors import InputError, VerificationError
+from parsec_fs.workspace.assembly import Workspace
+
+_LOOK_S: Final = 0.02
+_TELL_S: Final = 0.25
+
+
+class DaemonCommands:
+    """Handlers of one mounted workspace."""
+
+    def __init__(
+        self, *, workspace: Workspace, auditor: Auditor, facts: WorkspaceFacts, history: History
+    ) -> None:
+        self._workspace = workspace
+        self._auditor = auditor
+        self._facts = facts
+        self._history = history
+
+    def table(self) -> Mapping[str, Handler]:
+        """By name."""
+        return {
+            "status": self.status,
+            "wait": self.wait,
+            "log": self.log,
+            "verify": self.verify,
+            "proof": self.proof,
+        }
+
+    async def status(self, parameters: Json, progress: Progress) -> Json:
+        """State of the workspace; with `files` the names of what is not logged."""
+        document = self._facts.document()
+        sizes = await trio.to_thread.run_sync(self._pending_bytes)
+        document["changes"]["pending_bytes"] = sizes
+        if parameters.get("files"):
+            document["files"] = self._history.pending()
+        return document
+
+    def _pending_bytes(self) -> int:
+        total = 0
+        for path in self._workspace.contents.pending_dir.iterdir():
+            try:
+                total += path.stat().st_size
+            except FileNotFoundError:
+                continue  # uploaded this very moment
+        return total
+
+    async def wait(self, parameters: Json, progress: Progress) -> Json:
+        """Until all changes made so far reach a state. Raises TimeoutError, VerificationError."""
+        state = parameters.get("state")
+        if state not in ("logged", "anchored", "audited"):
+            raise InputError("wait for: logged, anchored or audited")
+        limit = parameters.get("timeout_s")
+        with trio.move_on_after(float("inf") if limit is None else float(limit)):
+            await self._reach_logged(progress)
+            if state != "logged":
+                await self._reach_audited(self._workspace.replica.size(), progress)
+            return dict(self._facts.document()["changes"])
+        left = self._workspace.sync.progress()
+        raise TimeoutError(f"not {state} after {limit} s: {left.pending} changes are local")
+
+    async def _reach_logged(self, progress: Progress) -> None:
+        filesystem, sync = self._workspace.filesystem, self._workspace.sync
+        filesystem.journal_open_files()
+        filesystem.flush()
+        target = filesystem.tree.position
+        told = 0.0
+        while self._workspace.store.journal_position() < target:
+            self._check_convicted()
+            sync.wake()
+            if trio.current_time() > told + _TELL_S:
+                told = trio.current_time()
+                now = sync.progress()
+                trouble = f" ({now.trouble})" if now.trouble else ""
+                await progress({"text": f"uploading, {now.pending:,} changes to go{trouble}"})
+            await trio.sleep(_LOOK_S)
+
+    async def _reach_audited(self, size: int, progress: Progress) -> None:
+        told = 0.0
+        while self._facts.audited_size() < size:
+            self._check_convicted()
+            self._auditor.kick()
+            if trio.current_time() > told + _TELL_S:
+                told = trio.current_time()
+                left = size - self._facts.audited_size()
+                await progress({"text": f"waiting for the next epoch, {left:,} records to audit"})
+            await trio.sleep(_LOOK_S)
+
+    def _check_convicted(self) -> None:
+        if self._auditor.convicted:
+            raise VerificationError(self._auditor.client_state().reason)
+
+    async def log(self, parameters: Json, progress: Progress) -> Json:
+        """Versions of an object, newest first."""
+        return {"versions": self._history.versions(int(parameters["inode"]))}
+
+    async def verify(self, parameters: Json, progress: Progress) -> Json:
+        """Audit now; what was verified."""
+        await progress({"text": "auditing"})
+        await self._auditor.audit_once()
+        return self._history.report()
+
+    async def proof(self, parameters: Json, progress: Progress) -> Json:
+        """The newest audited version of an object, provable offline."""
+        label = str(parameters.get("label", "")).encode()
+        return {"proof": (await self._history.proof(int(parameters["inode"]), label)).hex()}

@@ -1,0 +1,151 @@
+"""What a running daemon knows about its workspace and about each object: status, xattrs.
+
+Data flow: sync, auditor, stores -> this -> mount (`.status`, xattrs), control socket -> people.
+
+The words are those of data on its way: local, uploaded, logged, audited. A device learns that
+something is anchored by verifying it, so `anchored` and `audited` become true together here. A word
+is never better than what was verified: what cannot be reached is not shown as fine.
+"""
+
+import json
+import os
+from typing import Any, Final
+
+from parsec_fs.audit.auditor import Auditor
+from parsec_fs.connection import Connection
+from parsec_fs.directory import Workspace as NamedWorkspace
+from parsec_fs.protocol.ids import DeviceId, ObjectId
+from parsec_fs.workspace.assembly import Workspace
+
+Json = dict[str, Any]
+_S: Final = 1_000_000_000
+PREFIX: Final = b"user.parsec."
+
+
+class WorkspaceFacts:
+    """One mounted workspace."""
+
+    def __init__(
+        self,
+        named: NamedWorkspace,
+        mountpoint: str,
+        *,
+        connection: Connection,
+        workspace: Workspace,
+        auditor: Auditor,
+    ) -> None:
+        self._named = named
+        self._mountpoint = mountpoint
+        self._org = connection.org
+        self._workspace = workspace
+        self._auditor = auditor
+
+    @property
+    def title(self) -> str:
+        """The workspace's name for people."""
+        return self._named.title
+
+    # Objects
+
+    def state_word(self, id: ObjectId) -> str:
+        """local, uploaded, logged or audited."""
+        if self._workspace.filesystem.tree.is_dirty(id):
+            # What is in the outbox was uploaded before it was signed (rule 21).
+            flying = id in self._workspace.filesystem.tree.flying_nodes
+            sent = flying and not self._workspace.store.outbox.empty()
+            return "uploaded" if sent else "local"
+        index = self._workspace.sync.logged_index(id)
+        if index is None:
+            return "local"
+        return "audited" if index < self.audited_size() else "logged"
+
+    def audited_size(self) -> int:
+        """Leaves of this workspace's log that are anchored and audited."""
+        return self._auditor.verified_index(self._workspace.replica.log)
+
+    def is_audited(self, id: ObjectId) -> bool:
+        """Was the newest stored version of this object verified?"""
+        state = self._workspace.store.state(id)
+        return state is not None and state.write_index < self.audited_size()
+
+    def author(self, id: ObjectId) -> str | None:
+        """Who wrote the newest logged version: user and device."""
+        found = self._workspace.store.object(id)
+        return None if found is None else self.person(found.author)
+
+    def person(self, device: DeviceId) -> str:
+        """A device and its user, for people."""
+        org = self._org.state
+        entry = org.devices.get(device)
+        if entry is None:
+            return device.hex()
+        user = org.users[entry.device.user].name.decode(errors="replace")
+        return f"{user} ({entry.device.label.decode(errors='replace')})"
+
+    def xattr(self, id: ObjectId, name: bytes) -> bytes | None:
+        """Value of a virtual attribute, or None."""
+        if name == PREFIX + b"state":
+            return self.state_word(id).encode()
+        if name == PREFIX + b"author":
+            author = self.author(id)
+            return None if author is None else author.encode()
+        if name == PREFIX + b"version":
+            state = self._workspace.store.state(id)
+            return None if state is None else str(state.version).encode()
+        if name == PREFIX + b"verified_epoch" and self.is_audited(id):
+            return str(self._auditor.epochs - 1).encode()
+        return None
+
+    # The workspace
+
+    def document(self) -> Json:
+        """Everything that `status` shows."""
+        progress = self._workspace.sync.progress()
+        return {
+            "name": self._named.title,
+            "id": self._named.realm.hex(),
+            "mountpoint": self._mountpoint,
+            "pid": os.getpid(),
+            "state": self._state(),
+            "changes": {
+                "local": progress.pending,
+                "logged": progress.log_size,
+                "audited": self.audited_size(),
+                "pending_bytes": 0,
+            },
+            "online": progress.online,
+            "trouble": progress.trouble,
+        }
+
+    def _state(self) -> Json:
+        state = self._auditor.client_state()
+        progress = self._workspace.sync.progress()
+        notes = [state.reason] if state.reason else []
+        notes += [progress.trouble] if progress.trouble not in ("", state.reason) else []
+        notes += [f"evidence: {one}" for one in state.evidence]
+        return {
+            "word": str(state.word),
+            "qualifiers": list(state.qualifiers),
+            "epochs": state.epochs,
+            "age_s": round(state.age_ns / _S, 1),
+            "frozen": state.frozen,
+            "evidence": list(state.evidence),
+            "notes": notes,
+        }
+
+    def status_text(self) -> bytes:
+        """For people: `.status` in the mount."""
+        document = self.document()
+        changes = document["changes"]
+        lines = [
+            f"workspace  {document['name']}",
+            *self._auditor.client_state().text().splitlines(),
+            f"changes    {changes['local']} on this device only",
+            f"log        {changes['logged']} records, {changes['audited']} of them audited",
+            f"server     {'connected' if document['online'] else 'not connected'}",
+        ]
+        return ("\n".join(lines) + "\n").encode()
+
+    def status_json(self) -> bytes:
+        """For programs: `.status.json` in the mount."""
+        return (json.dumps(self.document(), indent=2) + "\n").encode()
