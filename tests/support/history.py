@@ -140,6 +140,7 @@ class HonestServer:
         self.epochs: list[CutEpoch] = []
         self.tree = Frontier()
         self.objects: dict[ObjectId, ObjectState] = {}
+        self.versions: list[tuple[ObjectId, ObjectState]] = []
         self.realm_states: list[RealmState] = []
         request, identity = found_org(
             name="acme",
@@ -239,6 +240,7 @@ class HonestServer:
         """Append a realm leaf with whatever it is said to do."""
         for record, new in transition.objects:
             self.objects[record.object] = new
+            self.versions.append((record.object, new))
         self.realm_states.append(transition.state)
         self._extend(self.realm_log, leaf, transition.state.position.root(), transition.state.map)
         return leaf.header.index
@@ -358,6 +360,10 @@ class HonestServer:
             ordered, header=header, key_index=index, preconditions=(), key=member.key
         )
 
+    def states_of(self, object: ObjectId) -> list[ObjectState]:
+        """All states that an object had, oldest first."""
+        return [state for id, state in self.versions if id == object]
+
     def commit(self, member: Member, *objects: ObjectId) -> int:
         """Log a new version of objects, of a new one if none is given. Returns the leaf index."""
         records = [self.new_record(one) for one in objects] or [self.new_record()]
@@ -457,6 +463,7 @@ class HonestServer:
         twin.org_log, twin.realm_log = self.org_log.copy(), self.realm_log.copy()
         twin.org_states, twin.realm_states = list(self.org_states), list(self.realm_states)
         twin.objects, twin.epochs = dict(self.objects), list(self.epochs)
+        twin.versions = list(self.versions)
         twin.alice = Member(
             secrets=self.alice.secrets,
             author=replace(self.alice.author, random=twin.random),
