@@ -298,7 +298,10 @@ def parse_time(text: object) -> int:
     match = _TIME.fullmatch(_text(text))
     if match is None:
         raise DataError("chain node: not a time")
-    moment = datetime.fromisoformat(match[1]).replace(tzinfo=UTC)
+    try:
+        moment = datetime.fromisoformat(match[1]).replace(tzinfo=UTC)
+    except ValueError as error:
+        raise DataError("chain node: not a time") from error
     whole = moment - datetime(1970, 1, 1, tzinfo=UTC)
     seconds = whole.days * 86_400 + whole.seconds
     if seconds < 0:

@@ -206,11 +206,12 @@ def _check_subject(state: OrgState, content: Content) -> None:
             raise TrustchainError("device: unknown user or other key generation")
         if content.device in state.devices or content.device == ROOT_DEVICE:
             raise TrustchainError("device: ids never come back (rule 1)")
-    elif isinstance(content, RealmRegistered):
-        if content.realm in state.realms:
-            raise TrustchainError("a realm is registered once (rule 6)")
-        if bytes(content.realm) == bytes(state.context.org):
-            raise TrustchainError("a realm id never equals the organization id (rule 1)")
+    elif not isinstance(content, RealmRegistered):
+        raise TrustchainError("an organization is founded once")
+    elif content.realm in state.realms:
+        raise TrustchainError("a realm is registered once (rule 6)")
+    elif bytes(content.realm) == bytes(state.context.org):
+        raise TrustchainError("a realm id never equals the organization id (rule 1)")
 
 
 def _check_user(state: OrgState, content: User) -> None:

@@ -15,7 +15,7 @@ from parsec_fs.protocol.commands import EpochProof, LogOpening, RequestToSign, v
 from parsec_fs.protocol.epochs import open_epoch
 from parsec_fs.protocol.errors import SignatureError
 from parsec_fs.protocol.ids import Hash, LogId, ObjectId, OrgId, RealmId
-from parsec_fs.protocol.keys import VerifyKey
+from parsec_fs.protocol.keys import SigningKey, VerifyKey
 from parsec_fs.protocol.membership import OrgState
 from parsec_fs.protocol.merkle import Frontier
 from parsec_fs.protocol.prefix_map import MapProof
@@ -27,11 +27,13 @@ from parsec_fs.protocol.records import (
     ObjectState,
     Signed,
     peek_refusal,
+    sign_refusal,
     verify_head,
     verify_refusal,
 )
 from parsec_fs.protocol.statements import SignedStatement, Statement
 from tests.support import vectors
+from tests.support.vector_records import HEAD_SEED
 from tests.unit.test_vectors import Case, cases, h, only, refuses
 
 
@@ -134,6 +136,7 @@ def test_refusal() -> None:
         signed("refusal"), head_key=head_key(), expected_context=place, expected_record=record
     )
     assert peek_refusal(signed("refusal")) == refusal
+    assert sign_refusal(refusal, SigningKey(HEAD_SEED)) == signed("refusal")
     (conflict,) = refusal.conflicts
     assert conflict.state == (realm()[2][-1],)
     for wrong in ({"expected_record": Hash(bytes(32))}, {"expected_context": org().context}):

@@ -139,6 +139,13 @@ def test_realm_is_registered_once() -> None:
     refuse(org, named_like_the_org, org.alice, TrustchainError)
 
 
+def test_organization_is_founded_once() -> None:
+    org = HonestOrg()
+    value = org.state.map.get(map_key(b"org", org.context.org)) or NO_HASH
+    taken_over = replace(org.state.genesis, root_key=org.alice.key.verify_key.raw)
+    refuse(org, taken_over, org.alice, TrustchainError, replaces=value)
+
+
 def test_certificates_of_realms_do_not_belong_here() -> None:
     org = HonestOrg()
     box_key = org.user_of(org.alice, profile=ADMIN).box_key

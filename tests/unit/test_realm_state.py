@@ -35,7 +35,7 @@ from parsec_fs.protocol.realm_state import (
     certificate_entry,
     verify_leaf,
 )
-from parsec_fs.protocol.records import CERTIFICATE, COMMIT, STAMPS, Leaf
+from parsec_fs.protocol.records import CERTIFICATE, COMMIT, STAMPS, Leaf, verify_head
 from tests.support.honest_logs import HonestRealm, Person, next_leaf, workspace_of_three
 
 
@@ -272,3 +272,13 @@ def test_signature_covers_the_object_records(people: tuple[HonestRealm, Person, 
     with pytest.raises(SignatureError):
         verify_commit(encode(body), key=carol.key.verify_key, expected_context=realm.context)
     assert peek_commit(encode(body)).count == 2
+
+
+def test_signed_head_names_the_state(people: tuple[HonestRealm, Person, Person]) -> None:
+    realm, _, _ = people
+    head = verify_head(
+        realm.head(), head_key=realm.org.head_key.verify_key, expected_context=realm.context
+    )
+    assert (head.size, head.log_root) == (len(realm.leaves), realm.state.position.root())
+    assert head.map_root == realm.log_state().map_root
+    assert realm.org.log_state().size == realm.org.state.position.size

@@ -4,6 +4,7 @@ Data flow: tests/vectors/*.json -> `parsec_fs.protocol` -> equal bytes, or the e
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ from parsec_fs.protocol.sealing import (
     seal_block,
     seal_manifest,
 )
-from parsec_fs.protocol.statements import SignedStatement, verify_statement
+from parsec_fs.protocol.statements import ServerRegistration, SignedStatement, verify_statement
 from tests.support import vectors
 
 Case = dict[str, Any]
@@ -291,3 +292,18 @@ def test_statement() -> None:
 @pytest.mark.parametrize("case", cases("statements", "bad"))
 def test_bad_statement(case: Case) -> None:
     refuses(case, lambda: check_statement(case))
+
+
+def test_registration_follows_from_name_and_keys() -> None:
+    server = only("statements", "server")
+    registration = ServerRegistration(
+        name=h(server["name"]),
+        server_log=ServerLogId(Hash(h(server["server_log"]))),
+        head_key=h(server["head_key"]),
+        co_key=h(server["co_key"]),
+        epoch_ms=2000,
+        heartbeat_ms=2000,
+    )
+    assert decode(ServerRegistration, encode(registration)) == registration
+    with pytest.raises(errors.DataError):
+        replace(registration, name=b"other")
