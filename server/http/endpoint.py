@@ -7,7 +7,8 @@ answered UNAVAILABLE without details: no traceback ever leaves the server.
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -147,13 +148,22 @@ async def read_body(request: Request, limit: int) -> bytes | Outcome:
     declared = request.headers.get("content-length", "0")
     if not declared.isdecimal() or int(declared) > limit:
         return Outcome.TOO_LARGE
-    body = bytearray()
-    with anyio.move_on_after(BODY_TIMEOUT_S) as waiting:
-        async for part in request.stream():
-            body += part
-            if len(body) > limit:
-                return Outcome.TOO_LARGE
-    return Outcome.BAD_REQUEST if waiting.cancelled_caught else bytes(body)
+    with anyio.move_on_after(BODY_TIMEOUT_S):
+        async with aclosing(_bounded(request, limit)) as parts:
+            body = b"".join([part async for part in parts])
+            return body if len(body) <= limit else Outcome.TOO_LARGE
+    return Outcome.BAD_REQUEST
+
+
+async def _bounded(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
+    """Parts of the body, until there are more bytes than allowed."""
+    size = 0
+    async with aclosing(request.stream()) as parts:
+        async for part in parts:
+            yield part
+            size += len(part)
+            if size > limit:
+                return
 
 
 async def _decode(cls: type[T], body: bytes) -> T:

@@ -146,6 +146,8 @@ class Sequencer:
         """realm/create: both logs in one transaction. The answer is the head of the realm log."""
 
         def work(transaction: Transaction, view: View) -> Changed[OrgState, Signed] | Outcome:
+            if _is_repeated(transaction, LogId(caller.org), request.registered):
+                return Outcome.EXISTS
             founded = realms.create(request, org=view.org, author=caller.device, now_ms=view.now_ms)
             if isinstance(founded, Outcome):
                 return founded
