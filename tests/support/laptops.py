@@ -7,6 +7,7 @@ pull. `Wire` counts requests, and can be cut.
 """
 
 import os
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import trio
 
 from parsec_fs.enrolment import add_device, create_realm, found_org
 from parsec_fs.identity import Author, Identity, new_secrets
@@ -91,6 +93,7 @@ class Laptop:
     wire: Wire
     folder: Path
     name: str
+    nursery: trio.Nursery
     hook: Hook = lambda point: None
     audit: AuditView = field(default_factory=Unaudited)
     parts: Workspace | None = None
@@ -130,12 +133,13 @@ class Laptop:
             await self.org.pull()
             await self.parts.replica.pull()
         self.parts.filesystem.open()
+        await self.nursery.start(self.parts.filesystem.run)
         return self.parts
 
-    def crash(self) -> None:
-        """Lose everything that is not on disk."""
-        self.workspace.close()
-        self.parts = None
+    def crash(self, folder: Path) -> Path:
+        """What a sudden end would leave on disk, as a copy that another `laptop` can open."""
+        shutil.copytree(self.folder, folder)
+        return folder
 
     # What a person does
 
@@ -228,10 +232,12 @@ class Laptop:
 
     async def read(self, path: str) -> bytes:
         """Content of a file."""
-        node = self.file(path)
-        content = b""
+        node, content = self.file(path), b""
         while len(content) < node.size:
-            content += bytes(await self.filesystem.read(node, len(content), 1 << 20))
+            part = self.filesystem.read_now(node, len(content), 1 << 20)
+            if part is None:
+                part = await self.filesystem.read(node, len(content), 1 << 20)
+            content += bytes(part)
         return content
 
     async def walk(self, path: str = "") -> dict[str, bytes | None]:
@@ -275,7 +281,10 @@ async def laptop(
     anchor, secrets = identity.anchor, identity.secrets
     store = OrgStore(folder / "org.db", anchor.org)
     wire = Wire(server)
-    async with httpx.AsyncClient(transport=wire, base_url=BASE_URL) as http:
+    async with (
+        httpx.AsyncClient(transport=wire, base_url=BASE_URL) as http,
+        trio.open_nursery() as nursery,
+    ):
         signer = Signer(
             Transport(http, BASE_URL),
             server_log=anchor.server.server_log,
@@ -298,13 +307,13 @@ async def laptop(
             wire=wire,
             folder=folder,
             name=name,
+            nursery=nursery,
         )
-        try:
-            yield device
-        finally:
-            if device.parts is not None:
-                device.parts.close()
-            store.close()
+        yield device
+        nursery.cancel_scope.cancel()
+    if device.parts is not None:
+        device.parts.close()
+    store.close()
 
 
 async def second_device(first: Laptop) -> Identity:
