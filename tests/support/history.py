@@ -25,6 +25,7 @@ from parsec_fs.protocol.certificates import (
     User,
     sign_certificate,
 )
+from parsec_fs.protocol.codec import decode
 from parsec_fs.protocol.commands import EpochProof, Epochs, LogOpening
 from parsec_fs.protocol.commits import ObjectRecord, sign_commit
 from parsec_fs.protocol.epochs import opening_leaf, org_logs_map, orgs_map
@@ -360,6 +361,10 @@ class HonestServer:
             ordered, header=header, key_index=index, preconditions=(), key=member.key
         )
 
+    def objects_before(self, index: int) -> dict[ObjectId, ObjectState]:
+        """States of all objects right before a leaf."""
+        return {id: state for id, state in self.versions if state.write_index < index}
+
     def states_of(self, object: ObjectId) -> list[ObjectState]:
         """All states that an object had, oldest first."""
         return [state for id, state in self.versions if id == object]
@@ -398,6 +403,15 @@ class HonestServer:
         }
         head = Head(**{**fields, **changes})  # type: ignore[arg-type]
         return head, sign_head(head, self.head_key)
+
+    def sign(self, head: Head) -> Signed:
+        """Any head at all."""
+        return sign_head(head, self.head_key)
+
+    def sign_again(self, signed: SignedStatement) -> SignedStatement:
+        """The same statement under fresh signatures: ML-DSA is randomised."""
+        statement = decode(Statement, signed.statement)
+        return sign_statement(statement, self.head_key, self.co_key)
 
     # Epochs
 
