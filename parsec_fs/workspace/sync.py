@@ -5,7 +5,8 @@ Data flow: filesystem (settled changes) -> capture -> upload, push -> server; ev
 
 Timing (rule 21): 0.3 s after the last change, at the latest 2 s after the first. Errors by blame:
 what cannot be reached is tried again with growing pauses; a refusal waits for a change of roles or
-quota; a failed verification stops all signing and goes to `on_failure`, which decides.
+quota; a failed verification goes to the auditor through `on_failure`, and while the history is in
+doubt nothing is sent.
 """
 
 import logging
@@ -86,7 +87,7 @@ class Sync:
         self._org = org
         self._pusher = pusher
         self._uploader = uploader
-        self._contest = contest
+        self.contest = contest
         self._filesystem = filesystem
         self._events = events
         self._invalidate = invalidate
@@ -164,9 +165,9 @@ class Sync:
             self._wanted.set()
 
     def _on_changes(self, found: Found) -> None:
-        self._contest.note(found)
+        self.contest.note(found)
         self._invalidate(self._filesystem.apply_remote(found.changes))
-        if self._contest:
+        if self.contest:
             self.wake()
 
     async def pull_once(self) -> None:
@@ -204,7 +205,7 @@ class Sync:
                 return True
             await self.replica.ready()
             await self._filesystem.settle()
-            self._contest.settle()
+            self.contest.settle()
             capture = self._filesystem.capture()
             if not capture:
                 await self._nothing_left(capture)
@@ -214,7 +215,7 @@ class Sync:
                 await self._deliver()
             else:
                 self._logged()
-            return bool(self._contest)
+            return bool(self.contest)
 
     async def _post(self, capture: Capture) -> bool:
         try:
@@ -280,6 +281,10 @@ class Sync:
         pause = _PAUSE_FIRST_S
         while not self._stopped:
             await self._until_due()
+            if not self.replica.audit.may_send():
+                self.trouble = "changes stay on this device while the history is in doubt"
+                await trio.sleep(_PAUSE_FIRST_S)
+                continue
             try:
                 while await self.push_once():
                     pass
@@ -291,7 +296,7 @@ class Sync:
                 pause = min(2 * pause, _PAUSE_LONGEST_S)
 
     async def _until_due(self) -> None:
-        while self.replica.store.outbox.empty() and not self._contest:
+        while self.replica.store.outbox.empty() and not self.contest:
             self._changed = trio.Event()
             since = self._filesystem.dirty_since()
             if since is None:
@@ -325,7 +330,6 @@ class Sync:
         self.trouble = str(error) or type(error).__name__
         if isinstance(error, VerificationError):
             log.error("%s: %s", work, error)
-            self.stop_signing()
             self._on_failure(error)
         elif isinstance(error, OfflineError | StaleError):
             log.info("%s: %s", work, error)

@@ -20,9 +20,9 @@ import trio
 from parsec_fs.enrolment import add_device, create_realm, found_org
 from parsec_fs.identity import Author, Identity, new_secrets
 from parsec_fs.protocol.certificates import Device
-from parsec_fs.protocol.ids import LogId, ObjectId, RealmId
+from parsec_fs.protocol.ids import ROOT_OBJECT, LogId, ObjectId, RealmId
 from parsec_fs.protocol.keys import VerifyKey
-from parsec_fs.protocol.manifests import FOLDER
+from parsec_fs.protocol.manifests import FOLDER, FolderManifest
 from parsec_fs.remote.server_client import PublicClient, ServerClient
 from parsec_fs.remote.sessions import Signer
 from parsec_fs.remote.transport import Transport
@@ -35,7 +35,7 @@ from parsec_fs.workspace.nodes import ROOT_INODE, FileNode, FolderNode, Node
 from parsec_fs.workspace.org_replica import OrgReplica
 from parsec_fs.workspace.push import Hook
 from tests.support.identities import chain_anchor
-from tests.support.server import BASE_URL, InProcess
+from tests.support.server import BASE_URL, InProcess, in_process
 
 
 class Wire(httpx.AsyncBaseTransport):
@@ -268,6 +268,30 @@ class Laptop:
         tree = self.filesystem.tree
         return bool(tree.dirty_nodes or tree.dirty_names)
 
+    def contested(self) -> bool:
+        """True iff something changed here and elsewhere and is not settled yet."""
+        return bool(self.workspace.sync.contest)
+
+    def names_in_store(self) -> dict[str, ObjectId]:
+        """Every path of the local store, without the tree; link counts must agree."""
+        loader, found = self.workspace.loader, dict[str, ObjectId]()
+        links: dict[ObjectId, int] = {}
+
+        def walk(path: str, id: ObjectId) -> None:
+            manifest = loader.load(id)
+            assert manifest is not None, f"{path} is named but not there"
+            if not isinstance(manifest, FolderManifest):
+                return
+            for name, (child, _) in loader.load_children(id, manifest).names.items():
+                below = f"{path}/{name.decode()}"
+                found[below] = child
+                links[child] = links.get(child, 0) + 1
+                walk(below, child)
+
+        walk("", ROOT_OBJECT)
+        assert links == {id: loader.link_count(id) for id in links}
+        return found
+
     async def pull(self) -> None:
         """Take over what others logged."""
         await self.workspace.sync.pull_once()
@@ -337,3 +361,34 @@ async def second_device(first: Laptop) -> Identity:
     await first.client.append_certificate(LogId(own.org), body)
     await first.org.pull()
     return Identity(anchor=first.identity.anchor, secrets=secrets, pins=())
+
+
+@asynccontextmanager
+async def two_laptops(folder: Path) -> AsyncIterator[tuple[Laptop, Laptop]]:
+    """Two devices of one user with the same workspace open, in step."""
+    async with in_process(folder / "server") as server:
+        alice = await found(server)
+        async with laptop(server, alice, folder / "one", "one") as one:
+            realm = await one.create_realm()
+            await one.open(realm)
+            await one.push()
+            other = await second_device(one)
+            async with laptop(server, other, folder / "two", "two") as two:
+                await two.open(realm)
+                yield one, two
+
+
+async def in_step(*laptops: Laptop) -> dict[str, bytes | None]:
+    """Push and pull until everybody shows the same and nothing is pending; what they show."""
+    for _ in range(10):
+        for one in laptops:
+            await one.push()
+        for one in laptops:
+            await one.pull()
+        if not any(one.pending() or one.contested() for one in laptops):
+            break
+    shown = [await one.walk() for one in laptops]
+    assert all(one == shown[0] for one in shown)
+    stored = [one.names_in_store() for one in laptops]
+    assert all(one == stored[0] for one in stored)
+    return shown[0]

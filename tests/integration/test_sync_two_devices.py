@@ -1,0 +1,169 @@
+"""Two devices change one workspace: everything arrives, nothing is lost, both show the same."""
+
+from pathlib import Path
+
+from parsec_fs.protocol.limits import MIB
+from tests.support.laptops import Laptop, in_step, two_laptops
+
+
+async def test_names_move_and_go(tmp_path: Path) -> None:
+    async with two_laptops(tmp_path) as (one, two):
+        one.mkdir("a")
+        one.mkdir("b")
+        one.make("a/file", b"1")
+        one.make("a/gone", b"2")
+        await in_step(one, two)
+        two.rename("a/file", "b/moved")
+        two.unlink("a/gone")
+        two.make("a/new", b"3")
+        shown = await in_step(one, two)
+        assert shown == {"a": None, "a/new": b"3", "b": None, "b/moved": b"1"}
+
+
+async def test_content_and_attributes_change(tmp_path: Path) -> None:
+    async with two_laptops(tmp_path) as (one, two):
+        one.make("small", b"1")
+        one.make("large", bytes(3 * MIB))
+        await in_step(one, two)
+        two.write("small", b"22")
+        two.chmod("large", 0o600)
+        two.write("large", b"x" * (2 * MIB + 5))
+        shown = await in_step(one, two)
+        assert shown == {"small": b"22", "large": b"x" * (2 * MIB + 5)}
+        assert one.node("large").mode & 0o777 == 0o600
+
+
+async def test_folders_are_removed(tmp_path: Path) -> None:
+    async with two_laptops(tmp_path) as (one, two):
+        one.mkdir("a")
+        one.mkdir("a/b")
+        one.make("a/b/c", b"1")
+        await in_step(one, two)
+        two.unlink("a/b/c")
+        two.rmdir("a/b")
+        two.rmdir("a")
+        assert await in_step(one, two) == {}
+
+
+async def test_hard_links_count(tmp_path: Path) -> None:
+    async with two_laptops(tmp_path) as (one, two):
+        one.make("first", b"1")
+        one.link("first", "second")
+        await in_step(one, two)
+        assert two.node("second").nlink == 2
+        two.unlink("first")
+        assert await in_step(one, two) == {"second": b"1"}
+        assert one.node("second").nlink == 1
+
+
+async def test_both_fill_one_folder(tmp_path: Path) -> None:
+    """Rule 11: rebase is by name, without conflict copies; few refusals."""
+    async with two_laptops(tmp_path) as (one, two):
+        one.mkdir("shared")
+        await in_step(one, two)
+        for number in range(500):
+            one.make(f"shared/one {number}", b"1")
+            two.make(f"shared/two {number}", b"2")
+        shown = await in_step(one, two)
+        assert len(shown) == 1001
+        assert not any("conflict" in path for path in shown)
+        assert one.wire.count("/v1/realm/commit") + two.wire.count("/v1/realm/commit") <= 10
+
+
+async def test_a_folder_is_split(tmp_path: Path) -> None:
+    async with two_laptops(tmp_path) as (one, two):
+        for number in range(900):
+            one.make(f"file {number}", b"")
+        await in_step(one, two)
+        for number in range(900, 1500):
+            one.make(f"file {number}", b"")
+        two.make("meanwhile", b"")
+        two.unlink("file 7")
+        shown = await in_step(one, two)
+        assert len(shown) == 1500
+        two.rename("file 8", "file 7")
+        assert len(await in_step(one, two)) == 1500
+
+
+async def test_a_file_changed_by_both_becomes_two(tmp_path: Path) -> None:
+    async with two_laptops(tmp_path) as (one, two):
+        one.make("report.txt", b"base")
+        await in_step(one, two)
+        one.write("report.txt", b"from one")
+        two.write("report.txt", b"from two")
+        shown = await in_step(one, two)
+        assert sorted(shown.values()) == [b"from one", b"from two"]  # type: ignore[type-var]
+        assert shown["report.txt"] == b"from one"
+
+
+async def test_one_name_taken_by_both(tmp_path: Path) -> None:
+    async with two_laptops(tmp_path) as (one, two):
+        one.make("notes", b"from one")
+        two.make("notes", b"from two")
+        shown = await in_step(one, two)
+        assert sorted(shown.values()) == [b"from one", b"from two"]  # type: ignore[type-var]
+        assert shown["notes"] == b"from one"
+
+
+async def test_content_here_attributes_there(tmp_path: Path) -> None:
+    async with two_laptops(tmp_path) as (one, two):
+        one.make("file", b"base")
+        await in_step(one, two)
+        one.write("file", b"new")
+        two.chmod("file", 0o600)
+        assert await in_step(one, two) == {"file": b"new"}
+        assert one.node("file").mode & 0o777 == two.node("file").mode & 0o777 == 0o600
+
+
+async def test_changed_here_deleted_there(tmp_path: Path) -> None:
+    async with two_laptops(tmp_path) as (one, two):
+        one.make("file", b"base")
+        await in_step(one, two)
+        one.unlink("file")
+        two.write("file", b"kept")
+        shown = await in_step(one, two)
+        assert list(shown.values()) == [b"kept"]
+
+
+async def test_deleted_here_changed_there(tmp_path: Path) -> None:
+    async with two_laptops(tmp_path) as (one, two):
+        one.make("file", b"base")
+        await in_step(one, two)
+        one.write("file", b"kept")
+        two.unlink("file")
+        assert await in_step(one, two) == {"file": b"kept"}
+
+
+async def test_offline_then_online(tmp_path: Path) -> None:
+    async with two_laptops(tmp_path) as (one, two):
+        one.mkdir("folder")
+        await in_step(one, two)
+        two.wire.cut = True
+        for number in range(50):
+            one.make(f"folder/one {number}", b"1")
+            two.make(f"folder/two {number}", b"2")
+        await one.push()
+        two.wire.cut = False
+        assert len(await in_step(one, two)) == 101
+
+
+async def test_large_files_nest_their_references(tmp_path: Path) -> None:
+    """More than 1,024 blocks: holes but for a few, so that the test is quick."""
+    async with two_laptops(tmp_path) as (one, two):
+        node_size = 1500 * MIB
+        one.make("sparse", b"start" + bytes(20 * 1024))
+        _write_at(one, "sparse", node_size - 3, b"end")
+        await one.push()
+        await two.pull()
+        node = two.file("sparse")
+        assert node.size == node_size
+        assert bytes(await two.filesystem.read(node, node_size - 3, 3)) == b"end"
+        assert bytes(await two.filesystem.read(node, 0, 5)) == b"start"
+        assert bytes(await two.filesystem.read(node, 700 * MIB, 5)) == bytes(5)
+
+
+def _write_at(one: Laptop, path: str, offset: int, data: bytes) -> None:
+    node = one.file(path)
+    one.filesystem.write(node, offset, data)
+    one.filesystem.released(node)
+    one.filesystem.flush()
