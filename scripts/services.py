@@ -19,7 +19,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +28,7 @@ from typing import Any
 from abci_app.devnet import (
     QUICKSTART_TIMING,
     Network,
+    Timing,
     app_command,
     create_network,
     find_cometbft,
@@ -99,19 +100,22 @@ class Services:
         except (OSError, ValueError) as error:
             raise ServiceError(f"{self.root / PLAN_FILE}: {error}") from error
 
-    def create(self, *, validators: int, epoch_ms: int = EPOCH_MS) -> None:
+    def create(
+        self, *, validators: int, epoch_ms: int = EPOCH_MS, timing: Timing = QUICKSTART_TIMING
+    ) -> None:
         """Draw keys, choose ports, write every file. Nothing is started."""
         shutil.rmtree(self.root, ignore_errors=True)
         self.logs.mkdir(parents=True, mode=0o700)
         try:
-            self._create(validators, epoch_ms)
+            self._create(validators, epoch_ms, timing)
         except BaseException:
             shutil.rmtree(self.root, ignore_errors=True)
             raise
 
-    def _create(self, validators: int, epoch_ms: int) -> None:
+    def _create(self, validators: int, epoch_ms: int, timing: Timing) -> None:
         server = self.root / "server"
-        run_server("init", "--home", str(server), "--name", "quickstart", *_timing(epoch_ms))
+        intervals = ("--epoch-ms", str(epoch_ms), "--heartbeat-ms", str(timing.heartbeat_ms))
+        run_server("init", "--home", str(server), "--name", "quickstart", *intervals)
         registration = decode(ServerRegistration, (server / "registration").read_bytes())
         server_port, *chain_ports = lasting_ports(1 + 3 * validators)
         network = create_network(
@@ -119,7 +123,7 @@ class Services:
             [registration],
             chain_id=f"parsec-{registration.server_log.hex()[:12]}",
             validators=validators,
-            timing=QUICKSTART_TIMING,
+            timing=timing,
             cometbft=find_cometbft(),
             now=datetime.now(UTC),
             ports=chain_ports,
@@ -188,6 +192,7 @@ class Services:
             process.terminate()
             process.wait(STOP_S)
             raise
+        process.returncode = 0  # it lives on by intent: nobody waits for it, nobody is warned
 
     def _check_ports(self) -> None:
         addresses = self.addresses()
@@ -243,10 +248,6 @@ class Services:
 
     def _all_tails(self) -> str:
         return "\n".join(filter(None, (self.tail(one.stem) for one in self.logs.glob("*.log"))))
-
-
-def _timing(epoch_ms: int) -> Sequence[str]:
-    return "--epoch-ms", str(epoch_ms), "--heartbeat-ms", str(QUICKSTART_TIMING.heartbeat_ms)
 
 
 def server_command(*arguments: str) -> list[str]:

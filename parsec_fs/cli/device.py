@@ -5,6 +5,7 @@ Data flow: code shown here -> typed or piped in there -> both verified -> device
 Codes are never arguments: other users of the machine can read those.
 """
 
+import json
 import socket
 import sys
 from typing import Annotated
@@ -42,7 +43,7 @@ async def _invite(settings: Settings, identity: Identity, yes: bool) -> str:
 
     def show_code(code: str) -> None:
         # A program that reads this line can hand it on before the command ends.
-        print(code, flush=True)
+        print(json.dumps({"code": code}) if output.json else code, flush=True)
         output.note(
             "Type or paste this code on the new device, within ten minutes:\n"
             "  parsec-fs device join\n"

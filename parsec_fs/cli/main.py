@@ -1,16 +1,20 @@
 """parsec-fs: the command line of a device.
 
 Data flow: argv -> common options -> one command -> stdout; errors -> one line and an exit code.
+
+Only the module of the command that is run is imported: `status` does not wait for the daemon's
+libraries. Help and completion load them all.
 """
 
 import os
 import sys
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
-from parsec_fs.cli import device, history, mount, organization, status, workspace
 from parsec_fs.cli.exit_codes import CommandError, ExitCode, exit_code, first_cause
 from parsec_fs.cli.output import Output
 from parsec_fs.cli.settings import Settings, hoist
@@ -18,31 +22,48 @@ from parsec_fs.config import HOME_VARIABLE, home_of
 from parsec_fs.control import CommandFailedError
 from parsec_fs.protocol.errors import ParsecFSError
 
-app = typer.Typer(
-    name="parsec-fs",
-    help="A shared folder, end-to-end encrypted, whose history every member can verify.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
-app.add_typer(organization.app, name="org", rich_help_panel="People")
-app.add_typer(device.app, name="device", rich_help_panel="People")
-app.add_typer(workspace.app, name="workspace", rich_help_panel="Daily")
-for command, panel in (
-    (mount.mount, "Daily"),
-    (mount.umount, "Daily"),
-    (status.status, "Daily"),
-    (status.wait, "Daily"),
-    (history.log, "History"),
-    (history.verify, "Trust"),
-    (history.proof, "Trust"),
-):
-    app.command(rich_help_panel=panel)(command)
+_PACKAGE: Final = "parsec_fs.cli."
+_COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "mount": ("mount", "Daily"),
+    "umount": ("mount", "Daily"),
+    "status": ("status", "Daily"),
+    "wait": ("status", "Daily"),
+    "log": ("history", "History"),
+    "verify": ("history", "Trust"),
+    "proof": ("history", "Trust"),
+}
+"""Command -> module that defines it, and panel of the help."""
+_GROUPS: Final[dict[str, tuple[str, str]]] = {
+    "workspace": ("workspace", "Daily"),
+    "device": ("device", "People"),
+    "org": ("organization", "People"),
+}
 
 _output = Output()
-"""What errors are shown with; the main callback replaces its options."""
+"""What errors are shown with; the main callback sets its options."""
 
 
-@app.callback(epilog="These options may also stand after the command.")
+def build(word: str | None) -> typer.Typer:
+    """The parser with one command or group, or with all if `word` is neither."""
+    app = typer.Typer(
+        name="parsec-fs",
+        help="A shared folder, end-to-end encrypted, whose history every member can verify.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+    )
+    app.callback(epilog="These options may also stand after the command.")(common)
+    everything = word not in _COMMANDS and word not in _GROUPS
+    for name, (module, panel) in _COMMANDS.items():
+        if everything or name == word:
+            function = getattr(import_module(_PACKAGE + module), name)
+            app.command(name, rich_help_panel=panel)(function)
+    for name, (module, panel) in _GROUPS.items():
+        if everything or name == word:
+            group = import_module(_PACKAGE + module).app
+            app.add_typer(group, name=name, rich_help_panel=panel)
+    return app
+
+
 def common(
     context: typer.Context,
     home: Annotated[
@@ -60,10 +81,22 @@ def common(
 
 def main() -> None:
     """Entry point: expected errors become one line and their exit code."""
+    arguments = hoist(sys.argv[1:])
     try:
-        app(args=hoist(sys.argv[1:]))
+        build(_command_word(arguments))(args=arguments)
     except (ParsecFSError, TimeoutError, KeyboardInterrupt, BaseExceptionGroup) as error:
         sys.exit(_report(first_cause(error)))
+
+
+def _command_word(arguments: Sequence[str]) -> str | None:
+    """The command in hoisted arguments: the first that is no option, nor the value of one."""
+    remaining = iter(arguments)
+    for word in remaining:
+        if word == "--home":
+            next(remaining, None)
+        elif not word.startswith("-"):
+            return word
+    return None
 
 
 def _report(error: BaseException) -> int:

@@ -19,10 +19,9 @@ from parsec_fs.cli.background import Reporter, start_daemon
 from parsec_fs.cli.exit_codes import CommandError, ExitCode, exit_code, first_cause
 from parsec_fs.cli.mountpoint import clear_dead_mount, prepare
 from parsec_fs.cli.settings import Settings, settings_of
-from parsec_fs.cli.workspace import WorkspaceName, resolve
 from parsec_fs.config import CACHE_DEFAULT_SIZE, Durability, MountOptions
-from parsec_fs.daemon import Daemon
-from parsec_fs.directory import Workspace
+from parsec_fs.directory import Workspace, matching
+from parsec_fs.identity import Identity
 from parsec_fs.lockfile import LockedError, holder, last_mountpoint
 from parsec_fs.protocol.limits import MIB
 
@@ -32,7 +31,7 @@ _LOG_FORMAT: Final = "%(asctime)s level=%(levelname)s logger=%(name)s %(message)
 
 def mount(
     context: typer.Context,
-    workspace: WorkspaceName,
+    workspace: Annotated[str, typer.Argument(help="Name of the workspace, or how its id begins.")],
     folder: Annotated[Path, typer.Argument(help="Empty folder to mount it on; made if missing.")],
     foreground: Annotated[
         bool, typer.Option("--foreground", help="Stay here, log to this terminal.")
@@ -49,7 +48,7 @@ def mount(
     """Mount a workspace on a folder."""
     settings = settings_of(context)
     options = MountOptions(fsync=fsync, cache_size=cache * MIB, allow_other=allow_other)
-    found = resolve(settings.home, settings.device_file().load(), workspace)
+    found = _resolve(settings, settings.device_file().load(), workspace)
     if ready_fd is not None or foreground:
         _serve(settings, found, folder, options, Reporter(ready_fd))
         return
@@ -67,6 +66,25 @@ def mount(
         f"  see: parsec-fs status    unmount: parsec-fs umount {found.title}",
     ]
     settings.output.result({**ready, "log": str(log), "seconds": round(seconds, 3)}, lines)
+
+
+def _resolve(settings: Settings, identity: Identity, text: str) -> Workspace:
+    """The workspace of this name or id, asking the server only if it is unknown here."""
+    found = matching(running.known(settings.home, identity), text)
+    if not found:
+        found = matching(trio.run(_ask, settings, identity), text)
+    if len(found) != 1:
+        problem = f"{len(found)} workspaces are called" if found else "there is no workspace"
+        raise CommandError(ExitCode.NOT_FOUND, f"{problem} {text}; see: parsec-fs workspace list")
+    return found[0]
+
+
+async def _ask(settings: Settings, identity: Identity) -> tuple[Workspace, ...]:
+    from parsec_fs.connection import connect  # as below: only where the server is asked
+    from parsec_fs.discovery import find_workspaces
+
+    async with connect(settings.home, identity) as connection:
+        return await find_workspaces(connection)
 
 
 def _check_not_running(settings: Settings, workspace: Workspace) -> None:
@@ -89,6 +107,8 @@ def _serve(
     options: MountOptions,
     reporter: Reporter,
 ) -> None:
+    from parsec_fs.daemon import Daemon  # half a second that no other command waits for
+
     logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:

@@ -51,7 +51,7 @@ def check_fuse() -> None:
 def is_dead(path: Path) -> bool:
     """Is this a mount whose daemon is gone?"""
     try:
-        os.stat(path)
+        os.statvfs(path)  # stat may be answered from the kernel's cache
     except OSError as error:
         return error.errno == errno.ENOTCONN
     return False

@@ -30,11 +30,6 @@ from parsec_fs.remote.transport import Transport, http_client
 app = typer.Typer(no_args_is_help=True, help="Organizations.")
 
 
-@app.callback()
-def group() -> None:
-    """Organizations."""
-
-
 @app.command()
 def create(
     context: typer.Context,
@@ -110,6 +105,22 @@ async def _create(
             settings.home.org_database.unlink(missing_ok=True)
             raise
     _show(settings, name, identity, believed=genesis is None)
+
+
+@app.command()
+def anchor(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="Where to write it.")],
+) -> None:
+    """Write this device's trust anchor, for checking proofs and evidence elsewhere. It is public,
+    but take it to where it is used yourself: whoever exchanges it decides what is believed."""
+    settings = settings_of(context)
+    trusted = settings.device_file().load().anchor
+    file.write_bytes(encode(trusted))
+    mark = fingerprint(trusted.chain.chain_id, trusted.chain.validators)
+    lines = [f"{file}: trust anchor of organization {trusted.org.hex()[:16]} (validators {mark})"]
+    document = {"file": str(file), "organization": trusted.org.hex(), "validators": mark}
+    settings.output.result(document, lines)
 
 
 def chain_anchor(genesis: bytes, info: ServerInfo) -> ChainAnchor:

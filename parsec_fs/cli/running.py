@@ -10,10 +10,9 @@ import trio
 
 from parsec_fs.cli.exit_codes import CommandError, ExitCode
 from parsec_fs.cli.settings import Settings
-from parsec_fs.cli.workspace import matching
 from parsec_fs.config import Home
 from parsec_fs.control import call
-from parsec_fs.directory import Workspace, known_workspaces
+from parsec_fs.directory import Workspace, known_workspaces, matching
 from parsec_fs.identity import Identity
 from parsec_fs.lockfile import Holder, holder
 from parsec_fs.storage.org_store import OrgStore

@@ -11,17 +11,14 @@ import typer
 from parsec_fs.cli.exit_codes import CommandError, ExitCode
 from parsec_fs.cli.output import table
 from parsec_fs.cli.settings import Settings, settings_of
-from parsec_fs.config import Home
 from parsec_fs.connection import connect
-from parsec_fs.directory import Workspace, create_workspace, find_workspaces, known_workspaces
+from parsec_fs.directory import Workspace, known_workspaces
+from parsec_fs.discovery import create_workspace, find_workspaces
 from parsec_fs.identity import Identity
 from parsec_fs.lockfile import Holder, holder
 from parsec_fs.protocol.errors import OfflineError
-from parsec_fs.storage.org_store import OrgStore
 
 app = typer.Typer(no_args_is_help=True, help="Workspaces: what you mount.")
-
-WorkspaceName = Annotated[str, typer.Argument(help="Name of the workspace, or how its id begins.")]
 
 
 @app.command()
@@ -84,32 +81,3 @@ def _place(found: Holder | None) -> str:
 
 def _path(found: Holder | None) -> str | None:
     return found.mountpoint if found else None
-
-
-def resolve(home: Home, identity: Identity, text: str) -> Workspace:
-    """The workspace of this name or id, asking the server only if it is unknown here.
-    Raises CommandError."""
-    store = OrgStore(home.org_database, identity.anchor.org)
-    try:
-        known = known_workspaces(store, identity.secrets)
-    finally:
-        store.close()
-    found = matching(known, text)
-    if not found:
-        found = matching(trio.run(_ask, home, identity), text)
-    if len(found) != 1:
-        problem = f"{len(found)} workspaces are called" if found else "there is no workspace"
-        raise CommandError(ExitCode.NOT_FOUND, f"{problem} {text}; see: parsec-fs workspace list")
-    return found[0]
-
-
-async def _ask(home: Home, identity: Identity) -> tuple[Workspace, ...]:
-    async with connect(home, identity) as connection:
-        return await find_workspaces(connection)
-
-
-def matching(workspaces: tuple[Workspace, ...], text: str) -> list[Workspace]:
-    """By name, else by the beginning of the id (8 characters or more)."""
-    named = [one for one in workspaces if one.title == text]
-    by_id = [one for one in workspaces if len(text) >= 8 and one.realm.hex().startswith(text)]
-    return named or by_id

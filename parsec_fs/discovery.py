@@ -1,0 +1,74 @@
+"""Finding and creating the workspaces of this device's user.
+
+Data flow: server (hint of realms) -> verified first leaves, key box -> name -> directory.
+
+A name is believed because an owner signed the rotation that carries it, sealed under the realm's
+key: the server can leave a workspace out of the list, but cannot rename or invent one.
+"""
+
+from typing import Final
+
+from parsec_fs.connection import Connection
+from parsec_fs.directory import Workspace, keep_workspaces, known_workspaces
+from parsec_fs.enrolment import create_realm, open_realm_key, open_realm_name
+from parsec_fs.protocol.errors import DataError, DecryptionError, RefusedError
+from parsec_fs.protocol.ids import LogId, RealmId
+from parsec_fs.protocol.membership import OrgState, realm_context
+from parsec_fs.protocol.realm_state import RealmState, verify_leaf
+
+_FIRST_LEAVES: Final = 2
+"""Creation and first rotation."""
+
+
+async def find_workspaces(connection: Connection) -> tuple[Workspace, ...]:
+    """Pull the organization's log, ask for realms, verify those that are new here, keep them.
+    Raises OfflineError, VerificationError."""
+    org = await connection.org.pull()
+    found = {one.realm: one for one in _known(connection)}
+    for realm in await connection.server.list_realms():
+        # A realm that the org log does not hold is hidden from the members: not shown (rule 6).
+        if realm in org.realms and realm not in found:
+            name = await _name(connection, org, realm)
+            if name is not None:
+                found[realm] = Workspace(realm=realm, name=name)
+    return await _keep(connection, tuple(found.values()))
+
+
+async def create_workspace(connection: Connection, name: str) -> Workspace:
+    """A new realm of this user. Raises RefusedError, OfflineError, VerificationError."""
+    org = await connection.org.pull()
+    request, _ = create_realm(
+        name=name, org=org, seen=connection.org.seen(), author=connection.author
+    )
+    await connection.server.create_realm(request)
+    await connection.org.pull()
+    workspace = Workspace(realm=request.realm, name=name.strip().encode())
+    await _keep(connection, (*_known(connection), workspace))
+    return workspace
+
+
+def _known(connection: Connection) -> tuple[Workspace, ...]:
+    return known_workspaces(connection.store, connection.identity.secrets)
+
+
+async def _keep(connection: Connection, found: tuple[Workspace, ...]) -> tuple[Workspace, ...]:
+    await keep_workspaces(connection.store, connection.identity.secrets, found)
+    return tuple(sorted(found, key=lambda one: one.name))
+
+
+async def _name(connection: Connection, org: OrgState, realm: RealmId) -> bytes | None:
+    """Name in the first rotation; None if this user has no key of it."""
+    secrets = connection.identity.secrets
+    state = RealmState(context=realm_context(org, realm))
+    answer = await connection.server.read_leaves(LogId(realm), 0, _FIRST_LEAVES)
+    for leaf in answer.leaves[:_FIRST_LEAVES]:
+        state = verify_leaf(state, leaf, org=org, objects=lambda _: None).state
+    if not state.rotations:
+        raise DataError("the workspace's log does not begin with its creation and key")
+    rotation = state.rotations[0]
+    try:
+        box = await connection.server.read_box(realm, rotation.index, secrets.user)
+        key = open_realm_key(box, rotation, realm=realm, secrets=secrets)
+        return open_realm_name(rotation, key, realm=realm, secrets=secrets).encode()
+    except (RefusedError, DecryptionError):
+        return None
