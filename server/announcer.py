@@ -23,7 +23,7 @@ class Subscription:
     wake: anyio.Event = field(default_factory=anyio.Event)
 
     async def take(self) -> list[LogId]:
-        """Wait until at least one log has grown; each is named once, in no order."""
+        """Wait until logs have grown; each is named once. Empty when the server closes."""
         await self.wake.wait()
         self.wake = anyio.Event()
         grown, self.grown = self.grown, set()
@@ -35,6 +35,7 @@ class Announcer:
 
     def __init__(self) -> None:
         self._subscriptions: dict[int, Subscription] = {}
+        self.closed = False
 
     def announce(self, org: OrgId, log: LogId) -> None:
         """The log of this organization has got commits or certificates, durably."""
@@ -42,6 +43,12 @@ class Announcer:
             if one.caller.org == org:
                 one.grown.add(log)
                 one.wake.set()
+
+    def close(self) -> None:
+        """The server is going down: every stream ends."""
+        self.closed = True
+        for one in self._subscriptions.values():
+            one.wake.set()
 
     def streams(self, caller: Caller) -> int:
         """Open subscriptions of one device."""

@@ -72,7 +72,9 @@ def run(
             )
             with listener.bind(address) as bound:
                 async with running(config, identity, outside) as server:
-                    await listener.serve(server.app, bound, address)
+                    await listener.serve(
+                        server.app, bound, address, closing=server.services.announcer.close
+                    )
 
     try:
         anyio.run(serve)

@@ -6,7 +6,7 @@ Data flow: address -> bound socket -> uvicorn serves the application until a sig
 import ipaddress
 import signal
 import socket
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 from parsec_fs.protocol.errors import InputError
 
 GRACE_S = 2
-"""Event streams never end by themselves: at shutdown they are cut off after this."""
+"""What is still under way at shutdown is cut off after this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +56,15 @@ def bind(address: Address) -> socket.socket:
     return listener
 
 
-async def serve(app: Starlette, listener: socket.socket, address: Address) -> None:
-    """Serve until SIGTERM or SIGINT; then the caller closes what is behind the application."""
+async def serve(
+    app: Starlette,
+    listener: socket.socket,
+    address: Address,
+    *,
+    closing: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve until SIGTERM or SIGINT; then the caller closes what is behind the application.
+    `closing` ends answers that would otherwise never end."""
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -68,11 +75,19 @@ async def serve(app: Starlette, listener: socket.socket, address: Address) -> No
         ssl_certfile=address.tls_cert,
         ssl_keyfile=address.tls_key,
     )
-    await _Listener(config).serve(sockets=[listener])
+    await _Listener(config, closing).serve(sockets=[listener])
 
 
 class _Listener(uvicorn.Server):
     """uvicorn that does not raise the signal again: there is still something to close."""
+
+    def __init__(self, config: uvicorn.Config, closing: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._closing = closing
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._closing()
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:

@@ -43,7 +43,7 @@ async def _stream(services: Services, caller: Caller) -> AsyncIterator[bytes]:
     try:
         yield b": open\n\n"
         deadline = anyio.current_time() + timing.stream_s
-        while anyio.current_time() < deadline:
+        while anyio.current_time() < deadline and not services.announcer.closed:
             yield await _next(services, subscription)
     finally:
         services.announcer.unsubscribe(subscription)

@@ -7,8 +7,9 @@ Data flow: test -> `in_process` (ASGI, any piece replaceable) or `server_process
     chain = ChainDouble(identity.registration, wall_ms=wall_ms)
     async with in_process(tmp_path, nodes=[chain]) as running: ...
 
-    async with server_process(home, rpc_urls=[...]) as process:   # after `parsec-server init`
+    async with server_process(home, rpc_urls=[...]) as process:   # after make_home(home)
         process.url
+    async with socket_server(home) as process: ...                # a socket, but no chain
 """
 
 import os
@@ -158,6 +159,22 @@ async def server_process(
         *("--home", str(home), "--listen", f"127.0.0.1:{port}"),
         *("--chain-id", chain_id.decode(), *parts, *extra),
     ]
+    async with _started(home, port, command) as process:
+        yield process
+
+
+@asynccontextmanager
+async def socket_server(home: Path) -> AsyncIterator[ServerProcess]:
+    """The real application on a real socket over a home that `make_home` made, without a chain:
+    open at once, epochs stay due."""
+    (port,) = free_ports(1)
+    command = [sys.executable, "-m", "tests.support.serve", str(home), str(port)]
+    async with _started(home, port, command) as process:
+        yield process
+
+
+@asynccontextmanager
+async def _started(home: Path, port: int, command: list[str]) -> AsyncIterator[ServerProcess]:
     process = ServerProcess(home=home, url=f"http://127.0.0.1:{port}", command=command)
     try:
         await process.start()
@@ -177,6 +194,7 @@ __all__ = [
     "outside",
     "server_identity",
     "server_process",
+    "socket_server",
     "config_for_tests",
     "wall_ms",
 ]
