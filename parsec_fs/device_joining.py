@@ -65,14 +65,14 @@ class Mailbox:
 
     async def wait(self, slot: int) -> bytes:
         """The sealed message, once it is there. Raises TimeoutError when the code is over."""
-        with trio.move_on_after(CODE_LIFETIME_S):
-            while True:
-                try:
-                    return await self._client.read_mail(ReadMail(address=self._address, slot=slot))
-                except RefusedError as error:
-                    if error.outcome != "NOT_FOUND":
-                        raise
-                await trio.sleep(_POLL_S)
+        deadline = trio.current_time() + CODE_LIFETIME_S
+        while trio.current_time() < deadline:
+            try:
+                return await self._client.read_mail(ReadMail(address=self._address, slot=slot))
+            except RefusedError as error:
+                if error.outcome != "NOT_FOUND":
+                    raise
+            await trio.sleep(_POLL_S)
         raise TimeoutError("the code has expired; get another one: parsec-fs device add")
 
 
