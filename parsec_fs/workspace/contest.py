@@ -7,7 +7,7 @@ The store holds the other device's version already when this hears of it. Until 
 must not be committed on top: that would silently undo theirs.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from parsec_fs.protocol.errors import LocalError
@@ -30,6 +30,13 @@ from parsec_fs.workspace.tree import NameKey, NodeManifest
 Invalidate = Callable[[list[Invalidation]], None]
 
 
+def _depth(folder: FolderNode) -> int:
+    depth, above = 0, folder.parent
+    while above is not None:
+        depth, above = depth + 1, above.parent
+    return depth
+
+
 class Contest:
     """What is contested. `label` names this device in conflict names; `invalidate` tells the
     kernel."""
@@ -47,34 +54,90 @@ class Contest:
     def __bool__(self) -> bool:
         return bool(self._names or self._nodes)
 
-    def note(self, found: Found) -> None:
-        """What others changed, before it is applied to the tree."""
+    def note(self, found: Found) -> list[RemoteChange]:
+        """What others changed, before it is applied to the tree; returns what may be applied now.
+
+        Names of what was deleted elsewhere but is needed here are held back until `settle`."""
+        held = self._needed(found)
+        passed: list[RemoteChange] = []
         for change in found.changes:
             if isinstance(change, RemoteNames):
-                self._note_names(change)
-            elif self._tree.is_dirty(change.id):
+                passed.append(self._note_names(change, held))
+                continue
+            if self._tree.is_dirty(change.id) or change.id in held:
                 # Of several foreign versions only the first replaced what we started from.
                 self._nodes.setdefault(change.id, found.bases.get(change.id))
+            passed.append(change)
+        return passed
 
-    def _note_names(self, change: RemoteNames) -> None:
+    def _needed(self, found: Found) -> set[ObjectId]:
+        """Objects deleted elsewhere that have changes here, and the folders above them."""
+        deleted = {
+            change.id
+            for change in found.changes
+            if isinstance(change, RemoteNode) and change.manifest is None
+        }
+        if not deleted:
+            return deleted
+        tree = self._tree
+        needed = {id for id in deleted if tree.is_dirty(id)}
+        parents = [tree.nodes.get(folder) for folder, _ in (*tree.dirty_names, *tree.flying_names)]
+        for change in found.changes:
+            if isinstance(change, RemoteNames) and self._names_any(change, needed):
+                parents.append(tree.nodes.get(change.folder))
+        for folder in parents:
+            while isinstance(folder, FolderNode) and folder.nlink > 0:
+                needed.add(folder.id)
+                folder = folder.parent
+        return needed & deleted
+
+    def _names_any(self, change: RemoteNames, ids: set[ObjectId]) -> bool:
+        return any(self._entry_id(change.folder, name) in ids for name in change.names)
+
+    def _entry_id(self, folder_id: ObjectId, name: bytes) -> ObjectId | None:
+        folder = self._tree.nodes.get(folder_id)
+        children = folder.children if isinstance(folder, FolderNode) else None
+        entry = children.get(name) if children else None
+        return None if entry is None else entry[0]
+
+    def _note_names(self, change: RemoteNames, held: set[ObjectId]) -> RemoteNames:
         pending = (self._tree.dirty_names, self._tree.flying_names)
-        for name in change.names:
+        passed = dict(change.names)
+        for name, child in change.names.items():
             key = (change.folder, name)
             if any(key in one for one in pending):
                 self._names[key] = change
+            elif child is None and self._entry_id(change.folder, name) in held:
+                self._names[key] = change
+                del passed[name]
+        return replace(change, names=passed)
 
     def settle(self) -> None:
         """Settle everything. Call with no capture in flight and changed files sealed."""
         names, self._names = self._names, {}
         nodes, self._nodes = self._nodes, {}
-        for (_, name), change in names.items():
-            self._settle_name(name, change)
         for id, base in nodes.items():
+            if type(self._tree.nodes.get(id)) is FolderNode and self._stored(id) is None:
+                continue
             if self._tree.is_dirty(id):
                 self._settle_node(id, base)
             else:
                 # Ours was logged before theirs: what flew then made the tree pass theirs over.
                 self._apply(RemoteNode(id=id, manifest=self._stored(id)))
+        self._adopt_folders(nodes)
+        for (_, name), change in names.items():
+            self._settle_name(name, change)
+
+    def _adopt_folders(self, ids: Iterable[ObjectId]) -> None:
+        """Folders deleted elsewhere that hold something of ours go on under new ids, lower ones
+        first: so an upper one sees that what is left in it lives."""
+        gone = [
+            node
+            for node in map(self._tree.nodes.get, ids)
+            if type(node) is FolderNode and node.nlink > 0 and self._stored(node.id) is None
+        ]
+        for folder in sorted(gone, key=_depth, reverse=True):
+            self._invalidate(self._filesystem.adopt(folder.id))
 
     def _settle_name(self, name: bytes, change: RemoteNames) -> None:
         folder = self._tree.nodes.get(change.folder)

@@ -432,7 +432,7 @@ class Filesystem:
         found = os.statvfs(self.journal.directory)
         self.room = found.f_bavail * found.f_frsize
 
-    def _seal_failed(self, error: OSError) -> None:
+    def _seal_failed(self, error: Exception) -> None:
         self.room = 0
         log.error("contents: cannot seal a block: %s", error)
 
@@ -481,6 +481,16 @@ class Filesystem:
         node = self.tree.nodes.get(id)
         if node is not None:
             conflicts.revert(self.tree, node)
+        elif self.tree.dirty_nodes.pop(id, None) is not None:
+            # Deleted here and not in memory any more: the deletion is given up.
+            self.tree.record((records.REVERT, id))
+
+    def adopt(self, id: ObjectId) -> list[remote_changes.Invalidation]:
+        """A folder deleted elsewhere goes on here. See `workspace/conflicts.py`."""
+        node = self.tree.nodes.get(id)
+        if type(node) is not FolderNode:
+            return []
+        return self.call(conflicts.adopt, self.tree, node, self.loader.load, self.clock())
 
     def give_way(
         self, folder: ObjectId, name: bytes, theirs: Child | None, label: bytes

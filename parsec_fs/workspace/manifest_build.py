@@ -168,11 +168,14 @@ class Builder:
 
     def _pages(self, captured: CapturedFolder, key: bytes, bits: int) -> FolderChange:
         pages, gained, lost = [], set[ObjectId](), set[ObjectId]()
-        for number, names in _by_page(captured.names, key, bits).items():
+        # A capture that wanted to split holds all names: what it lacks is gone.
+        everything = captured.page_bits > captured.old_page_bits
+        by_page = _by_page(captured.names, key, bits)
+        for number in range(1 << bits) if everything else by_page:
             id = page_id(key, bits, number)
             old = self._view.page(id, captured.id)
             children = {child.name: child for child in old.children} if old else {}
-            new = _merged(children, names)
+            new = _merged({} if everything else children, by_page.get(number, {}))
             if new == children:
                 continue
             gained |= _ids(new) - _ids(children)

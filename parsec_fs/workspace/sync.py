@@ -165,8 +165,8 @@ class Sync:
             self._wanted.set()
 
     def _on_changes(self, found: Found) -> None:
-        self.contest.note(found)
-        self._invalidate(self._filesystem.apply_remote(found.changes))
+        changes = self.contest.note(found)
+        self._invalidate(self._filesystem.apply_remote(changes))
         if self.contest:
             self.wake()
 

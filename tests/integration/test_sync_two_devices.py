@@ -167,3 +167,29 @@ def _write_at(one: Laptop, path: str, offset: int, data: bytes) -> None:
     one.filesystem.write(node, offset, data)
     one.filesystem.released(node)
     one.filesystem.flush()
+
+
+async def test_a_new_file_in_a_folder_that_is_deleted_there(tmp_path: Path) -> None:
+    async with two_laptops(tmp_path) as (one, two):
+        one.mkdir("a")
+        one.mkdir("a/b")
+        one.make("a/b/old", b"old")
+        await in_step(one, two)
+        one.unlink("a/b/old")
+        one.rmdir("a/b")
+        one.rmdir("a")
+        two.make("a/b/new", b"new")
+        shown = await in_step(one, two)
+        assert shown == {"a": None, "a/b": None, "a/b/new": b"new"}
+
+
+async def test_a_file_changed_in_a_folder_that_is_deleted_there(tmp_path: Path) -> None:
+    async with two_laptops(tmp_path) as (one, two):
+        one.mkdir("a")
+        one.make("a/file", b"old")
+        await in_step(one, two)
+        one.unlink("a/file")
+        one.rmdir("a")
+        two.write("a/file", b"new")
+        shown = await in_step(one, two)
+        assert b"new" in shown.values()
