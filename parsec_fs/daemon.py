@@ -257,7 +257,7 @@ class Daemon:
             self.failed = trio.Event()
             failures, self.failures = self.failures, []
             for error in failures:
-                await parts.auditor.report(parts.workspace.replica.log, error)
+                await parts.auditor.report(error)
 
 
 def _conflict_label(connection: Connection, unknown: str) -> bytes:

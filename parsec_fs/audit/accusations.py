@@ -18,6 +18,8 @@ from parsec_fs.audit.contradictions import (
     of_head,
 )
 from parsec_fs.audit.evidence import FORMAT, Record, check_offline, encode_evidence
+from parsec_fs.audit.partial_realm import author_of, open_touched
+from parsec_fs.audit.transitions import OrgLog, PlacedLeaf, RealmTransition, replay_org
 from parsec_fs.audit.verdict import Verdict
 from parsec_fs.identity import TrustAnchor
 from parsec_fs.protocol.chain_types import ChainForkEvidence
@@ -30,7 +32,8 @@ from parsec_fs.protocol.merkle import (
     inclusion_proof,
     tree_root,
 )
-from parsec_fs.protocol.records import Head, LeafHeader, Signed
+from parsec_fs.protocol.records import STAMPS, Head, Leaf, LeafHeader, Signed
+from parsec_fs.workspace.refused_leaf import RefusedLeaf
 
 HeadPair = tuple[Head, Signed]
 
@@ -95,6 +98,68 @@ def outdated(
     commitment = of_anchored(opening)
     record = OutdatedLeaf(commitment=commitment, leaf=place, realm=realm, org=before[0])
     return [encode_evidence(record)]
+
+
+def against_leaf(
+    refused: RefusedLeaf,
+    own: Sequence[LeafHeader],
+    org_leaves: Sequence[Leaf],
+    org_head: HeadPair | None,
+    anchor: TrustAnchor,
+) -> list[bytes]:
+    """Candidates for P4: a leaf that the rules refuse, in a tree that the server signed. `own` are
+    the headers of the replica of that log."""
+    headers = [*own[: refused.start], *(leaf.header for leaf in refused.served)]
+    head, signed = refused.head
+    if head.size > len(headers):
+        return []
+    if refused.before is None:
+        leaves = (*org_leaves[: refused.start], *refused.served)[: head.size]
+        org = OrgLog(commitment=of_head(refused.log, signed), leaves=tuple(leaves))
+        return [encode_evidence(org)]
+    if org_head is None:
+        return []
+    org_log = LogId(anchor.org)
+    known = tuple(org_leaves[: org_head[0].size])
+    org = OrgLog(commitment=of_head(org_log, org_head[1]), leaves=known)
+    try:
+        record = _transition(refused, headers[: head.size], org, anchor)
+    except (DataError, VerificationError):
+        return []
+    return [encode_evidence(record)]
+
+
+def _transition(
+    refused: RefusedLeaf, headers: list[LeafHeader], org: OrgLog, anchor: TrustAnchor
+) -> RealmTransition:
+    assert refused.before is not None
+    index, size = refused.start + refused.place, len(headers)
+    known = replay_org(org.leaves[: refused.leaf.header.org_size], anchor)
+    openings = open_touched(refused.leaf, refused.before, refused.objects.get, org=known)
+    return RealmTransition(
+        org=org,
+        commitment=of_head(refused.log, refused.head[1]),
+        leaf=PlacedLeaf(place=place_of(headers, index, size), body=refused.leaf.body),
+        openings=openings,
+        earlier=_earlier(refused, headers),
+        before=(place_of(headers, index - 1, size),) if index else (),
+        after=(place_of(headers, index + 1, size),) if index + 1 < size else (),
+    )
+
+
+def _earlier(refused: RefusedLeaf, headers: list[LeafHeader]) -> tuple[PlacedLeaf, ...]:
+    """The last record of the same device that came with it, for a broken chain (A31, A32)."""
+    try:
+        device = author_of(refused.leaf)[1].device
+    except DataError:
+        return ()
+    for place in reversed(range(refused.place)):
+        leaf = refused.served[place]
+        if leaf.header.kind != STAMPS and author_of(leaf)[1].device == device:
+            index = refused.start + place
+            where = place_of(headers, index, len(headers))
+            return (PlacedLeaf(place=where, body=leaf.body),)
+    return ()
 
 
 def against_each_other(

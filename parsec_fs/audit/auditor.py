@@ -27,6 +27,7 @@ from parsec_fs.audit.ports import (
     EpochServer,
     HeadPair,
     HeadSource,
+    Histories,
     LogHistory,
 )
 from parsec_fs.audit.trusted_state import (
@@ -54,6 +55,7 @@ from parsec_fs.protocol.ids import Hash, LogId
 from parsec_fs.protocol.limits import DUE_EPOCH_MAX_AHEAD
 from parsec_fs.protocol.merkle import tree_root
 from parsec_fs.protocol.records import LeafHeader
+from parsec_fs.workspace.refused_leaf import LeafRefusedError
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +73,7 @@ class Auditor:
         anchor: TrustAnchor,
         server: EpochServer,
         chain: HeadSource,
-        histories: tuple[LogHistory, ...],
+        histories: Histories,
         store: AuditStore,
         clock: Clock,
         checks: Checks = ALL_CHECKS,
@@ -116,6 +118,10 @@ class Auditor:
     def most_due(self) -> int:
         """The largest due epoch that a head may promise (rule 23)."""
         return self.epochs - 1 + DUE_EPOCH_MAX_AHEAD
+
+    def may_send(self) -> bool:
+        """Not while suspect, convicted or far behind: changes stay local then (rule 24)."""
+        return not self.client_state().writes_stay_local
 
     def verified_index(self, log_id: LogId) -> int:
         """Leaves of a followed log that are anchored and audited."""
@@ -182,17 +188,37 @@ class Auditor:
                 await self._round()
         return self.client_state()
 
-    async def report(self, log_id: LogId, error: VerificationError) -> None:
-        """A replica, outside a round, was shown something false."""
+    async def report(self, error: VerificationError) -> None:
+        """Somebody on this device, outside a round, was shown something false."""
         async with self._lock:
-            history = self._history(log_id)
-            heads = accusations.heads_of(error) + _newest(history)
-            leaves = _leaves(history)
-            files = accusations.against_each_other(log_id, heads, leaves)
-            for opening in self.state.openings:
-                if opening.log == log_id:
-                    files += accusations.against_epoch(heads, opening, leaves)
+            if self.convicted:
+                return
+            files: list[bytes] = []
+            for history in self._histories:
+                files += self._accuse(history, error)
             await self._doubt(error, files)
+
+    def _accuse(self, history: LogHistory, error: VerificationError) -> list[bytes]:
+        """What an error about this log may prove, with what was verified of the log."""
+        named = accusations.heads_of(error)
+        heads = [one for one in named if one[0].context.log == history.log]
+        leaves = _leaves(history)
+        files: list[bytes] = []
+        if isinstance(error, LeafRefusedError) and error.refused.log == history.log:
+            org = self._histories[ORG]
+            refused = error.refused
+            files += accusations.against_leaf(
+                refused, leaves, org.leaves(), org.newest_head(), self._anchor
+            )
+            leaves = [*leaves[: refused.start], *(leaf.header for leaf in refused.served)]
+        if not heads:
+            return files
+        heads += _newest(history)
+        files += accusations.against_each_other(history.log, heads, leaves)
+        for opening in self.state.openings:
+            if opening.log == history.log:
+                files += accusations.against_epoch(heads, opening, leaves)
+        return files
 
     async def _round(self) -> None:
         try:
@@ -258,6 +284,8 @@ class Auditor:
                 heads += accusations.heads_of(error)
             leaves = _leaves(history)
             files = accusations.against_epoch(heads, opening, leaves)
+            if isinstance(error, VerificationError):
+                files += self._accuse(history, error)
             files += accusations.outdated(self.state.openings, opening, leaves)
             if accusations.first_proven(files, self._anchor) is None:
                 files += accusations.against_epoch(
@@ -319,12 +347,9 @@ class Auditor:
         self._moved.set()
         self._moved = trio.Event()
 
-    def _history(self, log_id: LogId) -> LogHistory:
-        return next(one for one in self._histories if one.log == log_id)
-
 
 def _load(
-    store: AuditStore, histories: tuple[LogHistory, ...], chain: HeadSource, bootstrapped: bool
+    store: AuditStore, histories: Histories, chain: HeadSource, bootstrapped: bool
 ) -> AuditRecord:
     logs = tuple(one.log for one in histories)
     stored = store.load()

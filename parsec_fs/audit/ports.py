@@ -15,9 +15,11 @@ from parsec_fs.protocol.chain_types import TrustState
 from parsec_fs.protocol.codec import Label, Size, decode
 from parsec_fs.protocol.commands import Epochs
 from parsec_fs.protocol.ids import LogId
-from parsec_fs.protocol.records import Head, LeafHeader, LogState, Signed
+from parsec_fs.protocol.records import Head, Leaf, LeafHeader, LogState, Signed
 
 HeadPair = tuple[Head, Signed]
+Histories = tuple["OrgHistory", *tuple["LogHistory", ...]]
+"""Replicas of the followed logs, the org log's first."""
 
 
 class LogHistory(Protocol):
@@ -45,6 +47,13 @@ class LogHistory(Protocol):
 
     async def settle(self, epoch: int, size: int) -> None:
         """The epoch is verified and anchors `size` leaves."""
+
+
+class OrgHistory(LogHistory, Protocol):
+    """The replica of the org log, which is small enough to be kept whole."""
+
+    def leaves(self) -> Sequence[Leaf]:
+        """All verified leaves."""
 
 
 class EpochServer(Protocol):

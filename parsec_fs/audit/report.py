@@ -8,7 +8,7 @@ and a label in a proof is called a label (rules 25, 29, 32).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from parsec_fs.audit.client_state import BOOTSTRAPPED, MEANINGS, ClientState, Word
@@ -20,6 +20,7 @@ Json = dict[str, Any]
 _GOOD: Final = "✔"
 _BAD: Final = "✘"
 _OPEN: Final = "·"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +141,7 @@ def audit_report(
 def proof_text(proven: ProvenObject) -> str:
     """What a checked proof says."""
     state, label = proven.state, proven.label.decode(errors="backslashreplace")
-    time = datetime.fromtimestamp(proven.header_time_ns / 10**9, UTC)
+    time = _EPOCH + timedelta(microseconds=proven.header_time_ns // 1000)
     return "\n".join(
         [
             f" {_GOOD} object        {proven.object.hex()} in log {fingerprint(proven.log)}",

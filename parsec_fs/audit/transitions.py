@@ -110,6 +110,16 @@ def valid_org(unverified: OrgLog, anchor: TrustAnchor) -> OrgState:
         raise TrustchainError("the organization's log breaks its rules: prove that") from error
 
 
+def replay_org(leaves: tuple[Leaf, ...], anchor: TrustAnchor) -> OrgState:
+    """The organization after these leaves. Raises TrustchainError if they break the rules."""
+    if not leaves:
+        raise TrustchainError("a leaf that knows no organization")
+    try:
+        return _replay(leaves, anchor)
+    except _GuiltyError as error:
+        raise TrustchainError("the organization's log breaks its rules") from error
+
+
 def _replay(leaves: tuple[Leaf, ...], anchor: TrustAnchor) -> OrgState:
     try:
         state = found(leaves[0], expected_genesis=anchor.genesis)

@@ -24,6 +24,9 @@ class AuditView(Protocol):
     def most_due(self) -> int:
         """The largest due epoch that a head may promise (rule 23): newest verified + 2."""
 
+    def may_send(self) -> bool:
+        """False while the history is in doubt, too old or refuted: changes stay local (rule 24)."""
+
     async def catch_up(self, epochs: int) -> None:
         """Verify until `epochs` epochs are. Raises OfflineError, VerificationError."""
 
@@ -37,6 +40,10 @@ class Unaudited:
     def most_due(self) -> int:
         """Any."""
         return _ANY_EPOCH
+
+    def may_send(self) -> bool:
+        """Always."""
+        return True
 
     async def catch_up(self, epochs: int) -> None:
         """Nothing to wait for."""

@@ -13,7 +13,7 @@ import trio
 
 from parsec_fs.protocol import membership
 from parsec_fs.protocol.codec import encode_trusted
-from parsec_fs.protocol.errors import DataError, OfflineError, ProofError
+from parsec_fs.protocol.errors import DataError, OfflineError, ProofError, VerificationError
 from parsec_fs.protocol.hashing import EMPTY_MAP, EMPTY_TREE
 from parsec_fs.protocol.ids import Hash, LogId
 from parsec_fs.protocol.membership import OrgState
@@ -26,6 +26,7 @@ from parsec_fs.workspace.promises import (
     HeadPair,
     check_pins,
 )
+from parsec_fs.workspace.refused_leaf import refuse
 from parsec_fs.workspace.replica_checks import REPLICA_CHECKS, ReplicaChecks
 
 _MOST_LEAVES: Final = 1000
@@ -116,6 +117,10 @@ class OrgReplica:
         """A verified leaf's header."""
         return self._store.leaves(index)[0].header
 
+    def leaves(self) -> list[Leaf]:
+        """All verified leaves."""
+        return self._store.leaves()
+
     def newest_head(self) -> HeadPair | None:
         """The longest signed head that was relied upon."""
         return self._store.heads.newest()
@@ -141,7 +146,7 @@ class OrgReplica:
         leaves = found.leaves[: head[0].size - known]
         before = self._state, list(self._roots)
         try:
-            self._replay(leaves)
+            self._replay_served(leaves, head)
             reached = self.size() == head[0].size
             if reached:
                 self._checks.roots(head, self._roots[-1], known=self._store.heads.at(head[0].size))
@@ -153,6 +158,16 @@ class OrgReplica:
             self._state, self._roots = before
             raise
         return reached
+
+    def _replay_served(self, leaves: tuple[Leaf, ...], head: HeadPair) -> None:
+        start = self.size()
+        try:
+            self._replay(leaves)
+        except (DataError, VerificationError) as error:
+            wrong = leaves[self.size() - start]
+            raise refuse(
+                error, log=self.log, head=head, start=start, served=leaves, leaf=wrong
+            ) from error
 
     def _replay(self, leaves: Iterable[Leaf]) -> None:
         for leaf in leaves:

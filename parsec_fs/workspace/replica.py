@@ -17,7 +17,13 @@ import trio
 
 from parsec_fs.identity import DeviceSecrets
 from parsec_fs.protocol.codec import decode, encode_trusted
-from parsec_fs.protocol.errors import DataError, ForkError, ProofError, RollbackError
+from parsec_fs.protocol.errors import (
+    DataError,
+    ForkError,
+    ProofError,
+    RollbackError,
+    VerificationError,
+)
 from parsec_fs.protocol.ids import Hash, LogId, RealmId
 from parsec_fs.protocol.realm_state import RealmState, StampBatch
 from parsec_fs.protocol.records import COMMIT, STAMPS, Leaf, LeafHeader, LogState, Seen
@@ -35,6 +41,7 @@ from parsec_fs.workspace.promises import (
 )
 from parsec_fs.workspace.realm_keys import RealmKeys
 from parsec_fs.workspace.realm_rebuild import light_state, with_map
+from parsec_fs.workspace.refused_leaf import refuse
 from parsec_fs.workspace.replica_checks import REPLICA_CHECKS, ReplicaChecks
 from parsec_fs.workspace.slices import Slices
 
@@ -228,7 +235,7 @@ class RealmReplica:
             self._check_roots(head)
             await self._keep(head)
             return
-        verified = await self._verify(leaves)
+        verified = await self._verify(leaves, head)
         reached = verified.state.position.size == head[0].size
         if reached:
             self._checks.roots(
@@ -251,14 +258,26 @@ class RealmReplica:
         size = head[0].size
         self._checks.roots(head, self.roots_at(size), known=self.store.heads.at(size))
 
-    async def _verify(self, leaves: tuple[Leaf, ...]) -> LeafGroups:
+    async def _verify(self, leaves: tuple[Leaf, ...], head: HeadPair) -> LeafGroups:
         groups = LeafGroups(self._state, self.store)
         for leaf in leaves:
             if self._org.size() < leaf.header.org_size:
                 await self._org.ensure(leaf.header.org_size)
-            transition = self._checks.realm_leaf(
-                groups.state, leaf, org=self._org.state, objects=groups.view
-            )
+            try:
+                transition = self._checks.realm_leaf(
+                    groups.state, leaf, org=self._org.state, objects=groups.view
+                )
+            except (DataError, VerificationError) as error:
+                raise refuse(
+                    error,
+                    log=self.log,
+                    head=head,
+                    start=self.size(),
+                    served=leaves,
+                    leaf=leaf,
+                    before=groups.state,
+                    objects=groups.view,
+                ) from error
             groups.add(leaf, transition)
             self._find_stamps(leaf)
             check_pins(self._pins, _log_state(groups.state))

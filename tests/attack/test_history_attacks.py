@@ -15,9 +15,11 @@ from parsec_fs.audit.checks import ALL_CHECKS, Checks
 from parsec_fs.audit.client_state import Word
 from parsec_fs.audit.verdict import Kind
 from parsec_fs.protocol.certificates import (
+    ADMIN,
     CONTRIBUTOR,
     NO_ROLE,
     Role,
+    User,
     decode_content,
     peek_certificate,
 )
@@ -26,10 +28,11 @@ from parsec_fs.protocol.commands import EpochProof
 from parsec_fs.protocol.epochs import opening_leaf
 from parsec_fs.protocol.errors import DataError, ProofError, VerificationError
 from parsec_fs.protocol.hashing import EMPTY_MAP, map_key, map_value
-from parsec_fs.protocol.ids import Hash
+from parsec_fs.protocol.ids import NO_HASH, Hash, UserId
+from parsec_fs.protocol.membership import OrgState
 from parsec_fs.protocol.prefix_map import PrefixMap
 from parsec_fs.protocol.realm_state import Transition, verify_leaf
-from parsec_fs.protocol.records import CERTIFICATE, COMMIT
+from parsec_fs.protocol.records import CERTIFICATE, COMMIT, Leaf
 from parsec_fs.workspace.promises import AuditFirstError
 from tests.support.audited import AuditedDevice, SimulatedChain
 from tests.support.history import HonestServer, open_cut
@@ -315,10 +318,12 @@ def lenient(self: Checks, state, leaf, **context: object) -> Transition:  # type
 
 async def test_old_certificate_appended_again(scene: Scene) -> None:
     append_old_certificate(scene)
-    with pytest.raises(VerificationError):
+    size = scene.device.realm.size()
+    with pytest.raises(VerificationError) as caught:
         await scene.device.pull()
-    assert scene.device.realm.realm_state.role(scene.bob.secrets.user) == CONTRIBUTOR
-    assert scene.device.realm.size() == 7
+    assert scene.device.realm.size() == size
+    await scene.device.auditor.report(caught.value)
+    scene.convicted_of(Kind.INVALID_LEAF)
 
 
 async def test_old_certificate_appended_again_without_the_check() -> None:
@@ -329,6 +334,118 @@ async def test_old_certificate_appended_again_without_the_check() -> None:
     scene.chain.publish(scene.server.cut())
     await scene.device.audit()
     scene.in_peace()
+
+
+# A commit that nobody entitled signed, or signed under the old key (A03, A10, A18).
+
+
+async def take_unlawful_leaf(scene: Scene, body: bytes) -> None:
+    leaf = scene.server.next_realm_leaf(COMMIT, body)
+    state = scene.server.realm_state
+    after = replace(state, position=state.position.after(leaf))
+    scene.server.take(leaf, Transition(state=after))
+    try:
+        await scene.device.pull()
+    except VerificationError as error:
+        await scene.device.auditor.report(error)
+
+
+def lawless(self: Checks, state, leaf, **context: object) -> Transition:  # type: ignore[no-untyped-def]
+    try:
+        return ALL_CHECKS.realm_leaf(state, leaf, **context)  # type: ignore[arg-type]
+    except (DataError, VerificationError):
+        return Transition(state=replace(state, position=state.position.after(leaf)))
+
+
+def unlawful_bodies(scene: Scene) -> dict[str, bytes]:
+    server, record = scene.server, scene.server.new_record()
+    stranger = server.fork().add_device("mallory")
+    outsider = server.add_device("carol")
+    impostor = replace(scene.bob, secrets=replace(scene.bob.secrets, sign_seed=bytes(32)))
+    stale = replace(server.new_record(sorted(server.objects)[0]), version=1, base=NO_HASH)
+    return {
+        "unknown device": server.commit_body(stranger, record),
+        "no role": server.commit_body(outsider, record),
+        "forged signature": server.commit_body(impostor, record),
+        "wrong key": server.commit_body(server.alice, record, key_index=7),
+        "lost update": server.commit_body(server.alice, stale),
+        "replayed": server.realm_log.leaves[3].body,
+        "malformed": b"\x90",
+    }
+
+
+UNLAWFUL = ("unknown device", "no role", "forged signature", "wrong key", "lost update", "replayed")
+
+
+@pytest.mark.parametrize("name", [*UNLAWFUL, "malformed"])
+async def test_unlawful_leaf(scene: Scene, name: str) -> None:
+    body = unlawful_bodies(scene)[name]
+    await scene.device.pull()
+    await take_unlawful_leaf(scene, body)
+    scene.convicted_of(Kind.INVALID_LEAF)
+
+
+@pytest.mark.parametrize("name", [*UNLAWFUL, "malformed"])
+async def test_unlawful_leaf_without_the_check(name: str) -> None:
+    scene = await weak_scene(realm_leaf=lawless)
+    body = unlawful_bodies(scene)[name]
+    await scene.device.pull()
+    await take_unlawful_leaf(scene, body)
+    scene.chain.publish(scene.server.cut())
+    await scene.device.audit()
+    scene.in_peace()
+
+
+# A member whom nobody added, in the org log (A02, A03, T7).
+
+
+async def add_ghost(scene: Scene) -> None:
+    server = scene.server
+    impostor = replace(server.alice, secrets=replace(server.alice.secrets, sign_seed=bytes(32)))
+    ghost = User(
+        user=UserId(bytes(16)),
+        name=b"ghost",
+        email=b"ghost@acme.example",
+        profile=ADMIN,
+        generation=1,
+        box_key=server.alice.secrets.user_key(1).public,
+    )
+    body = server.certificate(impostor, server.org_log.log, ghost)
+    server.take_org(body, believe_user(server.org, body))
+    try:
+        await scene.device.pull()
+    except VerificationError as error:
+        await scene.device.auditor.report(error)
+
+
+def believe_user(state: OrgState, body: bytes) -> OrgState:
+    """The organization with whatever user a certificate names."""
+    certificate = peek_certificate(body)
+    user = decode_content(certificate.kind, certificate.content)
+    assert isinstance(user, User)
+    entry = (map_key(b"user", user.user), map_value(encode_trusted(user)))
+    return replace(state, users={**state.users, user.user: user}, map=state.map.set(*entry))
+
+
+def credulous(self: Checks, state: OrgState, leaf: Leaf) -> OrgState:
+    try:
+        return ALL_CHECKS.org_leaf(state, leaf)
+    except (DataError, VerificationError):
+        return replace(believe_user(state, leaf.body), position=state.position.after(leaf))
+
+
+async def test_ghost_member(scene: Scene) -> None:
+    await add_ghost(scene)
+    scene.convicted_of(Kind.INVALID_LEAF)
+
+
+async def test_ghost_member_without_the_check() -> None:
+    scene = await weak_scene(org_leaf=credulous)
+    await add_ghost(scene)
+    scene.chain.publish(scene.server.cut())
+    await scene.device.audit()
+    scene.in_peace()
+    assert UserId(bytes(16)) in scene.device.org.org_states[-1].users
 
 
 # The organization listed twice in one epoch, or not at all (rule 17).

@@ -22,7 +22,13 @@ from parsec_fs.protocol import membership
 from parsec_fs.protocol.chain_types import TrustState
 from parsec_fs.protocol.codec import decode, encode
 from parsec_fs.protocol.commands import EpochProof, Epochs
-from parsec_fs.protocol.errors import OfflineError, ProofError, StaleError
+from parsec_fs.protocol.errors import (
+    DataError,
+    OfflineError,
+    ProofError,
+    StaleError,
+    VerificationError,
+)
 from parsec_fs.protocol.ids import Hash, LogId, ObjectId
 from parsec_fs.protocol.keys import VerifyKey
 from parsec_fs.protocol.membership import OrgState
@@ -38,6 +44,7 @@ from parsec_fs.protocol.simple_map import (
     prove,
 )
 from parsec_fs.protocol.statements import Statement
+from parsec_fs.workspace.refused_leaf import refuse
 from tests.support.history import CutEpoch, HonestServer
 from tests.support.simulated_chain import make_header, sign_header
 
@@ -194,6 +201,7 @@ class ReplicaLog:
         self.realm_state = RealmState(context=door.server.anchor.context(log))
         self.objects: dict[ObjectId, ObjectState] = {}
         self.headers: list[LeafHeader] = []
+        self.bodies: list[Leaf] = []
         self.heads: dict[int, HeadPair] = {}
         self.settled: dict[int, int] = {}
         self.shown: tuple[bytes, ...] = ()
@@ -206,6 +214,9 @@ class ReplicaLog:
 
     def leaf_header(self, index: int) -> LeafHeader:
         return self.headers[index]
+
+    def leaves(self) -> list[Leaf]:
+        return self.bodies
 
     def newest_head(self) -> HeadPair | None:
         return self.heads[max(self.heads)] if self.heads else None
@@ -239,8 +250,9 @@ class ReplicaLog:
         trial = copy(self)
         trial.states, trial.headers = list(self.states), list(self.headers)
         trial.org_states, trial.objects = list(self.org_states), dict(self.objects)
+        trial.bodies = list(self.bodies)
         for leaf in leaves:
-            trial._take(leaf)
+            trial._take_served(leaf, leaves, pair, self.size())
         known = self.heads.get(pair[0].size)
         self.checks.roots(pair, trial.states[-1], known=known)
         vars(self).update(vars(trial))
@@ -251,6 +263,21 @@ class ReplicaLog:
         old = self.heads.get(pair[0].size)
         if old is None or pair[0].due_epoch < old[0].due_epoch:
             self.heads[pair[0].size] = pair
+
+    def _take_served(self, leaf: Leaf, served: Sequence[Leaf], head: HeadPair, start: int) -> None:
+        try:
+            self._take(leaf)
+        except (DataError, VerificationError) as error:
+            raise refuse(
+                error,
+                log=self.log,
+                head=head,
+                start=start,
+                served=served,
+                leaf=leaf,
+                before=self.realm_state if self.org else None,
+                objects=self.objects.get,
+            ) from error
 
     def _take(self, leaf: Leaf) -> None:
         if self.org is None:
@@ -265,6 +292,7 @@ class ReplicaLog:
         else:
             state = membership.found(leaf, expected_genesis=genesis)
         self.org_states.append(state)
+        self.bodies.append(leaf)
         self._extend(leaf.header, state.position.root(), state.map.root())
 
     def _take_realm(self, leaf: Leaf) -> None:

@@ -214,17 +214,28 @@ class HonestServer:
 
     def append_org(self, body: bytes) -> int:
         """One org leaf, under the rules. Returns its index."""
-        index = len(self.org_log.leaves)
-        map_root = self.org.map.root() if self.org_states else EMPTY_MAP
-        leaf = self._leaf(index, CERTIFICATE, body, map_root, index + 1)
+        leaf = self._org_leaf(body)
         if self.org_states:
             state = membership.append(self.org, leaf)
         else:
             state = membership.found(leaf, expected_genesis=self.anchor.genesis)
             self.org_log.states.append(absent(self.org_log.log))
+        return self._extend_org(leaf, state)
+
+    def take_org(self, body: bytes, state: OrgState) -> int:
+        """Append an org leaf with whatever it is said to do."""
+        leaf = self._org_leaf(body)
+        return self._extend_org(leaf, replace(state, position=self.org.position.after(leaf)))
+
+    def _org_leaf(self, body: bytes) -> Leaf:
+        index = len(self.org_log.leaves)
+        map_root = self.org.map.root() if self.org_states else EMPTY_MAP
+        return self._leaf(index, CERTIFICATE, body, map_root, index + 1)
+
+    def _extend_org(self, leaf: Leaf, state: OrgState) -> int:
         self.org_states.append(state)
         self._extend(self.org_log, leaf, state.position.root(), state.map)
-        return index
+        return leaf.header.index
 
     def append_realm(self, kind: int, body: bytes) -> int:
         """One realm leaf, under the rules. Returns its index."""

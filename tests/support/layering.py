@@ -50,7 +50,11 @@ PARTS = (
     Part(
         "parsec_fs.audit",
         pure=True,
-        ours=(*CLIENT_CORE, "parsec_fs.workspace.replica_checks"),
+        ours=(
+            *CLIENT_CORE,
+            "parsec_fs.workspace.replica_checks",
+            "parsec_fs.workspace.refused_leaf",
+        ),
     ),
     Part("parsec_fs.cli", ours=("parsec_fs",)),
     Part("server", ours=(PROTOCOL, "server")),

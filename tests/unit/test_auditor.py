@@ -175,7 +175,7 @@ async def test_a_server_behind_its_own_promises_is_suspect_until_it_heals() -> N
     world.device.door.shown[log] = world.device.realm.size() - 1
     with pytest.raises(RollbackError) as caught:
         await world.device.pull()
-    await world.device.auditor.report(log, caught.value)
+    await world.device.auditor.report(caught.value)
     assert world.device.auditor.client_state().word is Word.SUSPECT
     del world.device.door.shown[log]
     await world.device.pull()
@@ -271,7 +271,7 @@ async def test_two_heads_of_one_size_convict_when_a_replica_reports_them() -> No
     world.server.commit(world.bob)
     one, two = world.server.head(log), twin.head(log)
     error = ForkError("two heads", evidence=(encode(one[1]), encode(two[1])))
-    await world.device.auditor.report(log, error)
+    await world.device.auditor.report(error)
     assert world.device.auditor.client_state().word is Word.CONVICTED
     assert [verdict.kind for verdict in world.device.verdicts()] == [Kind.SPLIT_VIEW]
 
@@ -282,7 +282,7 @@ async def test_a_report_without_proof_convicts_nobody() -> None:
     log = world.server.realm_log.log
     honest = encode(world.server.head(log)[1])
     junk = (b"", b"\xff" * 40, honest, honest, honest[:-1])
-    await world.device.auditor.report(log, VerificationError("odd", evidence=junk))
+    await world.device.auditor.report(VerificationError("odd", evidence=junk))
     assert world.device.auditor.client_state().word is Word.SUSPECT
     assert not world.device.store.evidence
     assert await world.device.audit() == Word.VERIFIED
