@@ -75,6 +75,7 @@ class RawDevice:
 
     def __init__(self, http: httpx.AsyncClient, anchor: TrustAnchor, secrets: DeviceSecrets):
         transport = Transport(http, str(http.base_url))
+        self.http = http
         self.anchor = anchor
         self.secrets = secrets
         self.key = secrets.signing_key()
