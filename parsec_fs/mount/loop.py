@@ -7,7 +7,8 @@ The stand-in polls the descriptor before it yields, keeps polling for up to 50 u
 and has a lock that costs nothing when free: measured on two cores, create, write, rename and unlink
 become four times as fast, because a wake-up through epoll and trio costs more than a request.
 Rules guarded here:
-- other tasks get a real turn at least every `TURN_NS` however many requests come;
+- other tasks get a real turn at least every `TURN_NS` however many requests come, and as soon as a
+  worker thread has a result;
 - the spin adapts: it is only done while recent pauses were shorter than it (nothing when idle).
 Depends on pyfuse3 3.5's use of `trio.lowlevel.wait_readable`, `trio.Lock`, `trio.open_nursery`,
 `trio.ClosedResourceError` and `trio.lowlevel.notify_closing`; a test pins the version.
@@ -20,6 +21,8 @@ from typing import Final
 
 import pyfuse3
 import trio
+
+from parsec_fs.storage.workers import Workers
 
 SPIN_NS: Final = 50_000
 TURN_NS: Final = 2_000_000
@@ -38,7 +41,8 @@ class PollFirst:
     current_trio_token = staticmethod(trio.lowlevel.current_trio_token)
     notify_closing = staticmethod(trio.lowlevel.notify_closing)
 
-    def __init__(self, spin_ns: int = SPIN_NS) -> None:
+    def __init__(self, workers: Workers, spin_ns: int = SPIN_NS) -> None:
+        self._workers = workers
         self._spin_ns = spin_ns
         self._turn = 0
         self._vain = 0
@@ -72,7 +76,9 @@ class PollFirst:
             self._poll.register(fd, select.POLLIN)
             self._fd = fd
         now = _now()
-        if now - self._turn < TURN_NS and self._ready(now):
+        if self._workers.turn_wanted:
+            self._workers.turn_wanted = False
+        elif now - self._turn < TURN_NS and self._ready(now):
             return
         asleep = _now()
         await trio.lowlevel.wait_readable(fd)
@@ -113,12 +119,12 @@ class Seam:
     ClosedResourceError = trio.ClosedResourceError
     open_nursery = staticmethod(trio.open_nursery)
 
-    def __init__(self, spin_ns: int) -> None:
-        self.lowlevel = PollFirst(spin_ns)
+    def __init__(self, poller: PollFirst) -> None:
+        self.lowlevel = poller
 
 
-def install(spin_ns: int = SPIN_NS) -> PollFirst:
+def install(workers: Workers, spin_ns: int = SPIN_NS) -> PollFirst:
     """Let pyfuse3 use this loop. Call before `pyfuse3.main`; once per process."""
-    seam = Seam(spin_ns)
-    pyfuse3.trio = seam  # type: ignore[attr-defined]
-    return seam.lowlevel
+    poller = PollFirst(workers, spin_ns)
+    pyfuse3.trio = Seam(poller)  # type: ignore[attr-defined]
+    return poller

@@ -47,7 +47,7 @@ Handler = Callable[..., Coroutine[Any, Any, T]]
 CAPABILITY: Final = b"security.capability"
 POSIX_ACL: Final = b"system.posix_acl_"
 DAY_NS: Final = 86_400 * 10**9
-READAHEAD_BLOCKS: Final = 3
+READAHEAD_BLOCKS: Final = 4
 
 
 def _failed(self: "Operations", error: Exception, handler: str) -> FUSEError:
@@ -135,7 +135,6 @@ class Operations(pyfuse3.Operations):
         gate: Gate,
         facts: control.Facts,
         attributes: Attributes,
-        background: Callable[..., None] | None = None,
     ) -> None:
         super().__init__()
         self.filesystem = filesystem
@@ -144,7 +143,6 @@ class Operations(pyfuse3.Operations):
         self.gate = gate
         self.facts = facts
         self.attributes = attributes
-        self.background = background
         self.handles: dict[int, Handle] = {}
         self.last_handle = 0
         self.unexpected = 0
@@ -365,12 +363,12 @@ class Operations(pyfuse3.Operations):
     def _read_ahead(self, handle: Handle, node: FileNode, offset: int, size: int) -> None:
         sequential = handle.after == offset
         handle.after = offset + size
-        if sequential and self.background is not None:
+        if sequential:
             first = (offset + size) // MIB
             assert node.blocks is not None
             for ref in node.blocks[first : first + READAHEAD_BLOCKS]:
-                if ref is not None and self.filesystem.contents.wanted(ref):
-                    self.background(self.filesystem.contents.prefetch, ref)
+                if ref is not None:
+                    self.filesystem.contents.prefetch(ref)
 
     @_waits
     async def write(self, fh: int, offset: int, data: bytes) -> int:

@@ -3,12 +3,12 @@
 Data flow: daemon -> `serve` -> pyfuse3 main loop -> mount/operations.
 """
 
+import ctypes
 import gc
 import logging
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import pyfuse3
 import trio
@@ -28,6 +28,13 @@ GRACE_S: Final = 5.0
 
 GC_THRESHOLDS: Final = (100_000, 50, 100)
 """The hot path makes no cycles; collections would only look at the tree again and again."""
+
+KEPT_FREE: Final = 32 * 1024 * 1024
+"""Bytes of freed memory that stay with the process."""
+
+_M_TRIM_THRESHOLD: Final = -1
+_M_MMAP_THRESHOLD: Final = -3
+"""Parameters of glibc's mallopt(3)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,25 +76,19 @@ async def serve(
 ) -> None:
     """Mount and serve until unmounted from outside or cancelled; always leaves it unmounted."""
     owner = (os.getuid(), os.getgid()) if options.own_files else None
-    poller = loop.install(options.spin_ns)
-    async with trio.open_nursery() as background:
-        operations = Operations(
-            filesystem,
-            gate or Gate(),
-            facts or LocalFacts(filesystem.tree),
-            Attributes(owner),
-            _starter(background),
-        )
-        pyfuse3.init(operations, options.mountpoint, options.for_fuse())
-        notifier = Notifier()
-        _calm_collector()
-        try:
-            task_status.started(Mounted(operations=operations, notifier=notifier, poller=poller))
-            await _main()
-        finally:
-            notifier.close()
-            pyfuse3.close(unmount=True)
-        background.cancel_scope.cancel()
+    poller = loop.install(filesystem.contents.workers, options.spin_ns)
+    operations = Operations(
+        filesystem, gate or Gate(), facts or LocalFacts(filesystem.tree), Attributes(owner)
+    )
+    pyfuse3.init(operations, options.mountpoint, options.for_fuse())
+    notifier = Notifier()
+    _calm_memory()
+    try:
+        task_status.started(Mounted(operations=operations, notifier=notifier, poller=poller))
+        await _main()
+    finally:
+        notifier.close()
+        pyfuse3.close(unmount=True)
 
 
 async def _main() -> None:
@@ -110,15 +111,16 @@ async def _main() -> None:
                 scope.deadline = trio.current_time() + GRACE_S
 
 
-def _starter(nursery: trio.Nursery) -> Callable[..., None]:
-    def start(function: Callable[..., Any], *args: object) -> None:
-        nursery.start_soon(function, *args)
+def _calm_memory() -> None:
+    """What is loaded stays: no collection needs to look at it again (decisions.md 6).
 
-    return start
-
-
-def _calm_collector() -> None:
-    """What is loaded stays: no collection needs to look at it again (decisions.md 6)."""
+    And blocks of 1 MiB come from memory that was used before: handing each back to the system and
+    faulting it in again takes as long as encrypting it.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_TRIM_THRESHOLD, KEPT_FREE)
+        mallopt(_M_MMAP_THRESHOLD, KEPT_FREE)

@@ -11,7 +11,6 @@ Rules guarded here (rules 5, 21):
 Functions named `*_job` or documented so run in worker threads: they release the GIL for the work.
 """
 
-import contextlib
 import errno
 import os
 from collections import OrderedDict
@@ -26,6 +25,7 @@ from parsec_fs.protocol.ids import BlockId, RealmId
 from parsec_fs.protocol.limits import MIB, SEALED_BLOCK_MAX_SIZE
 from parsec_fs.protocol.manifests import BlockRef
 from parsec_fs.protocol.sealing import block_ref, open_block, seal_block_into
+from parsec_fs.storage.workers import Result, Workers
 
 Fetch = Callable[[BlockRef], Awaitable[bytes]]
 """Gets sealed bytes from wherever they are; raises OfflineError."""
@@ -55,6 +55,7 @@ class Contents:
         fetch: Fetch = no_fetch,
         cache_limit: int = CACHE_LIMIT,
         on_damage: Callable[[BlockRef, VerificationError], None] | None = None,
+        workers: Workers | None = None,
     ) -> None:
         self.pending_dir = directory / "pending"
         self.cache_dir = directory / "cache"
@@ -66,10 +67,11 @@ class Contents:
         self.cache_limit = cache_limit
         self.on_damage = on_damage
         self.opened: OrderedDict[BlockId, bytes] = OrderedDict()
-        self._opening: dict[BlockId, trio.Event] = {}
+        self._opening: dict[BlockId, Result[bytes]] = {}
+        self._fetching = trio.Lock()
         self._spare: list[bytearray] = []
         self._unsynced: set[BlockId] = set()
-        self._limiter = trio.CapacityLimiter(2)
+        self.workers = workers or Workers()
         self._cache_size = sum(path.stat().st_size for path in self.cache_dir.iterdir())
 
     # Writing
@@ -126,64 +128,75 @@ class Contents:
         """True iff the block is neither in memory nor on its way there."""
         return ref.id not in self.opened and ref.id not in self._opening
 
-    async def prefetch(self, ref: BlockRef) -> None:
-        """Read a block that will be wanted soon; failures show when it is read."""
-        with contextlib.suppress(LocalError):
-            await self.read(ref)
+    def prefetch(self, ref: BlockRef) -> None:
+        """Begin to open a block that will be wanted soon; failures show when it is read."""
+        if self.wanted(ref):
+            self._start(ref)
 
     async def read(self, ref: BlockRef) -> bytes:
         """Plaintext of a block. Raises LocalError (EIO) if it cannot be had or is damaged."""
-        while (plain := self.cached(ref)) is None:
-            opening = self._opening.get(ref.id)
-            if opening is not None:
-                await opening.wait()
-                continue
-            self._opening[ref.id] = trio.Event()
-            try:
-                plain = await self._open(ref)
-            finally:
-                self._opening.pop(ref.id).set()
-            self._keep(ref, plain)
-            break
-        return plain
+        plain = self.cached(ref)
+        if plain is not None:
+            return plain
+        opening = self._opening.get(ref.id) or self._start(ref)
+        await opening.done.wait()
+        try:
+            return opening.get()
+        except FileNotFoundError:
+            return await self._fetched(ref)
+        except VerificationError as error:
+            raise self._damaged(ref, error) from error
+        except OSError as error:
+            raise LocalError("block cannot be read", errno=errno.EIO) from error
 
-    def _keep(self, ref: BlockRef, plain: bytes) -> None:
-        self.opened[ref.id] = plain
+    def _start(self, ref: BlockRef) -> Result[bytes]:
+        opening = self.workers.submit(
+            lambda: self._open_job(ref), lambda _: self._opened_in_thread(ref)
+        )
+        self._opening[ref.id] = opening
+        return opening
+
+    def _opened_in_thread(self, ref: BlockRef) -> None:
+        del self._opening[ref.id]
+        self._make_room()
+
+    def _make_room(self) -> None:
         while len(self.opened) > MEMORY_BLOCKS:
             self.opened.popitem(last=False)
 
-    async def _open(self, ref: BlockRef) -> bytes:
-        try:
-            try:
-                return await trio.to_thread.run_sync(self._open_job, ref, limiter=self._limiter)
-            except FileNotFoundError:
-                sealed = await self._fetched(ref)
-                plain = open_block(sealed, ref, realm=self.realm)
-                self._put_in_cache(ref, sealed)
+    async def _fetched(self, ref: BlockRef) -> bytes:
+        """From the network, once for all who wait; into the cache."""
+        async with self._fetching:
+            plain = self.cached(ref)
+            if plain is not None:
                 return plain
-        except VerificationError as error:
-            self._forget_damaged(ref)
-            if self.on_damage is not None:
-                self.on_damage(ref, error)
-            raise LocalError("block is damaged", errno=errno.EIO) from error
+            try:
+                with trio.fail_after(FETCH_TIMEOUT_S):
+                    sealed = await self.fetch(ref)
+                plain = await self.workers.run(lambda: open_block(sealed, ref, realm=self.realm))
+            except (OfflineError, trio.TooSlowError) as error:
+                raise LocalError("block cannot be had", errno=errno.EIO) from error
+            except VerificationError as error:
+                raise self._damaged(ref, error) from error
+            self._put_in_cache(ref, sealed)
+            self.opened[ref.id] = plain
+            self._make_room()
+            return plain
+
+    def _damaged(self, ref: BlockRef, error: VerificationError) -> LocalError:
+        """A damaged cached block is fetched again next time; a pending one is all there is."""
+        self._cache(ref.id).unlink(missing_ok=True)
+        if self.on_damage is not None:
+            self.on_damage(ref, error)
+        return LocalError("block is damaged", errno=errno.EIO)
 
     def _open_job(self, ref: BlockRef) -> bytes:
         try:
             sealed = self._pending(ref.id).read_bytes()
         except FileNotFoundError:
             sealed = self._cache(ref.id).read_bytes()
-        return open_block(sealed, ref, realm=self.realm)
-
-    async def _fetched(self, ref: BlockRef) -> bytes:
-        try:
-            with trio.fail_after(FETCH_TIMEOUT_S):
-                return await self.fetch(ref)
-        except (OfflineError, trio.TooSlowError) as error:
-            raise LocalError("block cannot be had", errno=errno.EIO) from error
-
-    def _forget_damaged(self, ref: BlockRef) -> None:
-        """A damaged cached block is fetched again next time; a pending one is all there is."""
-        self._cache(ref.id).unlink(missing_ok=True)
+        plain = self.opened[ref.id] = open_block(sealed, ref, realm=self.realm)
+        return plain
 
     # For synchronisation
 

@@ -17,20 +17,22 @@ from typing import Final
 
 import trio
 
+from parsec_fs.protocol.errors import LocalError
 from parsec_fs.protocol.limits import BLOCK_SIZE
 from parsec_fs.protocol.manifests import BlockRef
 from parsec_fs.storage.contents import Contents
+from parsec_fs.storage.workers import Result
 from parsec_fs.workspace import file_ops, files
 from parsec_fs.workspace.nodes import Buffer, FileNode
 from parsec_fs.workspace.tree import Tree
 
-WORKERS: Final = 2
 UNDER_WAY_MAX: Final = 8
 _ZEROS: Final = bytes(BLOCK_SIZE)
+Plaintext = bytes | bytearray | memoryview
 
 
 class _Flight:
-    __slots__ = ("buffer", "done", "error", "index", "node", "ref", "started")
+    __slots__ = ("buffer", "done", "error", "index", "node", "ref")
 
     def __init__(self, node: FileNode, index: int, buffer: Buffer) -> None:
         self.node = node
@@ -38,22 +40,21 @@ class _Flight:
         self.buffer = buffer
         self.ref: BlockRef | None = None
         self.done = False
-        self.started = False
-        self.error: OSError | None = None
+        self.error: Exception | None = None
 
 
 class SealQueue:
     """All blocks being sealed, in order. `start` never waits; `room`, `drained` do."""
 
     def __init__(
-        self, tree: Tree, contents: Contents, *, on_error: Callable[[OSError], None]
+        self, tree: Tree, contents: Contents, *, on_error: Callable[[Exception], None]
     ) -> None:
         self.tree = tree
         self.contents = contents
         self.on_error = on_error
         self.flights: deque[_Flight] = deque()
-        self._waiting: deque[_Flight] = deque()
-        self._work = trio.Event()
+        self._lacking: deque[_Flight] = deque()
+        self._lack = trio.Event()
         self._landed = trio.Event()
 
     def start(self, node: FileNode, index: int, buffer: Buffer) -> None:
@@ -61,8 +62,14 @@ class SealQueue:
         buffer.sealing = True
         flight = _Flight(node, index, buffer)
         self.flights.append(flight)
-        self._waiting.append(flight)
-        self._work.set()
+        length = file_ops.block_length(node.size, index)
+        if file_ops.needs_base(node, index, 0, length) is not None:
+            self._lacking.append(flight)
+            self._lack.set()
+        elif len(buffer.data) == length and file_ops.covers(buffer.known, 0, length):
+            self._submit(flight, buffer.data)
+        else:
+            self._submit(flight, file_ops.compose(b"", None, buffer, 0, length))
 
     def busy(self) -> bool:
         """True iff writers should wait."""
@@ -79,39 +86,38 @@ class SealQueue:
             await self._landed.wait()
 
     async def run(self) -> None:
-        """Seal until cancelled."""
-        async with trio.open_nursery() as nursery:
-            for _ in range(WORKERS):
-                nursery.start_soon(self._worker)
-
-    async def _worker(self) -> None:
+        """Get what lies below partly written blocks, until cancelled."""
         while True:
-            while not self._waiting:
-                self._work = trio.Event()
-                await self._work.wait()
-            flight = self._waiting.popleft()
-            try:
-                await self._seal(flight)
-            except OSError as error:
-                flight.error = error
-            flight.done = True
-            self._land()
+            while self._lacking:
+                await self._complete(self._lacking.popleft())
+            self._lack = trio.Event()
+            await self._lack.wait()
 
-    async def _seal(self, flight: _Flight) -> None:
-        data = await self._plaintext(flight)
-        if data == _ZEROS[: len(data)]:
-            return
-        flight.ref = await trio.to_thread.run_sync(self.contents.seal_job, data)
-
-    async def _plaintext(self, flight: _Flight) -> bytes | bytearray | memoryview:
+    async def _complete(self, flight: _Flight) -> None:
         node, index, buffer = flight.node, flight.index, flight.buffer
         length = file_ops.block_length(node.size, index)
-        if file_ops.covers(buffer.known, 0, length) and len(buffer.data) == length:
-            return buffer.data
         cut = node.cuts.get(index)
         ref = file_ops.needs_base(node, index, 0, length)
-        base = b"" if ref is None else await self.contents.read(ref)
-        return file_ops.compose(base, cut, buffer, 0, length)
+        try:
+            base = b"" if ref is None else await self.contents.read(ref)
+        except LocalError as error:
+            flight.error, flight.done = error, True
+            self._land()
+            return
+        self._submit(flight, file_ops.compose(base, cut, buffer, 0, length))
+
+    def _submit(self, flight: _Flight, data: Plaintext) -> None:
+        self.contents.workers.submit(
+            lambda: self._seal_job(data), lambda result: self._sealed(flight, result)
+        )
+
+    def _seal_job(self, data: Plaintext) -> BlockRef | None:
+        """In a worker thread: a sealed block, or None for a block of zeros."""
+        return None if data == _ZEROS[: len(data)] else self.contents.seal_job(data)
+
+    def _sealed(self, flight: _Flight, result: Result[BlockRef | None]) -> None:
+        flight.ref, flight.error, flight.done = result.value, result.error, True
+        self._land()
 
     def _land(self) -> None:
         while self.flights and self.flights[0].done:

@@ -1,0 +1,88 @@
+"""Threads for calls that release the GIL: sealing, opening, hashing, reading, syncing.
+
+Data flow: event loop -> `submit` or `run` -> thread -> back in the event loop.
+
+Unlike trio's own threads these take their next job without a turn of the event loop, which is busy
+answering requests: handing over through it halves the throughput of streams. No Python computation
+belongs here (decisions.md 6): it would hold up every request.
+`turn_wanted` tells the mount's loop that a result waits; it then gives other tasks a real turn.
+"""
+
+import queue
+import threading
+from collections.abc import Callable
+from typing import Final, Generic, TypeVar
+
+import trio
+
+T = TypeVar("T")
+
+THREADS: Final = 2
+
+
+class Result(Generic[T]):
+    """What a job returned or raised, and the event of its end (in the event loop)."""
+
+    __slots__ = ("done", "error", "value")
+
+    def __init__(self) -> None:
+        self.done = trio.Event()
+        self.value: T | None = None
+        self.error: Exception | None = None
+
+    def get(self) -> T:
+        """The value, or the job's exception raised here."""
+        if self.error is not None:
+            raise self.error
+        return self.value  # type: ignore[return-value]
+
+
+class Workers:
+    """A fixed number of daemonic threads, started with the first job."""
+
+    def __init__(self, threads: int = THREADS) -> None:
+        self.turn_wanted = False
+        self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._missing = threads
+        self._token: trio.lowlevel.TrioToken | None = None
+
+    def submit(self, function: Callable[[], T], then: Callable[[Result[T]], None]) -> Result[T]:
+        """Run `function` in a thread, then `then(result)` in the event loop. Call from the loop."""
+        token = self._token = trio.lowlevel.current_trio_token()
+        result: Result[T] = Result()
+
+        def finish() -> None:
+            then(result)
+            result.done.set()
+
+        def job() -> None:
+            try:
+                result.value = function()
+            except Exception as error:
+                result.error = error
+            self.turn_wanted = True
+            try:
+                token.run_sync_soon(finish)
+            except trio.RunFinishedError:
+                return
+
+        self._jobs.put(job)
+        while self._missing:
+            self._missing -= 1
+            number = self._missing
+            threading.Thread(target=self._work, name=f"worker-{number}", daemon=True).start()
+        return result
+
+    async def run(self, function: Callable[[], T]) -> T:
+        """Run `function` in a thread and wait for it; if cancelled, it ends by itself."""
+        result = self.submit(function, _nothing)
+        await result.done.wait()
+        return result.get()
+
+    def _work(self) -> None:
+        while True:
+            self._jobs.get()()
+
+
+def _nothing(result: Result[T]) -> None:
+    return None
