@@ -1,5 +1,7 @@
 """`PUT` and `GET /v1/blocks/<realm>/<id>`: sealed blocks, create-only (rule 18).
 
+Data flow: signed request -> endpoint -> this -> server/blocks.
+
 Contents and length are bound by the request's signature, which covers the hash of the body.
 """
 

@@ -1,4 +1,7 @@
-"""epoch/read: openings of published epochs."""
+"""epoch/read: openings of published epochs.
+
+Data flow: signed request -> endpoint -> this -> log/epochs -> openings.
+"""
 
 from starlette.routing import Route
 

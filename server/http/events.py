@@ -1,5 +1,7 @@
 """`GET /v1/events`: a stream of the ids of logs that have grown (rules 28, 33).
 
+Data flow: sequencer -> announcer -> this -> remote/events of every listening device.
+
 Server-sent events: each is one `data:` line with a log id in hex. A stream begins
 with the comment `: open`, so that a device knows from when on it misses nothing.
 """

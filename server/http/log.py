@@ -1,4 +1,7 @@
-"""log/leaves: leaves of the org log or of a realm, and the newest head."""
+"""log/leaves: leaves of the org log or of a realm, and the newest head.
+
+Data flow: signed request -> endpoint -> this -> log/reader -> leaves and head.
+"""
 
 from starlette.routing import Route
 

@@ -1,5 +1,7 @@
 """mailbox/put, mailbox/read: where a joining device and its inviter leave sealed messages.
 
+Data flow: one device -> this -> store -> this -> the other device.
+
 The server sees an address, a slot and opaque bytes; both sides authenticate inside (rule 25).
 """
 

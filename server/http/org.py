@@ -1,4 +1,7 @@
-"""org/create, org/append: founding an organization, adding users and devices."""
+"""org/create, org/append: founding an organization, adding users and devices.
+
+Data flow: request -> endpoint -> this -> log/sequencer -> head.
+"""
 
 from starlette.routing import Route
 

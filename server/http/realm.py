@@ -1,4 +1,7 @@
-"""The commands of a realm: create, append, commit, observe, payloads, box, list."""
+"""The commands of a realm: create, append, commit, observe, payloads, box, list.
+
+Data flow: signed request -> endpoint -> this -> log/sequencer, log/reader -> answer.
+"""
 
 from starlette.routing import Route
 

@@ -1,4 +1,7 @@
-"""server/info: what the server says of itself; the only thing that it says before it is open."""
+"""server/info: what the server says of itself; the only thing that it says before it is open.
+
+Data flow: anybody -> this -> registration and chain id.
+"""
 
 from starlette.requests import Request
 from starlette.responses import Response

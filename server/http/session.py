@@ -1,4 +1,7 @@
-"""session/open: a device gets a nonce to sign its requests with (rule 33)."""
+"""session/open: a device gets a nonce to sign its requests with (rule 33).
+
+Data flow: device -> this -> sessions -> nonce for its signatures.
+"""
 
 from starlette.routing import Route
 

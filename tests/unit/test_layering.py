@@ -110,5 +110,9 @@ def test_planted_cycle_is_noticed() -> None:
 
 
 def test_homes_lie_in_our_programs() -> None:
-    homes = {home for homes in HOMES.values() for home in homes} | set(SHELLS)
+    homes = {home for homes in HOMES.values() for home in homes}
     assert all(home.split(".")[0] in PROGRAMS for home in homes)
+
+
+def test_shells_exist() -> None:
+    assert set(SHELLS) <= set(modules())

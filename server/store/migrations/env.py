@@ -1,4 +1,7 @@
-"""Alembic's entry: runs the migrations on the connection that the server opened."""
+"""Alembic's entry: runs the migrations on the connection that the server opened.
+
+Data flow: store/database -> this -> versions -> tables as in schema.
+"""
 
 from alembic import context
 
