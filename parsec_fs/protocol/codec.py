@@ -13,6 +13,7 @@ ranges (`True == 1 == 1.0` would otherwise re-encode alike). It raises DataError
 import dataclasses
 from collections.abc import Callable
 from itertools import pairwise
+from operator import attrgetter
 from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 import msgpack
@@ -95,21 +96,28 @@ def _pack(plain: Any) -> bytes:
 
 
 def _dump(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [_dump(item) for item in value]
-    names = _field_names(type(value)) if dataclasses.is_dataclass(value) else None
-    if names is None:
+    cls = type(value)
+    if cls is bytes or cls is int:
         return value
-    return [_dump(getattr(value, name)) for name in names]
+    if cls is tuple:
+        return [_dump(item) for item in value]
+    fields = _FIELDS.get(cls)
+    if fields is None:
+        if not dataclasses.is_dataclass(cls):
+            return value
+        fields = _FIELDS[cls] = _field_getters(cls)
+    return [_dump(field(value)) for field in fields]
 
 
-_NAMES: dict[Any, tuple[str, ...]] = {}
+_FIELDS: dict[Any, tuple[Callable[[Any], Any], ...]] = {}
+
+
+def _field_getters(cls: Any) -> tuple[Callable[[Any], Any], ...]:
+    return tuple(attrgetter(name) for name in _field_names(cls))
 
 
 def _field_names(cls: Any) -> tuple[str, ...]:
-    if cls not in _NAMES:
-        _NAMES[cls] = tuple(field.name for field in dataclasses.fields(cls))
-    return _NAMES[cls]
+    return tuple(field.name for field in dataclasses.fields(cls))
 
 
 class Schema(NamedTuple):
