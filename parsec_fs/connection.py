@@ -18,6 +18,7 @@ from parsec_fs.remote.transport import Transport, http_client
 from parsec_fs.storage.org_store import OrgStore
 from parsec_fs.workspace.audit_view import Unaudited
 from parsec_fs.workspace.org_replica import OrgReplica
+from parsec_fs.workspace.replica_checks import REPLICA_CHECKS, ReplicaChecks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +35,9 @@ class Connection:
 
 
 @asynccontextmanager
-async def connect(home: Home, identity: Identity) -> AsyncIterator[Connection]:
+async def connect(
+    home: Home, identity: Identity, *, checks: ReplicaChecks = REPLICA_CHECKS
+) -> AsyncIterator[Connection]:
     """Opens files, but sends nothing yet; works offline."""
     anchor, secrets = identity.anchor, identity.secrets
     store = OrgStore(home.org_database, anchor.org)
@@ -54,7 +57,12 @@ async def connect(home: Home, identity: Identity) -> AsyncIterator[Connection]:
                 random=os.urandom,
             )
             org = OrgReplica(
-                store, server, genesis=anchor.genesis, audit=Unaudited(), pins=identity.pins
+                store,
+                server,
+                genesis=anchor.genesis,
+                audit=Unaudited(),
+                pins=identity.pins,
+                checks=checks,
             )
             yield Connection(
                 identity=identity,

@@ -103,7 +103,7 @@ class Daemon:
         known of this workspace yet), VerificationError, DataError."""
         paths = self.home.workspace(self.named.realm)
         with held(paths.lock, str(self.mountpoint)):
-            async with connect(self.home, self.identity) as connection:
+            async with connect(self.home, self.identity, checks=self.checks) as connection:
                 parts = self._open(connection)
                 try:
                     await self._prepare(parts)

@@ -299,7 +299,7 @@ class Auditor:
             self._checks.promise_is_kept(head, anchored)
         await history.ensure(self._checks.leaves_to_hold(anchored))
         own = history.roots_at(min(anchored.size, history.size()))
-        self._checks.own_is_anchored(own, anchored)
+        self._checks.own_is_anchored(own, anchored, epoch=opened.epoch)
         for head, _ in history.heads_due(opened.epoch):
             self._checks.head_is_prefix(head, history.roots_at(min(head.size, history.size())))
         if place != ORG and before.size < min(anchored.size, history.size()):

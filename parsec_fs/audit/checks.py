@@ -52,7 +52,7 @@ class Checks(ReplicaChecks):
     def statement_is_anchored(self, served: Statement, on_chain: Statement) -> Statement:
         """The newest epoch that was opened is the one on the chain (A26, A40, A41)."""
         if served != on_chain:
-            raise ForkError("the server opens a statement that is not the one on the chain")
+            raise ForkError("the server opened a statement that is not the one on the chain")
         return served
 
     def time_grows(self, statement: Statement, *, before_ms: int) -> Statement:
@@ -90,8 +90,9 @@ class Checks(ReplicaChecks):
         """Every anchored leaf has to be held and replayed here: hidden ones show (A23, A29)."""
         return anchored.size
 
-    def own_is_anchored(self, own: LogState, anchored: LogState) -> LogState:
-        """This device's replica is a prefix of what the chain holds (A26, A34, A37, rule 22).
+    def own_is_anchored(self, own: LogState, anchored: LogState, *, epoch: int) -> LogState:
+        """This device's replica is a prefix of what the chain holds (A26, A34, A37), in every
+        epoch: a server could otherwise show one branch in odd epochs, another in even (rule 22).
 
         `own` is the replica's state at the anchored size. Raises ForkError."""
         same_size = own.size == anchored.size

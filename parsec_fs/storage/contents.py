@@ -16,7 +16,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 
@@ -30,10 +30,21 @@ from parsec_fs.storage.workers import Result, Workers
 Fetch = Callable[[BlockRef], Awaitable[bytes]]
 """Gets sealed bytes from wherever they are; raises OfflineError."""
 
+
+class Open(Protocol):
+    """Unverified sealed bytes, from wherever they came, to the plaintext that the reference means."""
+
+    def __call__(self, sealed: bytes, ref: BlockRef, /, *, realm: RealmId) -> bytes:
+        """Raises DecryptionError."""
+
+
 MEMORY_BLOCKS: Final = 24
 """Opened blocks kept (1 MiB each): enough for readahead of a few streams."""
 
 CACHE_LIMIT: Final = 10 * 1024 * MIB
+_BUFFER_SIZE: Final = SEALED_BLOCK_MAX_SIZE + 1
+"""One byte more than a block, so that a file that is too long is noticed."""
+
 FETCH_TIMEOUT_S: Final = 60.0
 """Reading what is not here and cannot be had fails after this time (EIO); it never hangs."""
 
@@ -53,6 +64,7 @@ class Contents:
         *,
         random: Callable[[int], bytes] = os.urandom,
         fetch: Fetch = no_fetch,
+        open: Open = open_block,
         cache_limit: int = CACHE_LIMIT,
         on_damage: Callable[[BlockRef, VerificationError], None] | None = None,
         workers: Workers | None = None,
@@ -64,6 +76,7 @@ class Contents:
         self.realm = realm
         self.random = random
         self.fetch = fetch
+        self._open_block = open
         self.cache_limit = cache_limit
         self.on_damage = on_damage
         self.opened: OrderedDict[BlockId, bytes] = OrderedDict()
@@ -79,7 +92,7 @@ class Contents:
     def seal_job(self, plaintext: bytes | bytearray | memoryview) -> BlockRef:
         """Seal a block into pending/ (in a worker thread). Raises OSError."""
         block_id, key = BlockId(self.random(16)), self.random(32)
-        buffer = self._spare.pop() if self._spare else bytearray(SEALED_BLOCK_MAX_SIZE)
+        buffer = self._spare.pop() if self._spare else bytearray(_BUFFER_SIZE)
         size = seal_block_into(
             plaintext,
             memoryview(buffer)[: len(plaintext) + 16],
@@ -173,7 +186,9 @@ class Contents:
             try:
                 with trio.fail_after(FETCH_TIMEOUT_S):
                     sealed = await self.fetch(ref)
-                plain = await self.workers.run(lambda: open_block(sealed, ref, realm=self.realm))
+                plain = await self.workers.run(
+                    lambda: self._open_block(sealed, ref, realm=self.realm)
+                )
             except (OfflineError, trio.TooSlowError) as error:
                 raise LocalError("block cannot be had", errno=errno.EIO) from error
             except VerificationError as error:
@@ -192,10 +207,17 @@ class Contents:
 
     def _open_job(self, ref: BlockRef) -> bytes:
         try:
-            sealed = self._pending(ref.id).read_bytes()
+            fd = os.open(self._pending(ref.id), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
-            sealed = self._cache(ref.id).read_bytes()
-        plain = self.opened[ref.id] = open_block(sealed, ref, realm=self.realm)
+            fd = os.open(self._cache(ref.id), os.O_RDONLY | os.O_CLOEXEC)
+        buffer = self._spare.pop() if self._spare else bytearray(_BUFFER_SIZE)
+        try:
+            size = os.readv(fd, [buffer])
+            plain = open_block(memoryview(buffer)[:size], ref, realm=self.realm)
+        finally:
+            os.close(fd)
+            self._spare.append(buffer)
+        self.opened[ref.id] = plain
         return plain
 
     # For synchronisation

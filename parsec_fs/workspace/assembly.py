@@ -92,7 +92,12 @@ def assemble(directory: Path, realm: RealmId, outside: Outside) -> Workspace:
         return await blocks.get(ref.id)
 
     contents = Contents(
-        directory / "blocks", realm, random=random, fetch=fetch, on_damage=outside.on_damage
+        directory / "blocks",
+        realm,
+        random=random,
+        fetch=fetch,
+        open=outside.checks.block,
+        on_damage=outside.on_damage,
     )
     filesystem = Filesystem(
         journal=Journal(directory / "journal", LocalSealer(secrets.local_key)),
@@ -110,6 +115,7 @@ def assemble(directory: Path, realm: RealmId, outside: Outside) -> Workspace:
         in_memory=filesystem.tree.nodes.__contains__,
         pending=filesystem.tree.is_dirty,
         read_node=contents.read,
+        checks=outside.checks,
     )
     replica = RealmReplica(
         store,

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from parsec_fs.protocol.commits import DELETED
-from parsec_fs.protocol.errors import DataError, LocalError, ProofError
-from parsec_fs.protocol.hashing import payload_hash
+from parsec_fs.protocol.errors import DataError, LocalError
 from parsec_fs.protocol.ids import DeviceId, Hash, ObjectId, RealmId
 from parsec_fs.protocol.limits import COMMIT_MAX_OBJECTS
 from parsec_fs.protocol.manifests import (
@@ -35,6 +34,7 @@ from parsec_fs.workspace.nesting import flatten
 from parsec_fs.workspace.opener import DAMAGE, Opener
 from parsec_fs.workspace.page_changes import PageChanges, belongs
 from parsec_fs.workspace.remote_changes import RemoteChange, RemoteNode
+from parsec_fs.workspace.replica_checks import REPLICA_CHECKS, ReplicaChecks
 from parsec_fs.workspace.slices import Slices
 from parsec_fs.workspace.tree import NodeManifest
 
@@ -70,6 +70,7 @@ class PayloadReader:
         in_memory: Callable[[ObjectId], bool] = lambda id: False,
         pending: Callable[[ObjectId], bool] = lambda id: False,
         read_node: ReadNode,
+        checks: ReplicaChecks = REPLICA_CHECKS,
     ) -> None:
         self.in_memory = in_memory
         self.pending = pending
@@ -79,6 +80,7 @@ class PayloadReader:
         self._opener = opener
         self._realm = realm
         self._device = device
+        self._checks = checks
 
     async def read(self, group: LeafGroup, slices: Slices) -> Found:
         """Everything of a group. Raises OfflineError, ProofError, DataError."""
@@ -105,7 +107,7 @@ class PayloadReader:
             if not 0 < len(answer) <= len(missing):
                 raise DataError("the server gives no payloads")
             for expected, payload in zip(missing, answer, strict=False):
-                found[expected] = _checked(payload, expected)
+                found[expected] = self._checks.payload(payload, expected=expected)
                 await slices.pause()
             del missing[: len(answer)]
         return found
@@ -230,12 +232,6 @@ class _Reading:
         return StoredObject(
             id=id, state=change.state, author=change.author, kind=kind, sealed=sealed, flat=flat
         )
-
-
-def _checked(unverified: bytes, expected: Hash) -> bytes:
-    if payload_hash(unverified) != expected:
-        raise ProofError("payload is not the one that its commit names", evidence=(unverified,))
-    return unverified
 
 
 def _without_kind(row: StoredObject) -> StoredObject:

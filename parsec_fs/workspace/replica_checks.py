@@ -9,7 +9,11 @@ method out to a constructor, and show that then, and only then, the attack succe
 
 from typing import Final
 
-from parsec_fs.protocol import membership, realm_state
+from parsec_fs.protocol import membership, realm_state, sealing
+from parsec_fs.protocol.errors import ProofError
+from parsec_fs.protocol.hashing import payload_hash
+from parsec_fs.protocol.ids import Hash, RealmId
+from parsec_fs.protocol.manifests import BlockRef
 from parsec_fs.protocol.membership import OrgState
 from parsec_fs.protocol.realm_state import ObjectView, RealmState, Transition
 from parsec_fs.protocol.records import Leaf, LogState
@@ -39,6 +43,18 @@ class ReplicaChecks:
     ) -> Transition:
         """Transition rules of a realm (A10, A17, A18, A31, A32). Raises VerificationError."""
         return realm_state.verify_leaf(state, leaf, org=org, objects=objects)
+
+    def payload(self, unverified: bytes, *, expected: Hash) -> bytes:
+        """The sealed manifest is the one that its author signed for: nobody who merely holds the
+        realm key can put an older one in its place (A08, A11, A21). Raises ProofError."""
+        if payload_hash(unverified) != expected:
+            raise ProofError("payload is not the one that its commit names", evidence=(unverified,))
+        return unverified
+
+    def block(self, unverified: bytes, ref: BlockRef, *, realm: RealmId) -> bytes:
+        """A block has the digest that its file's author signed, then opens: nobody who merely
+        holds its key can change it (A06, A07, A16). Raises DecryptionError."""
+        return sealing.open_block(unverified, ref, realm=realm)
 
 
 REPLICA_CHECKS: Final = ReplicaChecks()
