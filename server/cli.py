@@ -3,8 +3,10 @@
 Data flow: operator -> parsec-server -> keys and configuration -> app -> listener.
 """
 
+import json
 import logging
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -19,7 +21,10 @@ from server.blocks.directory import DirectoryStore
 from server.chain import HttpChainNode, new_client
 from server.config import DEFAULT_EPOCH_MS, DEFAULT_HEARTBEAT_MS, Config
 from server.identity import REGISTRATION_FILE, create_identity, load_identity
+from server.inspection import report
+from server.log.verify import verify_database
 from server.store.database import Database
+from server.store.server_row import chain_of
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
@@ -80,6 +85,27 @@ def run(
         anyio.run(serve)
     except BaseExceptionGroup as group:
         raise first_cause(group) from group
+
+
+@app.command()
+def show(
+    home: Home,
+    database: Annotated[str, typer.Option(help="SQLAlchemy URL; SQLite if not given.")] = "",
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Recompute everything from the leaves.")
+    ] = False,
+) -> None:
+    """Print logs, sizes and epochs as JSON."""
+    identity = load_identity(home)
+    opened = Database(database or f"sqlite:///{(home / DATABASE).resolve()}")
+    opened.migrate()
+    with opened.reading() as transaction:
+        result = report(transaction)
+        if verify:
+            chain_id = chain_of(transaction, identity.server_log)
+            result["verified"] = asdict(verify_database(transaction, identity, chain_id))
+    opened.close()
+    print(json.dumps(result, indent=2))
 
 
 def first_cause(error: BaseException) -> BaseException:

@@ -134,8 +134,11 @@ def advisory_lock(transaction: Transaction, number: int) -> bool:
 def _engine(url: str) -> Engine:
     try:
         parsed = make_url(url)
-        if parsed.get_backend_name() == "sqlite":
+        backend = parsed.get_backend_name()
+        if backend == "sqlite":
             return _sqlite_engine(url)
+        if backend != "postgresql":
+            raise InputError("not a usable database URL: SQLite and PostgreSQL are known")
         engine = create_engine(
             parsed.set(drivername="postgresql+psycopg"),
             isolation_level="READ COMMITTED",

@@ -124,6 +124,12 @@ def changed_roots(transaction: Transaction, start: int, end: int) -> dict[int, d
     return found
 
 
+def cuts_of(transaction: Transaction, log: LogId) -> list[LogState]:
+    """Every state of a log that was cut."""
+    rows = transaction.execute(select(cuts).where(cuts.c.log == log))
+    return [_log_state(row) for row in rows]
+
+
 def logs_before(transaction: Transaction, org: OrgId, epoch: int) -> list[LogState]:
     """State of every log of an organization as anchored before `epoch`."""
     last = (

@@ -28,6 +28,15 @@ def open_server(transaction: Transaction, server_log: ServerLogId, chain_id: byt
     return lease
 
 
+def chain_of(transaction: Transaction, server_log: ServerLogId) -> bytes:
+    """The chain that anchors this server's database. Raises InputError."""
+    query = select(server.c.chain_id).where(server.c.server_log == server_log)
+    chain_id: bytes | None = transaction.execute(query).scalar_one_or_none()
+    if chain_id is None:
+        raise InputError("this database is not this server's, or it has never run")
+    return chain_id
+
+
 def extend_lease(transaction: Transaction, until_ms: int) -> int:
     """Reserve times up to `until_ms`, or as far as they are reserved already. Returns the lease."""
     later = (server.c.id == 1) & (server.c.lease_ms < until_ms)
