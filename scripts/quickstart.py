@@ -7,19 +7,23 @@ that ended half-way. What a failed first run made is taken away again; what hold
 """
 
 import argparse
+import fcntl
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from services import ServiceError, Services
 
-from parsec_fs.cli.exit_codes import ExitCode
+from parsec_fs.cli.exit_codes import CommandError, ExitCode, exit_code
+from parsec_fs.cli.mountpoint import check_fuse, mount_type
 from parsec_fs.config import Home, home_of
 from parsec_fs.protocol.errors import ParsecFSError
 
@@ -95,7 +99,6 @@ class Quickstart:
 
     def up(self, folder: Path | None, validators: int) -> Json:
         """Everything running and mounted; what `summary` shows."""
-        was_there = self._home.root.exists()
         has_device = (self._home.device / "device.dat").exists()
         if has_device and not self._services.exist():
             raise ServiceError(
@@ -103,6 +106,8 @@ class Quickstart:
                 "Choose another state folder: --home DIR"
             )
         mountpoint = self._choose(folder)
+        check_fuse()
+        self._check_folder(mountpoint)
         was_running = self._services.pid() is not None
         try:
             if not self._services.exist():
@@ -113,18 +118,16 @@ class Quickstart:
             return self._mount(mountpoint)
         except BaseException:
             if not was_running:
-                self._undo(was_there, has_device)
+                self._undo(has_device)
             raise
 
-    def _undo(self, was_there: bool, had_device: bool) -> None:
+    def _undo(self, had_device: bool) -> None:
         """A first run that failed leaves nothing; a later one leaves what was there, stopped."""
         self._services.stop(self._step)
         if had_device or (self._home.device / "device.dat").exists():
             return
         shutil.rmtree(self._home.services, ignore_errors=True)
         shutil.rmtree(self._home.device, ignore_errors=True)
-        if not was_there:
-            shutil.rmtree(self._home.root, ignore_errors=True)
 
     def _choose(self, folder: Path | None) -> Path:
         """The folder: as given, else as the last time, else ~/Parsec."""
@@ -133,6 +136,17 @@ class Quickstart:
         if self._notes.exists():
             return Path(json.loads(self._notes.read_text())["folder"])
         return Path.home() / "Parsec"
+
+    def _check_folder(self, folder: Path) -> None:
+        """Before anything is started: a live mount is resumed, anything else must be empty."""
+        if mount_type(folder) is not None:
+            return
+        if folder.exists() and not folder.is_dir():
+            raise CommandError(ExitCode.NOT_EMPTY, f"{folder} is a file; choose another folder")
+        if folder.is_dir() and any(folder.iterdir()):
+            raise CommandError(
+                ExitCode.NOT_EMPTY, f"{folder} is not empty; choose another folder or empty it"
+            )
 
     def _enrol(self) -> None:
         addresses = self._services.addresses()
@@ -210,6 +224,24 @@ class Quickstart:
         return document
 
 
+@contextmanager
+def one_at_a_time(home: Path) -> Iterator[None]:
+    """Two starts in one folder would take it from each other. The lock is the home folder itself:
+    no file is left behind, and a folder that was made only for it is removed again."""
+    created = not home.exists()
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(home, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise ServiceError(f"another quickstart works in {home} right now") from error
+    finally:
+        os.close(descriptor)
+        if created and not any(home.iterdir()):
+            home.rmdir()
+
+
 def summary_lines(document: Json, home_option: str) -> list[str]:
     """What to know after the start."""
     tool = Path(sys.executable).parent / "parsec-fs"
@@ -257,6 +289,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     """Exit code as of parsec-fs."""
     options = parse(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # cleaned up like Ctrl-C
     step = Progress()
     home_option = f" --home {options.home}" if options.home else ""
     try:
@@ -269,14 +302,17 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
             document = quickstart.status()
             lines = status_lines(document)
         else:
-            document = quickstart.up(options.folder, options.validators)
+            with one_at_a_time(home.root):
+                document = quickstart.up(options.folder, options.validators)
             lines = summary_lines(document, home_option)
     except CliError as error:
         return _fail(step, str(error), error.code)
-    except (ServiceError, ParsecFSError) as error:
+    except ParsecFSError as error:
+        return _fail(step, str(error), exit_code(error))
+    except (ServiceError, OSError) as error:
         return _fail(step, str(error), ExitCode.FAILED)
     except KeyboardInterrupt:
-        return _fail(step, "interrupted; what was started is stopped again", ExitCode.INTERRUPTED)
+        return _fail(step, "interrupted; what it started is stopped again", ExitCode.INTERRUPTED)
     step.done()
     print(json.dumps(document, indent=2) if options.json else "\n".join(lines))
     return 0
