@@ -13,7 +13,7 @@ Boxes: HPKE base mode with X-Wing (ML-KEM-768 + X25519), HKDF-SHA-256, AES-256-G
 
 import hmac
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
@@ -35,6 +35,7 @@ from parsec_fs.protocol.limits import MANIFEST_MAX_SIZE, SEALED_BLOCK_MAX_SIZE
 from parsec_fs.protocol.manifests import BlockRef
 
 SUITE: Final = 1
+Sealed = TypeVar("Sealed", bound=bytes | memoryview)
 _NONCE: Final = bytes(12)
 _TAG_SIZE: Final = 16
 _HEAD_SIZE: Final = 1 + 4 + 32 + 32
@@ -177,7 +178,7 @@ def block_ref(sealed: bytes | memoryview, *, block_id: BlockId, key: bytes) -> B
     return BlockRef(id=block_id, key=key, digest=sha256(sealed), size=len(sealed) - _TAG_SIZE)
 
 
-def verify_block(sealed: bytes, *, expected_ref: BlockRef) -> bytes:
+def verify_block(sealed: Sealed, *, expected_ref: BlockRef) -> Sealed:
     """The sealed bytes, if size and digest are those of the reference. Raises DecryptionError."""
     if len(sealed) != expected_ref.size + _TAG_SIZE or len(sealed) > SEALED_BLOCK_MAX_SIZE:
         raise DecryptionError("block has the wrong size")
@@ -186,7 +187,7 @@ def verify_block(sealed: bytes, *, expected_ref: BlockRef) -> bytes:
     return sealed
 
 
-def open_block(sealed: bytes, ref: BlockRef, *, realm: RealmId) -> bytes:
+def open_block(sealed: bytes | memoryview, ref: BlockRef, *, realm: RealmId) -> bytes:
     """Plaintext of a block. Digest first (attack A16), then AEAD. Raises DecryptionError."""
     verify_block(sealed, expected_ref=ref)
     try:

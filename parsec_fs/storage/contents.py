@@ -32,9 +32,9 @@ Fetch = Callable[[BlockRef], Awaitable[bytes]]
 
 
 class Open(Protocol):
-    """Unverified sealed bytes, from wherever they came, to the plaintext that the reference means."""
+    """Unverified sealed bytes, wherever they are from, to the plaintext that a reference means."""
 
-    def __call__(self, sealed: bytes, ref: BlockRef, /, *, realm: RealmId) -> bytes:
+    def __call__(self, sealed: bytes | memoryview, ref: BlockRef, /, *, realm: RealmId) -> bytes:
         """Raises DecryptionError."""
 
 
@@ -213,7 +213,7 @@ class Contents:
         buffer = self._spare.pop() if self._spare else bytearray(_BUFFER_SIZE)
         try:
             size = os.readv(fd, [buffer])
-            plain = open_block(memoryview(buffer)[:size], ref, realm=self.realm)
+            plain = self._open_block(memoryview(buffer)[:size], ref, realm=self.realm)
         finally:
             os.close(fd)
             self._spare.append(buffer)
