@@ -7,7 +7,7 @@ import dataclasses
 from typing import Annotated, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parsec_fs.protocol.certificates import CONTENT_CLASSES, Certificate
@@ -124,6 +124,7 @@ def test_any_bytes_are_one_value_or_data_error(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("cls", RECORDS, ids=lambda cls: cls.__name__)
+@settings(max_examples=settings().max_examples // 3)
 @given(data=st.binary(max_size=400) | plain.map(ref.pack))
 def test_record_parser_raises_data_error_only(cls: type, data: bytes) -> None:
     try:

@@ -76,7 +76,8 @@ def type_text(hint: Any) -> str:
     size = next((one for one in notes if isinstance(one, Size)), None)
     if hint is int:
         bounds = next(one for one in notes if isinstance(one, IntRange))
-        return _NUMBERS.get(tuple(bounds), f"{bounds.lowest} to {bounds.highest}")
+        lowest, highest = bounds
+        return _NUMBERS.get((lowest, highest), f"{lowest} to {highest}")
     if hint is bytes:
         return f"bytes {_range(size)}" if size else "bytes"
     if get_origin(hint) is tuple:
