@@ -149,7 +149,7 @@ class OrgReplica:
             self._replay_served(leaves, head)
             reached = self.size() == head[0].size
             if reached:
-                self._checks.roots(head, self._roots[-1], known=self._store.heads.at(head[0].size))
+                self._check_end(leaves, head)
             elif not leaves:
                 raise DataError("the server gives no leaves below its own head")
             if leaves or not self._store.heads.has(head[0]):
@@ -158,6 +158,18 @@ class OrgReplica:
             self._state, self._roots = before
             raise
         return reached
+
+    def _check_end(self, leaves: tuple[Leaf, ...], head: HeadPair) -> None:
+        known = self._store.heads.at(head[0].size)
+        try:
+            self._checks.roots(head, self._roots[-1], known=known)
+        except VerificationError as error:
+            if not leaves:
+                raise
+            start = self.size() - len(leaves)
+            raise refuse(
+                error, log=self.log, head=head, start=start, served=leaves, leaf=leaves[-1]
+            ) from error
 
     def _replay_served(self, leaves: tuple[Leaf, ...], head: HeadPair) -> None:
         start = self.size()

@@ -41,7 +41,7 @@ from parsec_fs.workspace.promises import (
 )
 from parsec_fs.workspace.realm_keys import RealmKeys
 from parsec_fs.workspace.realm_rebuild import light_state, with_map
-from parsec_fs.workspace.refused_leaf import refuse
+from parsec_fs.workspace.refused_leaf import LeafRefusedError, refuse
 from parsec_fs.workspace.replica_checks import REPLICA_CHECKS, ReplicaChecks
 from parsec_fs.workspace.slices import Slices
 
@@ -238,9 +238,7 @@ class RealmReplica:
         verified = await self._verify(leaves, head)
         reached = verified.state.position.size == head[0].size
         if reached:
-            self._checks.roots(
-                head, _log_state(verified.state), known=self.store.heads.at(head[0].size)
-            )
+            await self._check_end(verified, leaves, head)
         await self._keys.ensure(verified.state.rotations, self._client)
         for group in verified.groups:
             last = group is verified.groups[-1]
@@ -268,21 +266,51 @@ class RealmReplica:
                     groups.state, leaf, org=self._org.state, objects=groups.view
                 )
             except (DataError, VerificationError) as error:
-                raise refuse(
-                    error,
-                    log=self.log,
-                    head=head,
-                    start=self.size(),
-                    served=leaves,
-                    leaf=leaf,
-                    before=groups.state,
-                    objects=groups.view,
-                ) from error
+                if leaf is not leaves[0] and leaf.header.map_root != groups.state.map.root():
+                    place = groups.state.position.size - self.size() - 1
+                    raise await self._refuse(error, leaves, head, place) from error
+                raise self._refused(error, leaves, head, leaf, groups) from error
             groups.add(leaf, transition)
             self._find_stamps(leaf)
             check_pins(self._pins, _log_state(groups.state))
             await self.slices.pause()
         return groups
+
+    async def _check_end(
+        self, verified: LeafGroups, leaves: tuple[Leaf, ...], head: HeadPair
+    ) -> None:
+        known = self.store.heads.at(head[0].size)
+        try:
+            self._checks.roots(head, _log_state(verified.state), known=known)
+        except VerificationError as error:
+            raise await self._refuse(error, leaves, head, len(leaves) - 1) from error
+
+    async def _refuse(
+        self, error: Exception, leaves: tuple[Leaf, ...], head: HeadPair, place: int
+    ) -> LeafRefusedError:
+        """The state behind a leaf is not what the server signed (P5): once more up to that leaf,
+        for the state before it."""
+        groups = await self._verify(leaves[:place], head)
+        return self._refused(error, leaves, head, leaves[place], groups)
+
+    def _refused(
+        self,
+        error: Exception,
+        leaves: tuple[Leaf, ...],
+        head: HeadPair,
+        leaf: Leaf,
+        groups: LeafGroups,
+    ) -> LeafRefusedError:
+        return refuse(
+            error,
+            log=self.log,
+            head=head,
+            start=self.size(),
+            served=leaves,
+            leaf=leaf,
+            before=groups.state,
+            objects=groups.view,
+        )
 
     def _find_stamps(self, leaf: Leaf) -> None:
         if self._stamps and leaf.header.kind == STAMPS:

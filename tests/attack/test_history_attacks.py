@@ -26,7 +26,7 @@ from parsec_fs.protocol.certificates import (
 from parsec_fs.protocol.codec import encode_trusted
 from parsec_fs.protocol.commands import EpochProof
 from parsec_fs.protocol.epochs import opening_leaf
-from parsec_fs.protocol.errors import DataError, ProofError, VerificationError
+from parsec_fs.protocol.errors import DataError, VerificationError
 from parsec_fs.protocol.hashing import EMPTY_MAP, map_key, map_value
 from parsec_fs.protocol.ids import NO_HASH, Hash, UserId
 from parsec_fs.protocol.membership import OrgState
@@ -259,22 +259,67 @@ async def show_wrong_map(scene: Scene) -> None:
     log = scene.server.realm_log.log
     scene.server.commit(scene.bob)
     scene.device.door.heads[log] = scene.server.head(log, map_root=Hash(bytes(32)))
-    await scene.device.pull()
+    try:
+        await scene.device.pull()
+    except VerificationError as error:
+        await scene.device.auditor.report(error)
 
 
-async def test_wrong_map_in_a_head_is_refused_at_once(scene: Scene) -> None:
+async def test_wrong_map_in_a_head(scene: Scene) -> None:
     size = scene.device.realm.size()
-    with pytest.raises(ProofError):
-        await show_wrong_map(scene)
+    await show_wrong_map(scene)
     assert scene.device.realm.size() == size
+    scene.convicted_of(Kind.WRONG_TRANSITION)
 
 
 async def test_wrong_map_in_a_head_without_the_check() -> None:
     scene = await weak_scene("roots")
     await show_wrong_map(scene)
+    scene.in_peace()
     newest = scene.device.realm.newest_head()
     assert newest is not None
     assert newest[0].map_root == bytes(32)
+
+
+async def continue_on_wrong_map(scene: Scene, *, seen_before: bool) -> None:
+    """The next leaf names a map that does not follow from the one before it."""
+    server = scene.server
+    server.commit(scene.bob)
+    if seen_before:
+        await scene.device.pull()
+    state = server.realm_state
+    server.realm_states[-1] = replace(state, map=PrefixMap())
+    body = server.commit_body(server.alice, server.new_record())
+    leaf = server.next_realm_leaf(COMMIT, body)
+    after = replace(server.realm_state, position=state.position.after(leaf))
+    server.take(leaf, Transition(state=after))
+    try:
+        await scene.device.pull()
+    except VerificationError as error:
+        await scene.device.auditor.report(error)
+
+
+@pytest.mark.parametrize(
+    ("seen_before", "kind"), [(False, Kind.WRONG_TRANSITION), (True, Kind.SPLIT_VIEW)]
+)
+async def test_wrong_map_in_the_next_leaf(scene: Scene, seen_before: bool, kind: Kind) -> None:
+    await continue_on_wrong_map(scene, seen_before=seen_before)
+    scene.convicted_of(kind)
+
+
+async def show_wrong_org_map(scene: Scene) -> None:
+    log = scene.server.org_log.log
+    scene.server.add_device("carol")
+    scene.device.door.heads[log] = scene.server.head(log, map_root=Hash(bytes(32)))
+    try:
+        await scene.device.pull()
+    except VerificationError as error:
+        await scene.device.auditor.report(error)
+
+
+async def test_wrong_org_map_in_a_head(scene: Scene) -> None:
+    await show_wrong_org_map(scene)
+    scene.convicted_of(Kind.WRONG_TRANSITION)
 
 
 # An old certificate appended again: a member who was removed is back (A19, A20, rule 8).

@@ -44,7 +44,7 @@ from parsec_fs.protocol.simple_map import (
     prove,
 )
 from parsec_fs.protocol.statements import Statement
-from parsec_fs.workspace.refused_leaf import refuse
+from parsec_fs.workspace.refused_leaf import LeafRefusedError, refuse
 from tests.support.history import CutEpoch, HonestServer
 from tests.support.simulated_chain import make_header, sign_header
 
@@ -247,14 +247,16 @@ class ReplicaLog:
             newest=self.newest_head(),
             most_due=self.most_due,
         )
-        trial = copy(self)
-        trial.states, trial.headers = list(self.states), list(self.headers)
-        trial.org_states, trial.objects = list(self.org_states), dict(self.objects)
-        trial.bodies = list(self.bodies)
-        for leaf in leaves:
-            trial._take_served(leaf, leaves, pair, self.size())
+        trial = self._trial()
+        for place, leaf in enumerate(leaves):
+            trial._take_served(leaf, leaves, pair, self, place)
         known = self.heads.get(pair[0].size)
-        self.checks.roots(pair, trial.states[-1], known=known)
+        try:
+            self.checks.roots(pair, trial.states[-1], known=known)
+        except VerificationError as error:
+            if not leaves:
+                raise
+            raise self._refuse(error, leaves, pair, len(leaves) - 1) from error
         vars(self).update(vars(trial))
         self.keep(pair)
 
@@ -264,20 +266,40 @@ class ReplicaLog:
         if old is None or pair[0].due_epoch < old[0].due_epoch:
             self.heads[pair[0].size] = pair
 
-    def _take_served(self, leaf: Leaf, served: Sequence[Leaf], head: HeadPair, start: int) -> None:
+    def _trial(self) -> "ReplicaLog":
+        trial = copy(self)
+        trial.states, trial.headers = list(self.states), list(self.headers)
+        trial.org_states, trial.objects = list(self.org_states), dict(self.objects)
+        trial.bodies = list(self.bodies)
+        return trial
+
+    def _take_served(
+        self, leaf: Leaf, served: Sequence[Leaf], head: HeadPair, old: "ReplicaLog", place: int
+    ) -> None:
         try:
             self._take(leaf)
         except (DataError, VerificationError) as error:
-            raise refuse(
-                error,
-                log=self.log,
-                head=head,
-                start=start,
-                served=served,
-                leaf=leaf,
-                before=self.realm_state if self.org else None,
-                objects=self.objects.get,
-            ) from error
+            wrong_map = self.states[-1].map_root != leaf.header.map_root
+            if place and wrong_map:
+                place -= 1
+            raise old._refuse(error, served, head, place) from error
+
+    def _refuse(
+        self, error: Exception, served: Sequence[Leaf], head: HeadPair, place: int
+    ) -> LeafRefusedError:
+        before = self._trial()
+        for leaf in served[:place]:
+            before._take(leaf)
+        return refuse(
+            error,
+            log=self.log,
+            head=head,
+            start=self.size(),
+            served=served,
+            leaf=served[place],
+            before=before.realm_state if self.org else None,
+            objects=before.objects.get,
+        )
 
     def _take(self, leaf: Leaf) -> None:
         if self.org is None:
