@@ -23,6 +23,7 @@ from parsec_fs.protocol.certificates import Device
 from parsec_fs.protocol.ids import ROOT_OBJECT, LogId, ObjectId, RealmId
 from parsec_fs.protocol.keys import VerifyKey
 from parsec_fs.protocol.manifests import FOLDER, FolderManifest
+from parsec_fs.protocol.statements import ServerRegistration
 from parsec_fs.remote.server_client import PublicClient, ServerClient
 from parsec_fs.remote.sessions import Signer
 from parsec_fs.remote.transport import Transport
@@ -35,15 +36,47 @@ from parsec_fs.workspace.nodes import ROOT_INODE, FileNode, FolderNode, Node
 from parsec_fs.workspace.org_replica import OrgReplica
 from parsec_fs.workspace.push import Hook
 from tests.support.identities import chain_anchor
-from tests.support.server import BASE_URL, InProcess, in_process
+from tests.support.server import BASE_URL, InProcess, ServerProcess, in_process
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a server is."""
+
+    url: str
+    line: Callable[[], httpx.AsyncBaseTransport]
+    registration: ServerRegistration
+    chain_id: bytes
+
+
+def place_of(server: InProcess) -> Place:
+    """A server of this process."""
+    return Place(
+        url=BASE_URL,
+        line=lambda: httpx.ASGITransport(app=server.server.app),
+        registration=server.identity.registration,
+        chain_id=server.config.chain_id,
+    )
+
+
+async def place_of_process(server: ServerProcess) -> Place:
+    """A server behind a real socket."""
+    info = await server.info()
+    assert info is not None
+    return Place(
+        url=server.url,
+        line=lambda: httpx.AsyncHTTPTransport(trust_env=False),
+        registration=info.registration,
+        chain_id=info.chain_id,
+    )
 
 
 class Wire(httpx.AsyncBaseTransport):
     """A line to the server. `cut`: nothing gets through; `cut_answers`: requests arrive, answers
     do not."""
 
-    def __init__(self, server: InProcess) -> None:
-        self._inner = httpx.ASGITransport(app=server.server.app)
+    def __init__(self, place: Place) -> None:
+        self._inner = place.line()
         self.paths: list[str] = []
         self.cut = False
         self.cut_answers = False
@@ -58,26 +91,31 @@ class Wire(httpx.AsyncBaseTransport):
             raise httpx.ReadError("cut")
         return answer
 
+    async def aclose(self) -> None:
+        """Close the line."""
+        await self._inner.aclose()
+
     def count(self, path: str) -> int:
         """How many requests went to a path."""
         return self.paths.count(path)
 
 
-async def found(server: InProcess) -> Identity:
+async def found(server: InProcess | Place) -> Identity:
     """A new organization on the server; its first device."""
+    place = place_of(server) if isinstance(server, InProcess) else server
     request, identity = found_org(
         name="acme",
         user_name="alice",
         email="alice@acme.example",
         device_label="first",
-        chain=chain_anchor(server.config.chain_id),
-        server=server.identity.registration,
-        server_url=BASE_URL,
+        chain=chain_anchor(place.chain_id),
+        server=place.registration,
+        server_url=place.url,
         rpc_urls=("http://chain.test",),
         random=os.urandom,
     )
-    async with server.http() as http:
-        await PublicClient(Transport(http, BASE_URL)).create_org(request)
+    async with httpx.AsyncClient(transport=place.line()) as http:
+        await PublicClient(Transport(http, place.url)).create_org(request)
     return identity
 
 
@@ -299,18 +337,19 @@ class Laptop:
 
 @asynccontextmanager
 async def laptop(
-    server: InProcess, identity: Identity, folder: Path, name: str = "laptop"
+    server: InProcess | Place, identity: Identity, folder: Path, name: str = "laptop"
 ) -> AsyncIterator[Laptop]:
     """A device whose files lie under `folder`; doing it again is a restart of the program."""
     anchor, secrets = identity.anchor, identity.secrets
     store = OrgStore(folder / "org.db", anchor.org)
-    wire = Wire(server)
+    wire = Wire(place_of(server) if isinstance(server, InProcess) else server)
+    url = anchor.server_url.decode()
     async with (
-        httpx.AsyncClient(transport=wire, base_url=BASE_URL) as http,
+        httpx.AsyncClient(transport=wire) as http,
         trio.open_nursery() as nursery,
     ):
         signer = Signer(
-            Transport(http, BASE_URL),
+            Transport(http, url),
             server_log=anchor.server.server_log,
             org=anchor.org,
             device=secrets.device,
@@ -366,16 +405,22 @@ async def second_device(first: Laptop) -> Identity:
 @asynccontextmanager
 async def two_laptops(folder: Path) -> AsyncIterator[tuple[Laptop, Laptop]]:
     """Two devices of one user with the same workspace open, in step."""
-    async with in_process(folder / "server") as server:
-        alice = await found(server)
-        async with laptop(server, alice, folder / "one", "one") as one:
-            realm = await one.create_realm()
-            await one.open(realm)
-            await one.push()
-            other = await second_device(one)
-            async with laptop(server, other, folder / "two", "two") as two:
-                await two.open(realm)
-                yield one, two
+    async with in_process(folder / "server") as server, pair(server, folder) as both:
+        yield both
+
+
+@asynccontextmanager
+async def pair(server: InProcess | Place, folder: Path) -> AsyncIterator[tuple[Laptop, Laptop]]:
+    """As `two_laptops`, at a server that runs already."""
+    alice = await found(server)
+    async with laptop(server, alice, folder / "one", "one") as one:
+        realm = await one.create_realm()
+        await one.open(realm)
+        await one.push()
+        other = await second_device(one)
+        async with laptop(server, other, folder / "two", "two") as two:
+            await two.open(realm)
+            yield one, two
 
 
 async def in_step(*laptops: Laptop) -> dict[str, bytes | None]:
