@@ -19,19 +19,17 @@ from parsec_fs.audit import accusations
 from parsec_fs.audit.chain_head import VerifiedChainHead
 from parsec_fs.audit.checks import ALL_CHECKS, Checks
 from parsec_fs.audit.client_state import AuditFacts, ClientState, client_state
+from parsec_fs.audit.comparison import Comparison
 from parsec_fs.audit.evidence import file_name
 from parsec_fs.audit.ports import (
     AuditRecord,
     AuditStore,
     Clock,
     EpochServer,
-    HeadPair,
     HeadSource,
     Histories,
-    LogHistory,
 )
 from parsec_fs.audit.trusted_state import (
-    ORG,
     OpenedEpoch,
     TrustedState,
     confirm,
@@ -53,15 +51,13 @@ from parsec_fs.protocol.errors import (
 )
 from parsec_fs.protocol.ids import Hash, LogId
 from parsec_fs.protocol.limits import DUE_EPOCH_MAX_AHEAD
-from parsec_fs.protocol.merkle import tree_root
-from parsec_fs.protocol.records import LeafHeader
-from parsec_fs.workspace.refused_leaf import LeafRefusedError
 
 log = logging.getLogger(__name__)
 
 EPOCHS_PER_READ: Final = 100
 ROUND_MIN_S: Final = 0.25
 ROUND_MAX_S: Final = 15.0
+_CONVICTED: Final = "the server was proven to cheat; the evidence is kept"
 
 
 class Auditor:
@@ -85,9 +81,13 @@ class Auditor:
         self._anchor, self._server, self._chain = anchor, server, chain
         self._histories, self._store, self._clock = histories, store, clock
         self._checks, self._on_convicted = checks, on_convicted
+        self._comparison = Comparison(
+            anchor=anchor, server=server, histories=histories, checks=checks
+        )
         self._record = _load(store, histories, chain, bootstrapped)
         self._progress_ns = clock.monotonic_ns()
-        self._trouble = self._offline = ""
+        self._trouble = _CONVICTED if self._record.convictions else ""
+        self._offline = ""
         self._expired = self._behind = False
         self._lock = trio.Lock()
         self._moved = trio.Event()
@@ -193,32 +193,7 @@ class Auditor:
         async with self._lock:
             if self.convicted:
                 return
-            files: list[bytes] = []
-            for history in self._histories:
-                files += self._accuse(history, error)
-            await self._doubt(error, files)
-
-    def _accuse(self, history: LogHistory, error: VerificationError) -> list[bytes]:
-        """What an error about this log may prove, with what was verified of the log."""
-        named = accusations.heads_of(error)
-        heads = [one for one in named if one[0].context.log == history.log]
-        leaves = _leaves(history)
-        files: list[bytes] = []
-        if isinstance(error, LeafRefusedError) and error.refused.log == history.log:
-            org = self._histories[ORG]
-            refused = error.refused
-            files += accusations.against_leaf(
-                refused, leaves, org.leaves(), org.newest_head(), self._anchor
-            )
-            leaves = [*leaves[: refused.start], *(leaf.header for leaf in refused.served)]
-        if not heads:
-            return files
-        heads += _newest(history)
-        files += accusations.against_each_other(history.log, heads, leaves)
-        for opening in self.state.openings:
-            if opening.log == history.log:
-                files += accusations.against_epoch(heads, opening, leaves)
-        return files
+            await self._doubt(error, self._comparison.accuse(error, self.state))
 
     async def _round(self) -> None:
         try:
@@ -243,8 +218,8 @@ class Auditor:
         self._checks.chain_time_grows(head.header_time_ns, before_ns=self.state.chain_time_ns)
         self._behind = head.statement.epoch > self.epochs + 1
         for opened in await self._open_until(head):
-            for place, history in enumerate(self._histories):
-                await self._compare(place, history, opened)
+            for place in range(len(self._histories)):
+                await self._comparison.compare(place, opened, self.state)
             await self._save(opened.after)
             for history in self._histories:
                 await history.settle(opened.epoch, self.verified_index(history.log))
@@ -272,50 +247,6 @@ class Auditor:
             anchor=self._anchor,
             checks=self._checks,
         )
-
-    async def _compare(self, place: int, history: LogHistory, opened: OpenedEpoch) -> None:
-        """One log in one epoch: own replica, own heads, promises. Raises with evidence."""
-        opening = opened.after.openings[place]
-        try:
-            await self._compare_unproven(place, history, opened)
-        except (VerificationError, DataError) as error:
-            heads = _newest(history) + history.heads_due(opened.epoch)
-            if isinstance(error, VerificationError):
-                heads += accusations.heads_of(error)
-            leaves = _leaves(history)
-            files = accusations.against_epoch(heads, opening, leaves)
-            if isinstance(error, VerificationError):
-                files += self._accuse(history, error)
-            files += accusations.outdated(self.state.openings, opening, leaves)
-            if accusations.first_proven(files, self._anchor) is None:
-                files += accusations.against_epoch(
-                    heads, opening, await self._foreign(opened, place)
-                )
-            raise VerificationError(str(error), evidence=tuple(files)) from error
-
-    async def _compare_unproven(self, place: int, history: LogHistory, opened: OpenedEpoch) -> None:
-        anchored, before = opened.after.anchored[place], opened.before[place]
-        for head, _ in history.heads_due(opened.epoch):
-            self._checks.promise_is_kept(head, anchored)
-        await history.ensure(self._checks.leaves_to_hold(anchored))
-        own = history.roots_at(min(anchored.size, history.size()))
-        self._checks.own_is_anchored(own, anchored, epoch=opened.epoch)
-        for head, _ in history.heads_due(opened.epoch):
-            self._checks.head_is_prefix(head, history.roots_at(min(head.size, history.size())))
-        if place != ORG and before.size < min(anchored.size, history.size()):
-            first = history.leaf_header(before.size)
-            self._checks.leaf_is_current(first, org_before=opened.before[ORG])
-
-    async def _foreign(self, opened: OpenedEpoch, place: int) -> list[LeafHeader]:
-        """The anchored branch, if the server still shows it: proves that ours is another one."""
-        anchored = opened.after.anchored[place]
-        try:
-            leaves = list(await self._server.read_headers(anchored.log, anchored.size))
-        except (RemoteError, VerificationError, DataError):
-            return []
-        if tree_root([one.hash() for one in leaves]) != anchored.log_root:
-            return []
-        return leaves
 
     # Consequences
 
@@ -360,12 +291,3 @@ def _load(
     if record.state.logs != logs:
         raise RollbackError("the stored audit state follows other logs")
     return record
-
-
-def _newest(history: LogHistory) -> list[HeadPair]:
-    newest = history.newest_head()
-    return [] if newest is None else [newest]
-
-
-def _leaves(history: LogHistory) -> list[LeafHeader]:
-    return [history.leaf_header(index) for index in range(history.size())]

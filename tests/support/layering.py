@@ -77,7 +77,15 @@ SHELLS: dict[str, tuple[str, ...]] = {
     },
     **{
         f"parsec_fs.audit.{name}": RESOURCES
-        for name in ("audit_store", "auditor", "clock", "light_client", "ports", "server_door")
+        for name in (
+            "audit_store",
+            "auditor",
+            "clock",
+            "comparison",
+            "light_client",
+            "ports",
+            "server_door",
+        )
     },
     **{f"abci_app.{name}": () for name in ("__main__", "cli", "devnet", "server", "store")},
 }
