@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 import anyio
+import anyio.to_thread
 
 from parsec_fs.protocol import chain_rpc
 from parsec_fs.protocol.codec import decode, encode
@@ -37,12 +38,12 @@ from server.identity import ServerIdentity
 from server.log.epoch_maps import OrgAt, orgs_after
 from server.log.epochs import EpochCache, load_org_at, load_orgs
 from server.store import epochs
-from server.store.database import Database, Transaction
+from server.store.database import Database, Exclusive, Transaction
 from server.store.epochs import StoredEpoch
-from server.store.server_row import due_epoch
 
 log = logging.getLogger(__name__)
 
+STANDBY_S: Final = 1.0
 NO_STATEMENT: Final = 21
 """The chain application's code for "no statement of this server yet"."""
 
@@ -84,10 +85,26 @@ class Publisher:
     async def run(self) -> None:
         """Publish epoch after epoch. Raises OldCopyError."""
         await self.confirm()
+        right = await self._exclusive()
+        try:
+            await self._publish_for_ever(right)
+        finally:
+            right.close()
+
+    async def _exclusive(self) -> Exclusive:
+        """Wait to be the only publisher of this database; others serve, and stand ready."""
+        while True:
+            right = await anyio.to_thread.run_sync(self._database.try_exclusive)
+            if right is not None:
+                return right
+            await anyio.sleep(STANDBY_S)
+
+    async def _publish_for_ever(self, right: Exclusive) -> None:
         wait_ms = 0.0
         while True:
             await anyio.sleep(wait_ms / 1000)
             started = anyio.current_time()
+            await anyio.to_thread.run_sync(right.check)
             await self.publish_next()
             elapsed_ms = 1000 * (anyio.current_time() - started)
             wait_ms = max(0.0, self._identity.registration.epoch_ms - elapsed_ms)
@@ -95,17 +112,16 @@ class Publisher:
     async def confirm(self) -> None:
         """Wait for the chain's word on what it knows. Raises OldCopyError."""
         while True:
-            newest = await self._database.read(epochs.newest)
-            answered = [await self._up_to_date(node, newest) for node in self._nodes]
+            answered = [await self._up_to_date(node) for node in self._nodes]
             if any(answered):
                 self._confirmed = True
                 return
             log.warning("no chain node answers; nothing is served until one does")
             await anyio.sleep(self._timing.poll_s)
 
-    async def _up_to_date(self, node: ChainNode, newest: StoredEpoch | None) -> bool:
+    async def _up_to_date(self, node: ChainNode) -> bool:
         """A node that has all blocks agrees with the database. Raises OldCopyError."""
-        if await self._settled(node, newest) is None:
+        if await self._settled(node) is None:
             return False
         try:
             status = chain_rpc.parse_status(await node.call("status", {}))
@@ -127,8 +143,7 @@ class Publisher:
         """The next epoch, durable with its statement. A cut that a crash left without a statement
         is taken up again: its states are stored, only what is salted and signed is new."""
         epoch = 0 if previous is None else previous.epoch + 1
-        if await self._database.read(due_epoch) == epoch:
-            await self._database.write(epochs.cut)
+        await self._database.write(lambda tx: epochs.cut(tx, epoch))
         changed, orgs, org_at = await self._states(epoch)
         after = [org.after(changed[org.org]) for org in org_at]
         roots = {org.org: org.map.root() for org in after}
@@ -191,7 +206,7 @@ class Publisher:
 
     async def _is_final(self, stored: StoredEpoch) -> bool:
         for node in self._nodes:
-            count = await self._settled(node, stored)
+            count = await self._settled(node)
             if count is not None and count > stored.epoch:
                 return True
         return False
@@ -209,7 +224,7 @@ class Publisher:
             if answer.code:
                 log.info("%s on epoch %d: %s", node.name, stored.epoch, answer.log)
 
-    async def _settled(self, node: ChainNode, newest: StoredEpoch | None) -> int | None:
+    async def _settled(self, node: ChainNode) -> int | None:
         """How many of our epochs this node shows as final; None if it has no usable answer.
 
         Raises OldCopyError if it shows one that the database does not have."""
@@ -223,6 +238,8 @@ class Publisher:
         except ParsecFSError as error:
             log.warning("%s: %s", node.name, error)
             return None
+        # Read after the node's answer: what is stored before it is sent is in there by now.
+        newest = await self._database.read(epochs.newest)
         known = -1 if newest is None else newest.epoch
         if statement.epoch > known or (
             newest is not None and statement.epoch == known and signed != newest.statement

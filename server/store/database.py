@@ -7,12 +7,13 @@ with synchronous_commit=on). Write transactions of SQLite begin IMMEDIATE and ar
 PostgreSQL serialise through the rows that they lock. A read is one consistent snapshot.
 """
 
+import fcntl
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import IO, Any, Final, Protocol, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -30,6 +31,9 @@ Transaction = Connection
 
 THREADS: Final = 8
 """Worker threads for the database: more than two cores can use, few enough for its pool."""
+
+PUBLISHER_LOCK: Final = 0x70617273_65632D66
+"""Number of the advisory lock in PostgreSQL."""
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -117,18 +121,68 @@ class Database:
             self._limiter = anyio.CapacityLimiter(THREADS)
         return await anyio.to_thread.run_sync(run, limiter=self._limiter)
 
+    def try_exclusive(self) -> "Exclusive | None":
+        """The right to publish, held by one process at a time; None while another has it. Given
+        back by `close`, or by the system when this process ends."""
+        if self._sqlite:
+            return _lock_file(self._engine.url.database)
+        connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        query = text("SELECT pg_try_advisory_lock(:number)")
+        if connection.execute(query, {"number": PUBLISHER_LOCK}).scalar_one():
+            return _LockConnection(connection)
+        connection.close()
+        return None
+
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
 
 
-def advisory_lock(transaction: Transaction, number: int) -> bool:
-    """PostgreSQL: take a lock that lasts as long as the connection. SQLite: there is one process,
-    which `exclusive_folder` sees to. False if someone else holds it."""
-    if transaction.dialect.name == "sqlite":
-        return True
-    query = text("SELECT pg_try_advisory_lock(:number)")
-    return bool(transaction.execute(query, {"number": number}).scalar_one())
+class Exclusive(Protocol):
+    """A right that one process has."""
+
+    def check(self) -> None:
+        """Raises if the right may have been lost."""
+
+    def close(self) -> None:
+        """Give it back."""
+
+
+class _LockConnection:
+    """PostgreSQL: a session-level lock lasts as long as its connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def check(self) -> None:
+        self._connection.execute(text("SELECT 1"))
+
+    def close(self) -> None:
+        self._connection.invalidate()
+        self._connection.close()
+
+
+class _LockFile:
+    """SQLite: a lock on a file beside the database lasts as long as it is open."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def check(self) -> None:
+        """The system keeps it."""
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _lock_file(database: str | None) -> _LockFile | None:
+    file = Path(f"{database}.publisher").open("ab")  # noqa: SIM115
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        return None
+    return _LockFile(file)
 
 
 def _engine(url: str) -> Engine:

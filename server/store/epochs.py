@@ -40,10 +40,11 @@ class StoredEpoch:
         return self.opening.epoch
 
 
-def cut(transaction: Transaction) -> int:
-    """Cut the due epoch; its number. From now on heads promise the next one."""
+def cut(transaction: Transaction, epoch: int) -> None:
+    """Cut an epoch if it is due; from now on heads promise the next one. Done before: nothing."""
     due = select(server.c.due_epoch).where(server.c.id == 1).with_for_update()
-    epoch: int = transaction.execute(due).scalar_one()
+    if transaction.execute(due).scalar_one() != epoch:
+        return
     changed = select(
         literal(epoch),
         logs.c.log,
@@ -56,7 +57,6 @@ def cut(transaction: Transaction) -> int:
     names = ["epoch", "log", "org", "size", "log_root", "map_root", "org_size"]
     transaction.execute(insert(cuts).from_select(names, changed))
     transaction.execute(update(server).where(server.c.id == 1).values(due_epoch=epoch + 1))
-    return epoch
 
 
 def newest(transaction: Transaction) -> StoredEpoch | None:

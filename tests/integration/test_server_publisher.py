@@ -184,7 +184,7 @@ async def test_cut_without_statement_is_taken_up(tmp_path: Path) -> None:
     async with serving(tmp_path) as running, running.http() as http:
         alice = await new_org(http, running.identity.registration)
         head = await alice.pull_org()
-        assert await running.server.services.database.write(epochs.cut) == 0
+        await running.server.services.database.write(lambda tx: epochs.cut(tx, 0))
         later = await alice.pull_org()
         assert (head.due_epoch, later.due_epoch) == (0, 1)
     async with serving(tmp_path, new_chain()) as running, running.http() as http:
