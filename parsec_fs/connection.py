@@ -14,7 +14,7 @@ from parsec_fs.protocol.keys import VerifyKey
 from parsec_fs.remote.chain_node import HttpChainNode
 from parsec_fs.remote.server_client import ServerClient
 from parsec_fs.remote.sessions import Signer
-from parsec_fs.remote.transport import Transport, http_client
+from parsec_fs.remote.transport import HttpClients, Transport, http_client
 from parsec_fs.storage.org_store import OrgStore
 from parsec_fs.workspace.audit_view import Unaudited
 from parsec_fs.workspace.org_replica import OrgReplica
@@ -36,13 +36,17 @@ class Connection:
 
 @asynccontextmanager
 async def connect(
-    home: Home, identity: Identity, *, checks: ReplicaChecks = REPLICA_CHECKS
+    home: Home,
+    identity: Identity,
+    *,
+    checks: ReplicaChecks = REPLICA_CHECKS,
+    clients: HttpClients = http_client,
 ) -> AsyncIterator[Connection]:
     """Opens files, but sends nothing yet; works offline."""
     anchor, secrets = identity.anchor, identity.secrets
     store = OrgStore(home.org_database, anchor.org)
     try:
-        async with http_client() as http:
+        async with clients() as http:
             signer = Signer(
                 Transport(http, anchor.server_url.decode()),
                 server_log=anchor.server.server_log,

@@ -44,7 +44,7 @@ from parsec_fs.protocol.membership import OrgState
 from parsec_fs.protocol.records import LogState
 from parsec_fs.protocol.sealing import BoxKey
 from parsec_fs.remote.server_client import PublicClient
-from parsec_fs.remote.transport import Transport, http_client
+from parsec_fs.remote.transport import HttpClients, Transport, http_client
 
 _POLL_S: Final = 0.5
 _SECRET_SIZE: Final = 16
@@ -82,6 +82,7 @@ async def invite(
     states: tuple[LogState, ...],
     show_code: Callable[[str], None],
     confirm: Callable[[str], Awaitable[bool]],
+    clients: HttpClients = http_client,
 ) -> str:
     """Add a device of this user; `states` of realm logs are vouched for. Returns its label.
 
@@ -95,7 +96,7 @@ async def invite(
         org_state=connection.org.roots_at(connection.org.size()),
         label=org.device(identity.secrets.device).device.label,
     )
-    async with http_client() as http:
+    async with clients() as http:
         url = identity.anchor.server_url.decode()
         mailbox = Mailbox(PublicClient(Transport(http, url)), secret)
         await mailbox.put(invitation, INVITATION)
@@ -106,13 +107,13 @@ async def invite(
         name = request.label.decode(errors="replace")
         if not await confirm(name):
             raise InputError(f"{name} was not added")
-        index = await _certify(connection, request)
+        index = await certify(connection, request)
         org_state = connection.org.roots_at(connection.org.size())
         await mailbox.put(Admission(index=index, states=(org_state, *states)), ADMISSION)
     return name
 
 
-async def _certify(connection: Connection, request: JoinRequest) -> int:
+async def certify(connection: Connection, request: JoinRequest) -> int:
     """Append the certificate; the leaf index of it."""
     secrets = connection.identity.secrets
     user_key = secrets.newest_user_key()
@@ -136,11 +137,13 @@ async def _certify(connection: Connection, request: JoinRequest) -> int:
     return (await connection.org.pull()).device(request.device).index
 
 
-async def join(home: Home, code: JoinCode, device_label: str) -> Identity:
+async def join(
+    home: Home, code: JoinCode, device_label: str, *, clients: HttpClients = http_client
+) -> Identity:
     """Become a device of the inviter's user; the device file is written last.
 
     Raises OfflineError, RefusedError, VerificationError, TimeoutError, DeviceFileError."""
-    async with http_client() as http:
+    async with clients() as http:
         mailbox = Mailbox(PublicClient(Transport(http, code.server_url)), code.secret)
         invitation = open_invitation(await mailbox.wait(INVITATION), code)
         if invitation.anchor.server_url.decode() != code.server_url:
@@ -159,13 +162,15 @@ async def join(home: Home, code: JoinCode, device_label: str) -> Identity:
         admission = open_mail(sealed, Admission, slot=ADMISSION, secret=code.secret)
     pins = (invitation.org_state, *admission.states)
     identity = Identity(anchor=invitation.anchor, secrets=secrets, pins=pins)
-    return await _enrol(home, identity, request)
+    return await _enrol(home, identity, request, clients)
 
 
-async def _enrol(home: Home, provisional: Identity, request: JoinRequest) -> Identity:
+async def _enrol(
+    home: Home, provisional: Identity, request: JoinRequest, clients: HttpClients
+) -> Identity:
     """Replay the organization, find this device in it, open the user's key, write the file."""
     try:
-        async with connect(home, provisional) as connection:
+        async with connect(home, provisional, clients=clients) as connection:
             org = await connection.org.pull()
             _check_reached(connection, provisional)
         secrets = _with_user_key(org, provisional.secrets, request)

@@ -6,7 +6,7 @@ Bytes in, bytes out: nothing is believed here. Everything that keeps an answer f
 is an OfflineError, so that callers know one reaction: keep the work, try again later.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -73,6 +73,10 @@ class Transport:
                 yield answer.aiter_lines()
         except httpx.HTTPError as error:
             raise OfflineError(f"GET {path}: {error!r}") from error
+
+
+HttpClients = Callable[[], httpx.AsyncClient]
+"""Makes the client of a program; tests make one that goes straight into a server."""
 
 
 def http_client() -> httpx.AsyncClient:
