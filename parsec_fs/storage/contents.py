@@ -20,7 +20,12 @@ from typing import Final, Protocol
 
 import trio
 
-from parsec_fs.protocol.errors import LocalError, OfflineError, VerificationError
+from parsec_fs.protocol.errors import (
+    LocalError,
+    OfflineError,
+    RemoteError,
+    VerificationError,
+)
 from parsec_fs.protocol.ids import BlockId, RealmId
 from parsec_fs.protocol.limits import MIB, SEALED_BLOCK_MAX_SIZE
 from parsec_fs.protocol.manifests import BlockRef
@@ -189,7 +194,7 @@ class Contents:
                 plain = await self.workers.run(
                     lambda: self._open_block(sealed, ref, realm=self.realm)
                 )
-            except (OfflineError, trio.TooSlowError) as error:
+            except (RemoteError, trio.TooSlowError) as error:
                 raise LocalError("block cannot be had", errno=errno.EIO) from error
             except VerificationError as error:
                 raise self._damaged(ref, error) from error
