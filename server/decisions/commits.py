@@ -246,7 +246,7 @@ class _Run:
             device=header.device,
             sequence=header.sequence,
             record=one.verified.hash,
-            outcome=outcome,
+            outcome=int(outcome),
             size=self.realm.position.size,
             log_root=self.realm.position.root(),
             map_root=self.realm.map.root(),
