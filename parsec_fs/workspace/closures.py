@@ -9,6 +9,7 @@ packed together into commits of up to 1,000 objects; after a refusal they travel
 one conflict refuses no strangers.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -38,11 +39,13 @@ def closures(build: Build) -> list[Closure]:
     """Every new version of the build, exactly once."""
     nodes = dict(build.nodes)
     tombstones = dict(build.tombstones)
-    result = []
-    for group in _moves(build.folders):
-        result.append(_closure(group, nodes, tombstones))
+    groups = _moves(build.folders)
+    times = Counter(id for group in groups for id in set().union(*(one.lost for one in group)))
+    # What loses names in several closures is deleted after all of them.
+    last = {id: tombstones.pop(id) for id in list(tombstones) if times[id] > 1}
+    result = [_closure(group, nodes, tombstones) for group in groups]
     result += [Closure(units=[(version,)]) for version in nodes.values()]
-    result += [Closure(units=_chunks(unit)) for unit in tombstones.values()]
+    result += [Closure(units=_chunks(unit)) for unit in (*tombstones.values(), *last.values())]
     return result
 
 
