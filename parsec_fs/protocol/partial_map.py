@@ -54,11 +54,14 @@ class PartialMap(PrefixMap):
 
 
 def partial_map(openings: Mapping[Hash, MapProof], *, expected_root: Hash) -> PartialMap:
-    """The map under the root as far as the openings show it. Raises ProofError."""
+    """The map under the root as far as the openings show it; without any, its root alone.
+    Raises ProofError."""
     for key, proof in openings.items():
         verify_opening(key, proof, expected_root=expected_root)
     paths = [_Path(key, one.leaf, one.steps) for key, one in sorted(openings.items())]
-    node = _merge(paths) if paths and paths[0].leaf else None
+    if not paths:
+        return PartialMap((None, NO_HASH, NO_HASH, expected_root))
+    node = _merge(paths) if paths[0].leaf else None
     return PartialMap(node, frozenset(openings))
 
 

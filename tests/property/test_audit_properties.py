@@ -157,6 +157,10 @@ def test_a_partial_map_never_answers_for_what_was_not_opened(held: dict[Hash, Ha
         partial.get(others[0])
     with pytest.raises(ProofError):
         partial.set(others[0], first)
+    unopened = partial_map({}, expected_root=whole.root())
+    assert unopened.root() == whole.root()
+    with pytest.raises(ProofError):
+        unopened.get(first)
     with pytest.raises(ProofError):
         partial_map({first: whole.open(first)}, expected_root=first)
 

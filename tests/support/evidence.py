@@ -30,6 +30,7 @@ from parsec_fs.protocol.realm_state import Transition
 from parsec_fs.protocol.records import (
     CERTIFICATE,
     COMMIT,
+    STAMPS,
     Leaf,
     LeafHeader,
     LogState,
@@ -86,7 +87,7 @@ class Court:
         before = server.realm_states[index]
         leaf = server.realm_log.leaves[index]
         states = server.objects_before(index) if objects is None else objects
-        org = server.org_states[leaf.header.org_size - 1]
+        org = server.org_states[max(leaf.header.org_size, 1) - 1]
         size = len(server.realm_log.leaves)
         headers = self.headers(server)
         after = (place_of(headers, index + 1, size),) if index + 1 < size else ()
@@ -105,6 +106,7 @@ class Court:
         return {
             "P1 same size": self._same_size(),
             "P1 other prefix": self._split()[0],
+            "P1 refusal": self._split_in_refusal(),
             "P1 other map": self._other_map(),
             "P2 head": self._forgotten(),
             "P2 epoch": self._rolled_back(),
@@ -113,6 +115,10 @@ class Court:
             "P4 signature": self._forged(),
             "P4 twice": self._repeated(),
             "P4 malformed": self._malformed(),
+            "P4 unknown kind": self._append(self.server.fork(), b"x", 9),
+            "P4 stamps": self._append(self.server.fork(), b"x", STAMPS),
+            "P4 gap": self._gap(),
+            "P4 no organization": self._no_organization(),
             "P4 time": self._time_went_back(),
             "P4 key": self._old_key(),
             "P4 version": self._lost_update(),
@@ -144,6 +150,12 @@ class Court:
         two.commit(two.alice)
         sizes = len(one.realm_log.leaves), len(two.realm_log.leaves)
         return split_views(self.head(one), sizes[0], self.head(two), sizes[1], self.headers(two))
+
+    def _split_in_refusal(self) -> SplitView:
+        """A refusal names a state as well."""
+        one, two = self.twins()
+        refusal = self.refusal_of(one, Hash(bytes(32)), 9, 0).refusal
+        return SplitView(first=Commitment(log=self.log, refusal=(refusal,)), second=self.head(two))
 
     def _other_map(self) -> SplitView:
         one = self.server.fork()
@@ -205,6 +217,25 @@ class Court:
 
     def _malformed(self) -> RealmTransition:
         return self._append(self.server.fork(), b"\x93\x01\x02\x03")
+
+    def _gap(self) -> RealmTransition:
+        """A record that does not chain to the device's one before (A32)."""
+        one = self.server.fork()
+        index = one.commit(one.alice)
+        leaf = one.next_realm_leaf(COMMIT, one.commit_body(one.alice, one.new_record()))
+        other = self.server.fork()
+        other.commit(other.alice)
+        body = other.commit_body(other.alice, one.new_record())
+        guilty = self._append(one, body)
+        assert leaf.header.index == guilty.leaf.place.index
+        return replace(guilty, earlier=(self.placed(one, index),))
+
+    def _no_organization(self) -> RealmTransition:
+        one = self.server.fork()
+        leaf = one.next_realm_leaf(COMMIT, one.commit_body(one.alice, one.new_record()))
+        lie = replace(leaf, header=replace(leaf.header, org_size=0))
+        guilty = self._append_leaf(one, lie)
+        return guilty
 
     def _time_went_back(self) -> RealmTransition:
         one = self.server.fork()
@@ -363,10 +394,11 @@ class Court:
         first, second = one.epochs[-1], one.cut()
         one.commit(one.alice)
         one.commit(self.bob)
+        one.stamp()
         late = self.head(one)
         headers = self.headers(one)
         third = one.cut()
-        prefix, map_at = split_views(early, size, late, size + 2, headers)
+        prefix, map_at = split_views(early, size, late, size + 3, headers)
         _, header = author_of(one.realm_log.leaves[size])
         fresh = of_head(self.log, one.head(self.log)[1])
         found: dict[str, Record] = {
@@ -384,7 +416,7 @@ class Court:
             ),
             "P4 current": OutdatedLeaf(
                 commitment=late,
-                leaf=place_of(headers, size, size + 2),
+                leaf=place_of(headers, size, size + 3),
                 realm=self.anchored(second),
                 org=self.anchored(second, one.org_log.log),
             ),
@@ -405,3 +437,40 @@ class Court:
         for index in range(len(one.realm_log.leaves)):
             found[f"P4 leaf {index}"] = self.transition(one, index)
         return found
+
+    # What an accuser may get wrong
+
+    def careless(self) -> dict[str, Record]:
+        """Accusations with a part missing or of something else; all of a guilty server."""
+        split, other = self._same_size(), self._split()[0]
+        broken, stale, false = self._forgotten(), self._stale(), self._false_refusal(chained=False)
+        guilty, outdated, twice = self._unauthorized(), self._outdated(), self._repeated()
+        devices, org = self._two_devices(), self._forged_member()
+        log = self.server.org_log.log
+        foreign = of_head(log, self.server.head(log)[1])
+        one = self.server.fork()
+        by_carol = self._append(one, one.commit_body(self.carol, one.new_record()))
+        bodiless = (replace(org.leaves[0], body=b"x"), *org.leaves[1:])
+        first = self.placed(self.server, 0)
+        return {
+            "two logs": replace(split, second=foreign),
+            "wrong order": SplitView(first=other.second, second=other.first),
+            "neither root nor leaf": replace(other, root=(), consistency=()),
+            "wrong consistency": replace(other, consistency=other.consistency[:-1]),
+            "promise of another log": replace(broken, promise=foreign),
+            "stale in another log": replace(
+                stale, anchored=self.anchored(self.server.epochs[-1], log)
+            ),
+            "refusal with another body": replace(false, body=b"x"),
+            "outdated by another log": replace(outdated, org=outdated.realm),
+            "another body": replace(guilty, leaf=replace(guilty.leaf, body=b"x")),
+            "short org log": replace(guilty, org=replace(guilty.org, leaves=org.leaves[:2])),
+            "org log of a realm": replace(guilty, org=replace(guilty.org, commitment=other.first)),
+            "another org body": replace(org, leaves=bodiless),
+            "no openings": replace(guilty, openings=()),
+            "earlier is later": replace(twice, earlier=(twice.leaf,)),
+            "earlier of another device": replace(by_carol, earlier=(self.placed(one, 0),)),
+            "before is elsewhere": replace(guilty, before=(first.place,)),
+            "records of stamps": replace(devices, first=replace(devices.first, kind=STAMPS)),
+            "another device": replace(devices, device=self.carol.secrets.device),
+        }

@@ -25,7 +25,7 @@ from parsec_fs.protocol.certificates import (
     User,
     sign_certificate,
 )
-from parsec_fs.protocol.codec import decode
+from parsec_fs.protocol.codec import decode, encode
 from parsec_fs.protocol.commands import EpochProof, Epochs, LogOpening
 from parsec_fs.protocol.commits import ObjectRecord, sign_commit
 from parsec_fs.protocol.epochs import opening_leaf, org_logs_map, orgs_map
@@ -44,10 +44,11 @@ from parsec_fs.protocol.log_state import DeviceChain
 from parsec_fs.protocol.membership import OrgState
 from parsec_fs.protocol.merkle import Frontier
 from parsec_fs.protocol.prefix_map import PrefixMap
-from parsec_fs.protocol.realm_state import RealmState, Transition, verify_leaf
+from parsec_fs.protocol.realm_state import RealmState, StampBatch, Transition, verify_leaf
 from parsec_fs.protocol.records import (
     CERTIFICATE,
     COMMIT,
+    STAMPS,
     EpochOpening,
     Head,
     Leaf,
@@ -384,6 +385,11 @@ class HonestServer:
         """Log a new version of objects, of a new one if none is given. Returns the leaf index."""
         records = [self.new_record(one) for one in objects] or [self.new_record()]
         return self.append_realm(COMMIT, self.commit_body(member, *records))
+
+    def stamp(self) -> int:
+        """Log a window of blinded reads."""
+        batch = StampBatch(stamps=tuple(sorted(self.random(32) for _ in range(3))))
+        return self.append_realm(STAMPS, encode(batch))
 
     # Signing as the server
 

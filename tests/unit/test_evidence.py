@@ -26,6 +26,7 @@ from tests.support.history import HonestServer
 
 COURT = Court()
 GUILTY = {name: encode_evidence(record) for name, record in COURT.guilty().items()}
+CARELESS = {name: encode_evidence(record) for name, record in COURT.careless().items()}
 INNOCENT = {name: encode_evidence(record) for name, record in COURT.innocent().items()}
 
 
@@ -42,6 +43,12 @@ def test_every_lie_is_proven_offline(name: str) -> None:
 def test_honest_material_convicts_nobody(name: str) -> None:
     with pytest.raises(NotProvenError):
         check_offline(INNOCENT[name], COURT.anchor)
+
+
+@pytest.mark.parametrize("name", CARELESS)
+def test_a_careless_accuser_proves_nothing(name: str) -> None:
+    with pytest.raises((DataError, VerificationError)):
+        check_offline(CARELESS[name], COURT.anchor)
 
 
 def test_every_type_of_evidence_is_here() -> None:
