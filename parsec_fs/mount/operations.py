@@ -5,25 +5,24 @@ Data flow: mount/loop -> this -> workspace names, files, filesystem -> answers.
 Rules guarded here:
 - a handler raises FUSEError and nothing else: anything unexpected is logged and answered EIO (an
   exception that escapes would end the whole mount);
-- common requests do not await: they are plain functions, made handlers by `_answers` (reading) and
-  `_changes` (refused while the gate is closed); what may have to wait is marked `_waits`;
+- common requests do not await: they are plain functions, made handlers by `answers` (reading) and
+  `changes` (refused while the gate is closed); what may have to wait is marked `waits`;
 - what the tree misses is loaded and the request repeated; nothing was changed before;
 - a frozen mount shows only what was verified before.
 """
 
 import errno
-import functools
-import logging
 import os
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Sequence
+from typing import Any, Final
 
 import pyfuse3
+import trio
 from pyfuse3 import FUSEError
 
 from parsec_fs.mount import control
 from parsec_fs.mount.attributes import CACHE_S, Attributes
-from parsec_fs.mount.errnos import errno_of, is_expected
+from parsec_fs.mount.guards import answers, changes, failure, waits
 from parsec_fs.protocol.errors import LocalError
 from parsec_fs.protocol.limits import MIB, NAME_MAX_SIZE
 from parsec_fs.workspace import files, names
@@ -40,74 +39,10 @@ from parsec_fs.workspace.nodes import (
 )
 from parsec_fs.workspace.tree import FIRST_INODE
 
-log = logging.getLogger(__name__)
-T = TypeVar("T")
-Handler = Callable[..., Coroutine[Any, Any, T]]
-
 CAPABILITY: Final = b"security.capability"
 POSIX_ACL: Final = b"system.posix_acl_"
 DAY_NS: Final = 86_400 * 10**9
 READAHEAD_BLOCKS: Final = 4
-
-
-def _failed(self: "Operations", error: Exception, handler: str) -> FUSEError:
-    if not is_expected(error):
-        self.unexpected += 1
-        log.error("%s: unexpected error, answered EIO", handler, exc_info=error)
-    return FUSEError(errno_of(error))
-
-
-def _answers(function: Callable[..., T]) -> Handler[T]:
-    """A handler that answers from memory."""
-
-    @functools.wraps(function)
-    async def handler(self: "Operations", *args: Any) -> T:
-        while True:
-            try:
-                return function(self, *args)
-            except FUSEError:
-                raise
-            except Missing as missing:
-                self.load(missing)
-            except Exception as error:
-                raise _failed(self, error, function.__name__) from None
-
-    return handler
-
-
-def _changes(function: Callable[..., T]) -> Handler[T]:
-    """A handler that changes something, in memory."""
-
-    @functools.wraps(function)
-    async def handler(self: "Operations", *args: Any) -> T:
-        if self.gate.refusal:
-            raise FUSEError(self.gate.refusal)
-        while True:
-            try:
-                return function(self, *args)
-            except FUSEError:
-                raise
-            except Missing as missing:
-                self.load(missing)
-            except Exception as error:
-                raise _failed(self, error, function.__name__) from None
-
-    return handler
-
-
-def _waits(function: Handler[T]) -> Handler[T]:
-    """A handler that may have to wait."""
-
-    @functools.wraps(function)
-    async def handler(self: "Operations", *args: Any) -> T:
-        try:
-            return await function(self, *args)
-        except FUSEError:
-            raise
-        except Exception as error:
-            raise _failed(self, error, function.__name__) from None
-
-    return handler
 
 
 class Handle:
@@ -146,6 +81,7 @@ class Operations(pyfuse3.Operations):
         self.handles: dict[int, Handle] = {}
         self.last_handle = 0
         self.unexpected = 0
+        self.initialised = trio.Event()
         self._info = pyfuse3.FileInfo()
 
     def load(self, missing: Missing) -> None:
@@ -153,11 +89,15 @@ class Operations(pyfuse3.Operations):
         try:
             self.filesystem.load(missing)
         except Exception as error:
-            raise _failed(self, error, "load") from None
+            raise failure(self, error, "load") from None
+
+    def init(self) -> None:
+        """The kernel has asked for the first time."""
+        self.initialised.set()
 
     # Names
 
-    @_answers
+    @answers
     def lookup(self, parent: int, name: bytes, ctx: Any) -> pyfuse3.EntryAttributes:
         node = self.tree.lookup(parent, name)
         if node is None:
@@ -172,7 +112,7 @@ class Operations(pyfuse3.Operations):
         for inode, count in inode_list:
             self.tree.forget(inode, count)
 
-    @_changes
+    @changes
     def mknod(
         self, parent: int, name: bytes, mode: int, rdev: int, ctx: Any
     ) -> pyfuse3.EntryAttributes:
@@ -181,34 +121,34 @@ class Operations(pyfuse3.Operations):
         node = names.create(self.tree, parent, name, mode, owner=owner, now=now, rdev=rdev)
         return self.attributes.of(node)
 
-    @_changes
+    @changes
     def mkdir(self, parent: int, name: bytes, mode: int, ctx: Any) -> pyfuse3.EntryAttributes:
         owner = (ctx.uid, ctx.gid)
         node = names.create(self.tree, parent, name, mode, owner=owner, now=self.clock())
         return self.attributes.of(node)
 
-    @_changes
+    @changes
     def symlink(self, parent: int, name: bytes, target: bytes, ctx: Any) -> pyfuse3.EntryAttributes:
         owner = (ctx.uid, ctx.gid)
         node = names.make_symlink(self.tree, parent, name, target, owner, self.clock())
         return self.attributes.of(node)
 
-    @_changes
+    @changes
     def link(
         self, inode: int, new_parent: int, new_name: bytes, ctx: Any
     ) -> pyfuse3.EntryAttributes:
         node = names.link(self.tree, inode, new_parent, new_name, self.clock())
         return self.attributes.of(node)
 
-    @_changes
+    @changes
     def unlink(self, parent: int, name: bytes, ctx: Any) -> None:
         names.unlink(self.tree, parent, name, ctx.uid, self.clock())
 
-    @_changes
+    @changes
     def rmdir(self, parent: int, name: bytes, ctx: Any) -> None:
         names.rmdir(self.tree, parent, name, ctx.uid, self.clock())
 
-    @_changes
+    @changes
     def rename(
         self, parent: int, name: bytes, new_parent: int, new_name: bytes, flags: int, ctx: Any
     ) -> None:
@@ -217,7 +157,7 @@ class Operations(pyfuse3.Operations):
             self.tree, parent, name, new_parent, new_name, flags=flags, uid=ctx.uid, now=now
         )
 
-    @_answers
+    @answers
     def readlink(self, inode: int, ctx: Any) -> bytes:
         node = self.tree.node(inode)
         if type(node) is not SymlinkNode:
@@ -226,13 +166,13 @@ class Operations(pyfuse3.Operations):
 
     # Attributes
 
-    @_answers
+    @answers
     def getattr(self, inode: int, ctx: Any) -> pyfuse3.EntryAttributes:
         if 1 < inode < FIRST_INODE:
             return self._status_attributes(inode)
         return self.attributes.of(self.tree.node(inode))
 
-    @_changes
+    @changes
     def setattr(
         self,
         inode: int,
@@ -264,7 +204,7 @@ class Operations(pyfuse3.Operations):
             files.set_attributes(self.tree, node, now, **values)
         return self.attributes.of(node)
 
-    @_answers
+    @answers
     def getxattr(self, inode: int, name: bytes, ctx: Any) -> bytes:
         if name == CAPABILITY:
             raise FUSEError(errno.ENODATA)
@@ -280,17 +220,17 @@ class Operations(pyfuse3.Operations):
             raise FUSEError(errno.ENODATA)
         return value
 
-    @_changes
+    @changes
     def setxattr(self, inode: int, name: bytes, value: bytes, ctx: Any) -> None:
         _check_xattr_name(name)
         files.set_xattr(self.tree, self.tree.node(inode), name, value, self.clock())
 
-    @_changes
+    @changes
     def removexattr(self, inode: int, name: bytes, ctx: Any) -> None:
         _check_xattr_name(name)
         files.remove_xattr(self.tree, self.tree.node(inode), name, self.clock())
 
-    @_answers
+    @answers
     def listxattr(self, inode: int, ctx: Any) -> list[bytes]:
         return (
             list(self.tree.node(inode).xattrs or ()) if inode >= FIRST_INODE or inode == 1 else []
@@ -314,7 +254,7 @@ class Operations(pyfuse3.Operations):
                     info.keep_cache = node.stale_pages = False
         return info
 
-    @_changes
+    @changes
     def create(
         self, parent: int, name: bytes, mode: int, flags: int, ctx: Any
     ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
@@ -332,7 +272,7 @@ class Operations(pyfuse3.Operations):
             node.lookups += 1
         return self._new_handle(node, flags), self.attributes.of(node)
 
-    @_answers
+    @answers
     def open(self, inode: int, flags: int, ctx: Any) -> pyfuse3.FileInfo:
         if 1 < inode < FIRST_INODE:
             return self._open_status(inode, flags)
@@ -343,7 +283,7 @@ class Operations(pyfuse3.Operations):
             raise FUSEError(errno.EIO)
         return self._new_handle(node, flags)
 
-    @_waits  # any buffer will do: pyfuse3 copies it
+    @waits  # any buffer will do: pyfuse3 copies it
     async def read(  # type: ignore[override]
         self, fh: int, offset: int, size: int
     ) -> bytes | memoryview:
@@ -370,7 +310,7 @@ class Operations(pyfuse3.Operations):
                 if ref is not None:
                     self.filesystem.contents.prefetch(ref)
 
-    @_waits
+    @waits
     async def write(self, fh: int, offset: int, data: bytes) -> int:
         if self.gate.refusal:
             raise FUSEError(self.gate.refusal)
@@ -384,7 +324,7 @@ class Operations(pyfuse3.Operations):
         # The kernel then stops sending it: one request less per close (decisions.md 6).
         raise FUSEError(errno.ENOSYS)
 
-    @_answers
+    @answers
     def release(self, fh: int) -> None:
         handle = self.handles.pop(fh)
         node = handle.node
@@ -397,12 +337,12 @@ class Operations(pyfuse3.Operations):
         if node.nlink == 0 and node.lookups <= 0 and node.opens == 0:
             self.tree.drop(node)
 
-    @_waits
+    @waits
     async def fsync(self, fh: int, datasync: bool) -> None:
         node = self.handles[fh].node
         await self._synced(node if type(node) is FileNode else None)
 
-    @_waits
+    @waits
     async def fsyncdir(self, fh: int, datasync: bool) -> None:
         await self._synced(None)
 
@@ -412,7 +352,7 @@ class Operations(pyfuse3.Operations):
 
     # Folders
 
-    @_answers
+    @answers
     def opendir(self, inode: int, ctx: Any) -> int:
         node = self.tree.folder(inode)
         self.last_handle += 1
@@ -420,7 +360,7 @@ class Operations(pyfuse3.Operations):
         node.opens += 1
         return self.last_handle
 
-    @_answers
+    @answers
     def readdir(self, fh: int, start: int, token: Any) -> None:
         handle = self.handles[fh]
         folder = handle.node
@@ -460,7 +400,7 @@ class Operations(pyfuse3.Operations):
 
         return self.filesystem.call(shown)
 
-    @_answers
+    @answers
     def releasedir(self, fh: int) -> None:
         node = self.handles.pop(fh).node
         assert node is not None
@@ -470,7 +410,7 @@ class Operations(pyfuse3.Operations):
 
     # The mount itself
 
-    @_answers
+    @answers
     def statfs(self, ctx: Any) -> pyfuse3.StatvfsData:
         found = os.statvfs(self.filesystem.journal.directory)
         answer = pyfuse3.StatvfsData()

@@ -3,11 +3,13 @@
 Data flow: daemon -> `serve` -> pyfuse3 main loop -> mount/operations.
 """
 
+import contextlib
 import ctypes
 import gc
 import logging
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import pyfuse3
@@ -31,6 +33,8 @@ GC_THRESHOLDS: Final = (100_000, 50, 100)
 
 KEPT_FREE: Final = 32 * 1024 * 1024
 """Bytes of freed memory that stay with the process."""
+
+READ_AHEAD_KIB: Final = 1024
 
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
@@ -85,13 +89,13 @@ async def serve(
     _calm_memory()
     try:
         task_status.started(Mounted(operations=operations, notifier=notifier, poller=poller))
-        await _main()
+        await _main(operations, options.mountpoint)
     finally:
         notifier.close()
         pyfuse3.close(unmount=True)
 
 
-async def _main() -> None:
+async def _main(operations: Operations, mountpoint: str) -> None:
     """pyfuse3's main loop. Cancelled: no new requests, a short while for those in progress."""
     finished = trio.Event()
 
@@ -103,12 +107,32 @@ async def _main() -> None:
     async with trio.open_nursery() as nursery:
         scope = trio.CancelScope(shield=True)
         nursery.start_soon(run, scope)
+        nursery.start_soon(_read_ahead_far, operations, mountpoint)
         try:
             await finished.wait()
+            nursery.cancel_scope.cancel()
         finally:
             if not finished.is_set():
                 pyfuse3.terminate()
                 scope.deadline = trio.current_time() + GRACE_S
+
+
+async def _read_ahead_far(operations: Operations, mountpoint: str) -> None:
+    """Let the kernel read whole blocks ahead, where this process may say so (root).
+
+    Only after the first exchange with the kernel, which sets its own limit.
+    """
+    await operations.initialised.wait()
+    with contextlib.suppress(OSError, IndexError):
+        _set_read_ahead(mountpoint)
+
+
+def _set_read_ahead(mountpoint: str) -> None:
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
+        lines = [line.split() for line in mounts]
+    wanted = os.path.abspath(mountpoint).replace(" ", "\\040")
+    devices = [fields[2] for fields in lines if fields[4] == wanted]
+    Path(f"/sys/class/bdi/{devices[-1]}/read_ahead_kb").write_text(str(READ_AHEAD_KIB))
 
 
 def _calm_memory() -> None:

@@ -14,7 +14,7 @@ from parsec_fs.protocol.limits import BLOCK_SIZE, NAME_MAX_SIZE
 from parsec_fs.protocol.manifests import FOLDER, Child
 from parsec_fs.workspace import files, records
 from parsec_fs.workspace.nodes import Entry, FileNode, FolderNode, Node
-from parsec_fs.workspace.remote_changes import Invalidation
+from parsec_fs.workspace.remote_changes import Invalidation, names_of
 from parsec_fs.workspace.tree import Tree
 
 
@@ -44,17 +44,6 @@ def _cut(stem: bytes, size: int) -> bytes:
     while size > 0 and stem[size] & 0xC0 == 0x80:
         size -= 1
     return stem[:size]
-
-
-def names_of(tree: Tree, node: Node) -> list[tuple[FolderNode, bytes]]:
-    """Where an object is named, in the folders that are in memory."""
-    return [
-        (folder, name)
-        for folder in tree.nodes.values()
-        if type(folder) is FolderNode and folder.children
-        for name, entry in folder.children.items()
-        if entry == node.entry
-    ]
 
 
 def set_aside(

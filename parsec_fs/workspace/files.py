@@ -13,7 +13,7 @@ from typing import Final
 
 from parsec_fs.protocol.errors import LocalError
 from parsec_fs.protocol.limits import FILE_MAX_SIZE, XATTR_VALUE_MAX_SIZE, XATTRS_MAX_SIZE
-from parsec_fs.protocol.manifests import BlockRef
+from parsec_fs.protocol.manifests import BlockRef, block_count
 from parsec_fs.workspace import file_ops, records
 from parsec_fs.workspace.nodes import (
     CONTENT,
@@ -142,7 +142,9 @@ def truncate(tree: Tree, node: FileNode, size: int, now: int) -> None:
     """Cut or extend a file. Raises EFBIG, Missing."""
     if size > FILE_MAX_SIZE:
         raise LocalError("file too large", errno=errno.EFBIG)
+    gone = list(node.blocks or ())[block_count(size) :]
     file_ops.truncate(node, size)
+    tree.drop_blocks(gone, tree.position + 1)
     node.journaled_size = min(node.journaled_size, size)
     node.mtime_ns = node.ctime_ns = now
     node.fresh = False
@@ -220,6 +222,7 @@ def block_sealed(
 
     `reached` is the size up to which the file's data is in the journal with this record.
     """
+    tree.drop_blocks((file_ops.base_of(node, index),), tree.position + 1)
     file_ops.sealed(node, index, ref)
     node.journaled_size = max(node.journaled_size, min(reached, node.size))
     if node.nlink == 0:
@@ -234,6 +237,7 @@ def block_sealed(
 
 def became_inline(tree: Tree, node: FileNode, content: bytes) -> None:
     """A file in blocks that shrank: from now on its content travels in its manifest."""
+    tree.drop_blocks(node.blocks, tree.position + 1)
     node.blocks, node.content = None, content
     node.buffers, node.cuts = {}, {}
     if node.nlink:

@@ -17,27 +17,21 @@ from typing import Final, TypeVar
 
 import trio
 
-from parsec_fs.protocol.errors import DataError, LocalError
-from parsec_fs.protocol.ids import ROOT_OBJECT, BlockId, ObjectId
+from parsec_fs.protocol.errors import LocalError
+from parsec_fs.protocol.ids import ObjectId
 from parsec_fs.protocol.limits import INLINE_MAX_SIZE, MIB
-from parsec_fs.protocol.manifests import Child, FileManifest
+from parsec_fs.protocol.manifests import Child
 from parsec_fs.storage.contents import Contents
 from parsec_fs.storage.journal import Journal, Recovered
 from parsec_fs.workspace import capture as captures
 from parsec_fs.workspace import conflicts, file_ops, files, records, remote_changes
 from parsec_fs.workspace.loader import EmptyStore, Loader
+from parsec_fs.workspace.memory import Memory
 from parsec_fs.workspace.nodes import (
-    CHILDREN,
-    CONTENT,
-    ROOT_INODE,
-    TYPE_FOLDER,
     Buffer,
     FileNode,
     FolderNode,
-    Missing,
-    Node,
 )
-from parsec_fs.workspace.replay import Replay
 from parsec_fs.workspace.seal_queue import SealQueue
 from parsec_fs.workspace.tree import Tree
 
@@ -54,9 +48,6 @@ SWEEP_EVERY_S: Final = 0.5
 BUFFERED_MAX: Final = 64 * MIB
 PRESSURE_STEP: Final = 16 * MIB
 """Buffers are counted after this many written bytes, and sealed above the limit."""
-
-RESIDENT_MAX: Final = 48 * MIB
-"""Small content kept in memory; more is read again from journal or store."""
 
 SMALL_TAIL: Final = 64 * 1024
 """A last block with at most this much new data is journalled at close, a larger one sealed."""
@@ -85,9 +76,11 @@ class Filesystem:
         self.root_owner = root_owner
         self.tree = Tree(new_id=_id_source(random), emit=self._emit)
         self.seals = SealQueue(self.tree, contents, on_error=self._seal_failed)
+        self.memory = Memory(self.tree, journal, contents, self.loader)
+        self.call, self.load = self.memory.call, self.memory.load
+        self.small_content = self.memory.small_content
+        self.keep_resident = self.memory.keep_resident
         self.room = 0
-        self.resident: dict[FileNode, int] = {}
-        self.resident_size = 0
         self.oldest_change: float | None = None
         self.newest_change: float | None = None
         self.on_change: Callable[[], None] = lambda: None
@@ -99,50 +92,9 @@ class Filesystem:
 
     def open(self) -> Recovered:
         """Replay the journal over the store. What lay behind damage is in `salvaged`."""
-        recovered = self.journal.open(self.loader.journal_position())
-        self.tree.position = self.loader.journal_position()
-        is_new = self._load_root()
-        replay = Replay(self.tree)
-        clean = [self._replay(replay, position, record) for position, record in recovered.records]
-        replay.finish()
-        self.tree.position = self.journal.position
-        if is_new and not self.tree.is_dirty(ROOT_OBJECT):
-            self.tree.mark(self.tree.nodes[ROOT_OBJECT])
-            self.tree.record(files.node_record(self.tree.nodes[ROOT_OBJECT]))
-        if all(clean) and not recovered.damaged:
-            self._sweep_contents()
+        recovered = self.memory.open(self.clock(), self.root_owner)
         self.measure_room()
         return recovered
-
-    def _replay(self, replay: Replay, position: int, record: tuple[int | bytes, ...]) -> bool:
-        while True:
-            try:
-                replay.apply(position, record)
-                return True
-            except Missing as missing:
-                if not self._load(missing):
-                    replay.absent.add(missing.id)
-            except DataError:
-                log.error("journal: record %d is not well-formed, passed over", position)
-                return False
-
-    def _load_root(self) -> bool:
-        """The root from the store; or a new one, if this workspace never logged one (True)."""
-        if self._load_node(ROOT_OBJECT, None) is not None:
-            return False
-        now = self.clock()
-        uid, gid = self.root_owner
-        root = FolderNode(ROOT_OBJECT, ROOT_INODE, TYPE_FOLDER | 0o755, uid, gid, 0, now)
-        root.page_key = self.tree.new_id() + self.tree.new_id()
-        self.tree.add(root)
-        return True
-
-    def _sweep_contents(self) -> None:
-        referenced: set[BlockId] = set()
-        for node in self.tree.nodes.values():
-            if type(node) is FileNode and node.blocks:
-                referenced.update(ref.id for ref in node.blocks if ref is not None)
-        self.contents.sweep(referenced)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """The tasks of an open workspace, until cancelled; then everything is journalled."""
@@ -161,87 +113,6 @@ class Filesystem:
         self.journal_open_files()
         self.contents.sync_job()()
         self.journal.close()
-
-    # Loading what is missing
-
-    def call(self, function: Callable[..., T], *args: object) -> T:
-        """Call a function of the tree, loading what it misses."""
-        while True:
-            try:
-                return function(*args)
-            except Missing as missing:
-                self.load(missing)
-
-    def load(self, missing: Missing) -> None:
-        """Load what the tree asked for. Raises LocalError (EIO) if it is not there."""
-        if not self._load(missing):
-            raise LocalError("object is not in the local store", errno=errno.EIO)
-
-    def _load(self, missing: Missing) -> bool:
-        if missing.what == CHILDREN:
-            return self._load_children(missing.id)
-        if missing.what == CONTENT:
-            return self._load_content(missing.id)
-        return self._load_node(missing.id, missing.parent) is not None
-
-    def _load_node(self, id: ObjectId, parent: FolderNode | None) -> Node | None:
-        manifest = self.loader.load(id)
-        if manifest is None:
-            return None
-        inode = ROOT_INODE if id == ROOT_OBJECT and ROOT_INODE not in self.tree.inodes else 0
-        links = self.loader.link_count(id)
-        node = self.tree.insert(id, manifest, nlink=links, parent=parent, inode=inode)
-        if type(node) is FileNode:
-            self.keep_resident(node)
-        return node
-
-    def _load_children(self, id: ObjectId) -> bool:
-        folder = self.tree.nodes[id]
-        manifest = self.loader.load(id)
-        if type(folder) is not FolderNode or manifest is None:
-            return False
-        names = self.loader.load_children(id, manifest)
-        self.tree.set_children(folder, names.names, names.mtime_ns, names.ctime_ns)
-        return True
-
-    def _load_content(self, id: ObjectId) -> bool:
-        node = self.tree.nodes.get(id)
-        if type(node) is not FileNode:
-            return False
-        node.content = self.small_content(node)
-        self.keep_resident(node)
-        return True
-
-    def small_content(self, node: FileNode) -> bytes:
-        """Content of a small file that is not in memory. Raises LocalError (EIO)."""
-        if node.spilled:
-            record = self.journal.read(node.spilled)
-            content = record[-1]
-            if record[0] == records.INLINE and record[1] == node.id and type(content) is bytes:
-                return content
-        else:
-            manifest = self.loader.load(node.id)
-            if isinstance(manifest, FileManifest) and not manifest.refs:
-                return manifest.inline
-        raise LocalError("content is lost", errno=errno.EIO)
-
-    def keep_resident(self, node: FileNode) -> None:
-        """Account for small content in memory; the oldest that can be read again goes."""
-        if node.blocks is not None or not node.content:
-            return
-        self.resident_size += len(node.content) - self.resident.pop(node, 0)
-        self.resident[node] = len(node.content)
-        if self.resident_size > RESIDENT_MAX:
-            self._spill()
-
-    def _spill(self) -> None:
-        for node in list(self.resident):
-            if self.resident_size <= RESIDENT_MAX * 7 // 8:
-                return
-            self.resident_size -= self.resident.pop(node)
-            again = node.spilled or not self.tree.is_dirty(node.id)
-            if node.blocks is None and not node.unjournaled and again and node.nlink:
-                node.content = None
 
     # Content
 
@@ -288,7 +159,7 @@ class Filesystem:
         """A range of a file if it is in memory, else None: then await `read`."""
         if node.blocks is None:
             if node.content is None:
-                self._load_content_of(node)
+                self.memory.load_content(node)
             return file_ops.read_inline(node, offset, size)
         size = min(size, node.size - offset)
         if size <= 0:
@@ -302,10 +173,6 @@ class Filesystem:
             return None
         cut, buffer = node.cuts.get(index), node.buffers.get(index)
         return file_ops.compose(base, cut, buffer, start, start + size)
-
-    def _load_content_of(self, node: FileNode) -> None:
-        node.content = self.small_content(node)
-        self.keep_resident(node)
 
     async def read(self, node: FileNode, offset: int, size: int) -> bytes | memoryview:
         """A range of a file, from disk or network where needed. Raises LocalError (EIO)."""
@@ -403,6 +270,7 @@ class Filesystem:
             await trio.sleep(SYNC_EVERY_S)
             if self.journal.synced < self.tree.position:
                 await self._sync(self.tree.position)
+            self.memory.discard_dropped()
 
     async def _sync(self, position: int) -> None:
         """Durable up to `position`; requests that come together share one fdatasync."""

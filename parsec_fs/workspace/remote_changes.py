@@ -103,6 +103,17 @@ def same_content(node: FileNode, manifest: NodeManifest) -> bool:
     return not node.cuts and shown == [ref.id for ref in manifest.refs]
 
 
+def names_of(tree: Tree, node: Node) -> list[tuple[FolderNode, bytes]]:
+    """Where an object is named, in the folders that are in memory."""
+    return [
+        (folder, name)
+        for folder in tree.nodes.values()
+        if type(folder) is FolderNode and folder.children
+        for name, entry in folder.children.items()
+        if entry == node.entry
+    ]
+
+
 def _replace_open(tree: Tree, node: FileNode, out: list[Invalidation]) -> None:
     """The id leaves the table: its names will load the new version under a new inode number.
 
@@ -111,11 +122,8 @@ def _replace_open(tree: Tree, node: FileNode, out: list[Invalidation]) -> None:
     del tree.nodes[node.id]
     node.nlink, node.fresh = 0, False
     node.stale_pages = True
-    for folder in list(tree.nodes.values()):
-        if type(folder) is FolderNode and folder.children and node.lookups:
-            for name, entry in folder.children.items():
-                if entry[0] == node.id:
-                    out.append(Invalidation(folder.inode, name))
+    if node.lookups:
+        out.extend(Invalidation(folder.inode, name) for folder, name in names_of(tree, node))
     out.append(Invalidation(node.inode, None, True))
 
 
@@ -179,7 +187,15 @@ def _recount(
     if type(node) is not FolderNode:
         node.nlink = link_count(node.id)
     elif parent is not None:
-        node.parent, node.nlink = parent, max(node.nlink, 2)
+        if not _is_below(parent, node):
+            # Only a hostile member names a folder below itself (A36): nothing may follow that.
+            node.parent, node.nlink = parent, max(node.nlink, 2)
     elif node.parent is folder:
         node.parent = None
         node.nlink = 0 if link_count(node.id) == 0 else node.nlink
+
+
+def _is_below(folder: FolderNode | None, upper: FolderNode) -> bool:
+    while folder is not None and folder is not upper:
+        folder = folder.parent
+    return folder is upper

@@ -12,7 +12,7 @@ Pure, synchronous and mutable (decisions.md 4, hop 2). Rules guarded here:
 """
 
 import errno
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from parsec_fs.protocol.errors import LocalError
 from parsec_fs.protocol.ids import ObjectId
@@ -20,6 +20,7 @@ from parsec_fs.protocol.limits import NAME_MAX_SIZE
 from parsec_fs.protocol.manifests import (
     FOLDER,
     HOLE,
+    BlockRef,
     FileManifest,
     FolderManifest,
     SpecialManifest,
@@ -56,13 +57,15 @@ class Tree:
     is not logged (the latter also what the name stood for then); both are in order of position.
     An id in `dirty_nodes` that is in no table is a deletion. `flying_*` are the same for what a
     capture took along until it is logged or rejected. `unjournaled` are the files whose content is
-    newer than the journal.
+    newer than the journal. `dropped` are blocks that nothing here refers to any more, with the
+    position of the record that says so.
     """
 
     __slots__ = (
         "captured_at",
         "dirty_names",
         "dirty_nodes",
+        "dropped",
         "emit",
         "flying_names",
         "flying_nodes",
@@ -90,6 +93,7 @@ class Tree:
         self.flying_nodes: dict[ObjectId, int] = {}
         self.flying_names: dict[NameKey, tuple[int, Entry | None]] = {}
         self.captured_at = 0
+        self.dropped: list[tuple[int, list[BlockRef]]] = []
         self.unjournaled: dict[FileNode, None] = {}
 
     # Finding
@@ -214,6 +218,14 @@ class Tree:
         del self.inodes[node.inode]
         if type(node) is FileNode:
             self.unjournaled.pop(node, None)
+            if node.nlink == 0:
+                self.drop_blocks(node.blocks, self.position)
+
+    def drop_blocks(self, blocks: Iterable[BlockRef | None] | None, position: int) -> None:
+        """These blocks are not referred to any more, as the record at `position` says."""
+        refs = [ref for ref in blocks or () if ref is not None]
+        if refs:
+            self.dropped.append((position, refs))
 
     def trim(self, keep: int) -> int:
         """Drop clean nodes that the kernel does not know until `keep` remain; how many went."""

@@ -60,6 +60,7 @@ SHELLS: dict[str, tuple[str, ...]] = {
             "filesystem",
             "gate",
             "leaf_groups",
+            "memory",
             "nesting",
             "opener",
             "org_replica",
