@@ -21,10 +21,11 @@ from parsec_fs.remote.blocks import BlockClient
 from parsec_fs.remote.events import EventStream
 from parsec_fs.remote.server_client import ServerClient
 from parsec_fs.remote.sessions import Signer
-from parsec_fs.storage.contents import Contents
+from parsec_fs.storage.contents import CACHE_LIMIT, Contents
 from parsec_fs.storage.journal import Journal
 from parsec_fs.storage.realm_store import RealmStore
 from parsec_fs.workspace.audit_view import AuditView
+from parsec_fs.workspace.circles import places_above
 from parsec_fs.workspace.contest import Contest, Invalidate
 from parsec_fs.workspace.filesystem import Filesystem
 from parsec_fs.workspace.opener import Opener
@@ -59,6 +60,7 @@ class Outside:
     checks: ReplicaChecks = REPLICA_CHECKS
     hook: Hook = lambda point: None
     root_owner: tuple[int, int] = (0, 0)
+    cache_limit: int = CACHE_LIMIT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +98,7 @@ def assemble(directory: Path, realm: RealmId, outside: Outside) -> Workspace:
         realm,
         random=random,
         fetch=fetch,
+        cache_limit=outside.cache_limit,
         open=outside.checks.block,
         on_damage=outside.on_damage,
     )
@@ -137,6 +140,7 @@ def assemble(directory: Path, realm: RealmId, outside: Outside) -> Workspace:
         keys=keys,
         uploader=uploader,
         author=author,
+        places=lambda id: places_above(filesystem.tree, id),
         hook=outside.hook,
     )
     sync = Sync(

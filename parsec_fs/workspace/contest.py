@@ -12,9 +12,10 @@ from dataclasses import replace
 
 from parsec_fs.protocol.errors import LocalError
 from parsec_fs.protocol.ids import ObjectId
-from parsec_fs.protocol.manifests import Child
+from parsec_fs.protocol.manifests import FOLDER, Child
 from parsec_fs.workspace import capture as captures
 from parsec_fs.workspace import file_ops, files
+from parsec_fs.workspace.circles import pending_move, undo_move
 from parsec_fs.workspace.filesystem import Filesystem
 from parsec_fs.workspace.nodes import FileNode, FolderNode, Node
 from parsec_fs.workspace.payloads import Found
@@ -50,6 +51,7 @@ class Contest:
         self._invalidate = invalidate
         self._names: dict[NameKey, RemoteNames] = {}
         self._nodes: dict[ObjectId, NodeManifest | None] = {}
+        self._circles: set[ObjectId] = set()
 
     def __bool__(self) -> bool:
         return bool(self._names or self._nodes)
@@ -107,7 +109,13 @@ class Contest:
             key = (change.folder, name)
             if any(key in one for one in pending):
                 self._names[key] = change
-            elif child is None and self._entry_id(change.folder, name) in held:
+                continue
+            moved = None
+            if child is not None and child.kind == FOLDER:
+                moved = pending_move(self._tree, change.folder, child.id)
+            if moved is not None:
+                self._circles.add(moved)
+            if moved or (child is None and self._entry_id(change.folder, name) in held):
                 self._names[key] = change
                 del passed[name]
         return replace(change, names=passed)
@@ -125,6 +133,9 @@ class Contest:
                 # Ours was logged before theirs: what flew then made the tree pass theirs over.
                 self._apply(RemoteNode(id=id, manifest=self._stored(id)))
         self._adopt_folders(nodes)
+        circles, self._circles = self._circles, set()
+        for id in circles:
+            self._invalidate(undo_move(self._tree, id))
         for (_, name), change in names.items():
             self._settle_name(name, change)
 

@@ -10,12 +10,13 @@ Pure. Rules guarded here:
 - versions count up from the store's; a deletion is a tombstone (rule 7), a folder's with its pages.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from parsec_fs.protocol.ids import NO_HASH, ObjectId
 from parsec_fs.protocol.manifests import (
+    FOLDER,
     Child,
     FolderManifest,
     Manifest,
@@ -62,13 +63,15 @@ class NewVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FolderChange:
-    """The pages of one folder that change. `atomic`: a split, which is one step or none."""
+    """The pages of one folder that change. `atomic`: a split, which is one step or none. `above`:
+    pages that name the folder and all folders above it, if a folder was moved in here."""
 
     folder: ObjectId
     pages: tuple[NewVersion, ...]
     gained: frozenset[ObjectId]
     lost: frozenset[ObjectId]
     atomic: bool
+    above: tuple[ObjectId, ...] = ()
 
 
 @dataclass(slots=True)
@@ -86,12 +89,17 @@ class Build:
         return bool(self.nodes or self.folders or self.tombstones)
 
 
+Places = Callable[[ObjectId], Iterable[tuple[ObjectId, bytes]]]
+"""Where a folder and every folder above it are named: (folder, name), up to the root."""
+
+
 class Builder:
     """Builds one capture, item by item, so that the caller can yield in between."""
 
-    def __init__(self, capture: Capture, view: StoreView) -> None:
+    def __init__(self, capture: Capture, view: StoreView, places: Places) -> None:
         self.build = Build()
         self._view = view
+        self._places = places
         self._capture = capture
         self._split = {one.id: one for one in capture.folders if one.page_bits > one.old_page_bits}
 
@@ -159,12 +167,28 @@ class Builder:
         key, bits = captured.page_key, captured.page_bits
         if isinstance(stored, FolderManifest):
             if captured.page_bits > stored.page_bits:
-                self.build.folders.append(self._split_folder(captured, stored))
+                self._add(self._split_folder(captured, stored), captured)
                 return
             key, bits = stored.page_key, stored.page_bits
         change = self._pages(captured, key, bits)
         if change.pages:
-            self.build.folders.append(change)
+            self._add(change, captured)
+
+    def _add(self, change: FolderChange, captured: CapturedFolder) -> None:
+        """Two moves that were legal one by one can make a circle (A36): who moves a folder in
+        says which names above must not have changed."""
+        folders = [child.id for _, child in captured.names if child and child.kind == FOLDER]
+        if any(id in change.gained and self._view.state(id) for id in folders):
+            above = [self._page_naming(*place) for place in self._places(captured.id)]
+            change = replace(change, above=tuple(id for id in above if id is not None))
+        self.build.folders.append(change)
+
+    def _page_naming(self, folder: ObjectId, name: bytes) -> ObjectId | None:
+        stored = self._view.load(folder)
+        if not isinstance(stored, FolderManifest):
+            return None
+        number = page_of(name, stored.page_key, stored.page_bits)
+        return page_id(stored.page_key, stored.page_bits, number)
 
     def _pages(self, captured: CapturedFolder, key: bytes, bits: int) -> FolderChange:
         pages, gained, lost = [], set[ObjectId](), set[ObjectId]()

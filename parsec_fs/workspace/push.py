@@ -15,9 +15,15 @@ from typing import Final
 
 from parsec_fs.identity import Author
 from parsec_fs.protocol.codec import encode_trusted
-from parsec_fs.protocol.commits import DELETED, ObjectRecord, commit_hash, signed_body
+from parsec_fs.protocol.commits import (
+    DELETED,
+    ObjectRecord,
+    Precondition,
+    commit_hash,
+    signed_body,
+)
 from parsec_fs.protocol.errors import ForkError, LocalError, ProofError
-from parsec_fs.protocol.hashing import payload_hash
+from parsec_fs.protocol.hashing import object_record_hash, payload_hash
 from parsec_fs.protocol.ids import NO_HASH, Hash, ObjectId
 from parsec_fs.protocol.keys import SigningKey
 from parsec_fs.protocol.limits import BATCH_MAX_SIZE, MIB
@@ -34,7 +40,7 @@ from parsec_fs.remote.server_client import CommitFate, ServerClient
 from parsec_fs.storage.realm_writer import OutboxEntry
 from parsec_fs.workspace.capture import Capture
 from parsec_fs.workspace.closures import closures, pack
-from parsec_fs.workspace.manifest_build import Builder, NewVersion
+from parsec_fs.workspace.manifest_build import Builder, NewVersion, Places
 from parsec_fs.workspace.opener import Opener
 from parsec_fs.workspace.realm_keys import RealmKeys
 from parsec_fs.workspace.replica import RealmReplica
@@ -110,9 +116,11 @@ class Pusher:
         keys: RealmKeys,
         uploader: Uploader,
         author: Author,
+        places: Places,
         hook: Hook = lambda point: None,
     ) -> None:
         self._replica = replica
+        self._places = places
         self._store = replica.store
         self._client = client
         self._view = StoreNow(replica, loader)
@@ -127,7 +135,7 @@ class Pusher:
         """Build, seal, sign and put into the outbox. False: the store says all of it already."""
         self._replica.check_may_sign()
         slices = self._replica.slices
-        builder = Builder(capture, self._view)
+        builder = Builder(capture, self._view, self._places)
         for _ in builder.steps():
             await slices.pause()
         if not builder.build:
@@ -140,7 +148,8 @@ class Pusher:
             sealed[version.id] = self._seal(version)
             await slices.pause()
         commits = pack(groups, lambda one: len(sealed[one.id].sealed), separate=separate)
-        await self._sign_and_store(commits, sealed, capture.position)
+        above = {page.id: one.above for one in builder.build.folders for page in one.pages}
+        await self._sign_and_store(commits, sealed, above, capture.position)
         self._hook("after_outbox")
         return True
 
@@ -170,22 +179,27 @@ class Pusher:
         self,
         commits: list[tuple[NewVersion, ...]],
         sealed: dict[ObjectId, SealedVersion],
+        above: dict[ObjectId, tuple[ObjectId, ...]],
         position: int,
     ) -> None:
         state = self._replica.state
+        written: dict[ObjectId, Precondition] = {}
         chain = state.chains.get(self._author.secrets.device, DeviceChain())
         seen = self._replica.seen()
         async with self._store.writing() as write:
             for number, versions in enumerate(commits):
                 members = sorted((sealed[one.id] for one in versions), key=_object_of)
+                held = {id for one in versions for id in above.get(one.id, ())}
+                held -= {one.id for one in versions}
                 body = signed_body(
                     tuple([one.record for one in members]),
                     header=self._author.header(state.context, chain, seen),
                     key_index=self._keys.newest().index,
-                    preconditions=(),
+                    preconditions=self._unchanged(held, written),
                     key=self._key,
                 )
                 name = commit_hash(body)
+                written |= {one.record.object: _after(name, one.record) for one in members}
                 last = number == len(commits) - 1
                 entry = OutboxEntry(
                     sequence=chain.sequence,
@@ -200,6 +214,19 @@ class Pusher:
                         write.post_payload(hash, chain.sequence, one.sealed, one.flat)
                         await self._replica.slices.pause()
                 chain = DeviceChain(sequence=chain.sequence + 1, last=name)
+
+    def _unchanged(
+        self, ids: set[ObjectId], written: dict[ObjectId, Precondition]
+    ) -> tuple[Precondition, ...]:
+        """These objects are as they are now, or as an earlier commit of this push leaves them."""
+        found = []
+        for id in sorted(ids):
+            state = self._store.state(id)
+            if id in written:
+                found.append(written[id])
+            elif state is not None:
+                found.append(Precondition(object=id, version=state.version, write=state.write))
+        return tuple(found)
 
     async def deliver(self) -> Refusal | None:
         """Send the outbox until it is empty, or to the first refusal, which empties it. When this
@@ -257,6 +284,12 @@ class Pusher:
             if leaf is None or leaf.record != entry.record or fate.index >= size:
                 raise ProofError("a commit is not where the server says", evidence=(entry.body,))
         return None
+
+
+def _after(commit: Hash, record: ObjectRecord) -> Precondition:
+    """The state of an object once this commit is in the log."""
+    write = object_record_hash(commit, encode_trusted(record))
+    return Precondition(object=record.object, version=record.version, write=write)
 
 
 def _object_of(one: SealedVersion) -> ObjectId:

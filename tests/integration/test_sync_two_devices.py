@@ -193,3 +193,32 @@ async def test_a_file_changed_in_a_folder_that_is_deleted_there(tmp_path: Path) 
         two.write("a/file", b"new")
         shown = await in_step(one, two)
         assert b"new" in shown.values()
+
+
+async def test_two_moves_that_make_a_circle(tmp_path: Path) -> None:
+    """Attack A36 without an attacker: each move is legal by itself."""
+    async with two_laptops(tmp_path) as (one, two):
+        for path in ("p", "q", "p/a", "q/b"):
+            one.mkdir(path)
+        one.make("p/a/file a", b"a")
+        one.make("q/b/file b", b"b")
+        await in_step(one, two)
+        await two.walk()
+        one.rename("p/a", "q/b/a")
+        two.rename("q/b", "p/a/b")
+        shown = await in_step(one, two)
+        assert {content for content in shown.values() if content} == {b"a", b"b"}
+        assert len(shown) == 6
+
+
+async def test_a_folder_moves_while_its_content_changes(tmp_path: Path) -> None:
+    async with two_laptops(tmp_path) as (one, two):
+        one.mkdir("a")
+        one.mkdir("b")
+        one.make("a/file", b"1")
+        await in_step(one, two)
+        one.rename("a", "b/a")
+        two.write("a/file", b"2")
+        two.make("a/new", b"3")
+        shown = await in_step(one, two)
+        assert shown == {"b": None, "b/a": None, "b/a/file": b"2", "b/a/new": b"3"}

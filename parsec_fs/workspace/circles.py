@@ -1,0 +1,67 @@
+"""Moves of folders that are legal one by one and make a circle together (attack A36).
+
+Data flow: contest (their move meets ours) -> this -> tree, journal; push (preconditions) -> this.
+
+Pure and synchronous. Against circles: who moves a folder commits on the condition that nothing
+above its new place has changed; and where a foreign move meets one that is pending here, ours is
+given up.
+"""
+
+from parsec_fs.protocol.ids import ObjectId
+from parsec_fs.workspace import records
+from parsec_fs.workspace.conflicts import drop_pending
+from parsec_fs.workspace.nodes import FolderNode
+from parsec_fs.workspace.remote_changes import Invalidation, names_of
+from parsec_fs.workspace.tree import Tree
+
+
+def places_above(tree: Tree, id: ObjectId) -> list[tuple[ObjectId, bytes]]:
+    """Where a folder and every folder above it are named, up to the root."""
+    places = []
+    folder = tree.nodes.get(id)
+    while type(folder) is FolderNode and folder.parent is not None:
+        names = (folder.parent.children or {}).items()
+        places += [(folder.parent.id, name) for name, entry in names if entry == folder.entry]
+        folder = folder.parent
+    return places
+
+
+def pending_move(tree: Tree, folder_id: ObjectId, upper: ObjectId) -> ObjectId | None:
+    """If `folder_id` lies below `upper` here: the first folder on the way up that is where it is
+    by a change that is not logged. None: no circle, or none of our making."""
+    folder, moved = tree.nodes.get(folder_id), None
+    while type(folder) is FolderNode and folder.id != upper:
+        if moved is None and _is_pending(tree, folder):
+            moved = folder.id
+        folder = folder.parent
+    return moved if folder is not None else None
+
+
+def _is_pending(tree: Tree, folder: FolderNode) -> bool:
+    above = folder.parent
+    if above is None:
+        return False
+    names = [name for name, entry in (above.children or {}).items() if entry == folder.entry]
+    pending = (tree.dirty_names, tree.flying_names)
+    return any((above.id, name) in one for one in pending for name in names)
+
+
+def undo_move(tree: Tree, id: ObjectId) -> list[Invalidation]:
+    """Our move of a folder is given up: it is back where the store has it."""
+    node = tree.nodes.get(id)
+    if type(node) is not FolderNode:
+        return []
+    back = [key for key, (_, was) in tree.dirty_names.items() if was == node.entry]
+    places = [
+        (one, name) for one, name in names_of(tree, node) if (one.id, name) in tree.dirty_names
+    ]
+    old = tree.nodes.get(back[0][0]) if back else None
+    if type(old) is not FolderNode or not places or back[0] == (places[0][0].id, places[0][1]):
+        return []
+    (folder, name), old_name = places[0], back[0][1]
+    drop_pending(tree, folder, name, tree.dirty_names[folder.id, name][1])
+    tree.record((records.THEIRS, folder.id, name))
+    drop_pending(tree, old, old_name, node.entry)
+    tree.record((records.THEIRS, old.id, old_name))
+    node.parent = old
+    return [Invalidation(folder.inode, name), Invalidation(old.inode, old_name)]
