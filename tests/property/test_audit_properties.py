@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from parsec_fs.audit.checks import ALL_CHECKS
 from parsec_fs.audit.client_state import AuditFacts, Word, client_state, lag_bound_ns
+from parsec_fs.audit.evidence import check_offline, encode_evidence
 from parsec_fs.audit.headers import trust_anchor
 from parsec_fs.audit.trusted_state import (
     TrustedState,
@@ -19,6 +20,7 @@ from parsec_fs.audit.trusted_state import (
     meet_chain,
     open_next,
 )
+from parsec_fs.audit.verdict import NotProvenError
 from parsec_fs.protocol.certificates import CONTRIBUTOR
 from parsec_fs.protocol.codec import decode, encode
 from parsec_fs.protocol.commands import EpochProof
@@ -28,9 +30,12 @@ from parsec_fs.protocol.ids import Hash
 from parsec_fs.protocol.partial_map import partial_map
 from parsec_fs.protocol.prefix_map import PrefixMap
 from tests.support.audited import SimulatedChain
+from tests.support.evidence import Court
 from tests.support.history import HonestServer
 
-STEPS = st.lists(st.sampled_from(["alice", "bob", "carol joins", "rotate", "cut"]), max_size=12)
+STEPS = st.lists(
+    st.sampled_from(["alice", "bob", "carol joins", "rotate", "read", "cut"]), max_size=12
+)
 
 
 def play(steps: list[str]) -> tuple[HonestServer, SimulatedChain]:
@@ -45,6 +50,8 @@ def play(steps: list[str]) -> tuple[HonestServer, SimulatedChain]:
             server.commit(bob)
         elif step == "carol joins":
             server.add_member("carol", CONTRIBUTOR)
+        elif step == "read":
+            server.stamp()
         elif step == "rotate":
             server.rotate(server.alice)
         else:
@@ -95,6 +102,16 @@ def test_no_changed_opening_is_taken(place: int, flip: int) -> None:
     except (DataError, VerificationError):
         return
     pytest.fail(f"a changed opening was taken: {step}")
+
+
+@settings(max_examples=8)
+@given(steps=STEPS)
+def test_nothing_said_of_an_honest_history_convicts(steps: list[str]) -> None:
+    server, _ = play(steps)
+    court = Court(server)
+    for record in court.every_accusation():
+        with pytest.raises(NotProvenError):
+            check_offline(encode_evidence(record), server.anchor)
 
 
 SERVER, CHAIN = play(["alice", "bob", "cut", "alice", "carol joins", "cut", "bob"])

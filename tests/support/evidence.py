@@ -44,8 +44,8 @@ from tests.support.simulated_chain import make_header, sign_header
 class Court:
     """An honest past with two members, and what is needed to accuse."""
 
-    def __init__(self) -> None:
-        self.server = HonestServer(b"court")
+    def __init__(self, server: HonestServer | None = None) -> None:
+        self.server = server or HonestServer(b"court")
         self.anchor = self.server.anchor
         self.bob = self.server.add_member("bob", CONTRIBUTOR)
         self.carol = self.server.add_member("carol", READER)
@@ -54,6 +54,27 @@ class Court:
             self.server.commit(self.bob)
         self.server.cut()
         self.log = self.server.realm_log.log
+
+    def every_accusation(self) -> list[Record]:
+        """All that could be said of an honest history: each leaf, each two heads and epochs."""
+        server = self.server
+        sizes = range(1, len(server.realm_log.leaves) + 1)
+        headers = self.headers(server)
+        heads = [(size, self.head(server, size=size)) for size in sizes]
+        anchored = [self.anchored(cut) for cut in server.epochs]
+        found: list[Record] = [self.org_log(server)]
+        found += [self.transition(server, size - 1) for size in sizes]
+        for size, one in heads:
+            for other_size, other in heads:
+                found += split_views(one, size, other, other_size, headers)
+        for state in anchored:
+            for size, head in heads:
+                signed = head.head[0]
+                found.append(BrokenPromise(promise=head, anchored=state))
+                if size == len(headers):
+                    found.append(StaleAnswer(log=self.log, head=signed, anchored=state))
+            found += [BrokenPromise(promise=of_anchored(one), anchored=state) for one in anchored]
+        return found
 
     def anchored(self, cut: CutEpoch, log: LogId | None = None) -> AnchoredState:
         logs = (log or self.log,)
