@@ -17,7 +17,9 @@ from parsec_fs.protocol.codec import encode
 from parsec_fs.protocol.errors import ParsecFSError
 from server import listener
 from server.app import Outside, running
+from server.blocks.base import BlockStore
 from server.blocks.directory import DirectoryStore
+from server.blocks.s3 import S3Store, is_s3, parse_address
 from server.chain import HttpChainNode, new_client
 from server.config import DEFAULT_EPOCH_MS, DEFAULT_HEARTBEAT_MS, Config
 from server.identity import REGISTRATION_FILE, create_identity, load_identity
@@ -57,7 +59,12 @@ def run(
     rpc: Annotated[list[str], typer.Option(help="URL of a CometBFT node; one or more.")],
     listen: Annotated[str, typer.Option(help="Address and port.")] = "127.0.0.1:8800",
     database: Annotated[str, typer.Option(help="SQLAlchemy URL; SQLite if not given.")] = "",
-    blocks: Annotated[str, typer.Option(help="Folder for blocks.")] = "",
+    blocks: Annotated[
+        str, typer.Option(help="Folder for blocks, or s3+https://host:port/bucket.")
+    ] = "",
+    s3_credentials: Annotated[
+        Path | None, typer.Option(help="JSON file with accessKey and secretKey.")
+    ] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain, PEM.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Private key, PEM.")] = None,
 ) -> None:
@@ -66,7 +73,7 @@ def run(
     config = Config(chain_id=chain_id.encode(), rpc_urls=tuple(rpc))
     address = listener.parse_address(listen, tls_cert, tls_key)
     url = database or f"sqlite:///{(home / DATABASE).resolve()}"
-    store = DirectoryStore(Path(blocks) if blocks else home / BLOCKS)
+    store = _block_store(blocks or str(home / BLOCKS), s3_credentials)
 
     async def serve() -> None:
         async with new_client() as client:
@@ -106,6 +113,14 @@ def show(
             result["verified"] = asdict(verify_database(transaction, identity, chain_id))
     opened.close()
     print(json.dumps(result, indent=2))
+
+
+def _block_store(place: str, s3_credentials: Path | None) -> BlockStore:
+    if not is_s3(place):
+        return DirectoryStore(Path(place))
+    store = S3Store(parse_address(place, s3_credentials))
+    store.set_up()
+    return store
 
 
 def first_cause(error: BaseException) -> BaseException:

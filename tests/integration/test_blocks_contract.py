@@ -1,0 +1,138 @@
+"""Every block store keeps the same contract: durable, create-only, what was put is what is got.
+
+Data flow: one suite -> directory, S3 (a real server) -> same answers.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from parsec_fs.protocol.errors import InputError, RefusedError
+from parsec_fs.protocol.ids import BlockId, RealmId
+from parsec_fs.remote.blocks import BlockClient
+from server.blocks.base import BlockStore, Redirect, block_name
+from server.blocks.directory import DirectoryStore
+from server.blocks.s3 import S3Address, S3Store, is_s3, parse_address
+from tests.support.devices import RawDevice, new_org
+from tests.support.s3 import running_s3
+from tests.support.server import in_process, outside
+
+REALM = RealmId(b"r" * 32)
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Address]:
+    with running_s3(tmp_path_factory.mktemp("s3")) as address:
+        yield address
+
+
+@pytest.fixture(params=["directory", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> BlockStore:
+    if request.param == "directory":
+        return DirectoryStore(tmp_path / "blocks")
+    opened = S3Store(request.getfixturevalue("s3"))
+    opened.set_up()
+    return opened
+
+
+def new_block() -> BlockId:
+    return BlockId(os.urandom(16))
+
+
+async def contents(store: BlockStore, block: BlockId) -> bytes | None:
+    """What a device gets, wherever it is sent."""
+    found = await store.get(REALM, block)
+    if not isinstance(found, Redirect):
+        return found
+    async with httpx.AsyncClient(trust_env=False) as client:
+        answer = await client.get(found.url)
+    return answer.content if answer.status_code == 200 else None
+
+
+async def test_put_and_get(store: BlockStore) -> None:
+    block = new_block()
+    assert await contents(store, block) is None
+    assert await store.put(REALM, block, b"sealed" * 100_000)
+    assert await contents(store, block) == b"sealed" * 100_000
+
+
+async def test_nothing_is_replaced(store: BlockStore) -> None:
+    block = new_block()
+    assert await store.put(REALM, block, b"first")
+    assert await store.put(REALM, block, b"first")
+    assert not await store.put(REALM, block, b"other")
+    assert await contents(store, block) == b"first"
+
+
+async def test_realms_are_apart(store: BlockStore) -> None:
+    block, other = new_block(), RealmId(b"o" * 32)
+    assert await store.put(REALM, block, b"first")
+    assert await store.put(other, block, b"other")
+    assert await contents(store, block) == b"first"
+
+
+async def test_devices_follow_the_server_to_storage(tmp_path: Path, s3: S3Address) -> None:
+    """The presigned URL works for the real client, and only for minutes and for this block."""
+    storage = S3Store(s3)
+    storage.set_up()
+    pieces = replace(outside(tmp_path), blocks=storage)
+    async with in_process(tmp_path, pieces=pieces) as running, running.http() as http:
+        alice = await new_org(http, running.identity.registration)
+        realm = await alice.create_realm()
+        async with httpx.AsyncClient(
+            mounts={"http://server.test": http._transport}, base_url="http://server.test"
+        ) as both:
+            device = RawDevice(both, alice.anchor, alice.secrets)
+            blocks = BlockClient(device.signer, realm)
+            block = new_block()
+            with pytest.raises(RefusedError, match="NOT_FOUND"):
+                await blocks.get(block)
+            await blocks.put(block, b"sealed")
+            assert await blocks.get(block) == b"sealed"
+            with pytest.raises(RefusedError, match="EXISTS"):
+                await blocks.put(block, b"other")
+
+
+def test_leftovers_of_a_crash_are_removed(tmp_path: Path) -> None:
+    DirectoryStore(tmp_path)
+    (tmp_path / "incoming" / "half").write_bytes(b"half a blo")
+    DirectoryStore(tmp_path)
+    assert list((tmp_path / "incoming").iterdir()) == []
+
+
+def test_names_spread_and_stay_inside() -> None:
+    assert block_name(REALM, BlockId(bytes(16))) == f"{'72' * 32}/00/{'00' * 16}"
+
+
+def test_addresses(tmp_path: Path) -> None:
+    assert is_s3("s3+https://storage.example/blocks")
+    assert not is_s3("/var/lib/blocks")
+    keys = tmp_path / "keys.json"
+    keys.write_text('{"accessKey": "a", "secretKey": "very secret"}')
+    address = parse_address("s3+https://storage.example:9000/blocks", keys)
+    assert (address.endpoint, address.bucket, address.secure) == (
+        "storage.example:9000",
+        "blocks",
+        True,
+    )
+    assert "very secret" not in repr(address)
+    for text, file in (("s3+https://x", keys), ("s3+http://x/a/b", keys), ("s3+http://x/b", None)):
+        with pytest.raises(InputError):
+            parse_address(text, file)
+    keys.write_text("[]")
+    with pytest.raises(InputError, match="accessKey"):
+        parse_address("s3+http://x/b", keys)
+
+
+def test_unreachable_storage_is_one_line() -> None:
+    store = S3Store(
+        S3Address(
+            endpoint="127.0.0.1:1", bucket="blocks", secure=False, access_key="a", secret_key="s"
+        )
+    )
+    with pytest.raises(InputError, match="not usable"):
+        store.set_up()
