@@ -55,6 +55,8 @@ class Outside:
     invalidate: Invalidate = lambda changed: None
     """Tells the kernel what to forget."""
     used: Callable[[], bool] = lambda: False
+    epoch_s: float = 60.0
+    """The server's epoch, as its registration in the trust anchor says."""
     on_damage: Callable[[BlockRef, VerificationError], None] | None = None
     on_failure: Callable[[VerificationError], None] = lambda error: None
     checks: ReplicaChecks = REPLICA_CHECKS
@@ -153,6 +155,7 @@ def assemble(directory: Path, realm: RealmId, outside: Outside) -> Workspace:
         events=EventStream(outside.signer),
         invalidate=outside.invalidate,
         random=random,
+        epoch_s=outside.epoch_s,
         used=outside.used,
         on_failure=outside.on_failure,
     )

@@ -14,10 +14,10 @@ from parsec_fs.protocol.errors import LocalError
 from parsec_fs.protocol.ids import ObjectId
 from parsec_fs.protocol.manifests import FOLDER, Child
 from parsec_fs.workspace import capture as captures
-from parsec_fs.workspace import file_ops, files
+from parsec_fs.workspace import file_ops, files, records
 from parsec_fs.workspace.circles import pending_move, undo_move
 from parsec_fs.workspace.filesystem import Filesystem
-from parsec_fs.workspace.nodes import FileNode, FolderNode, Node
+from parsec_fs.workspace.nodes import Entry, FileNode, FolderNode, Node
 from parsec_fs.workspace.payloads import Found
 from parsec_fs.workspace.rebase import Verdict, judge, merged_attributes
 from parsec_fs.workspace.remote_changes import (
@@ -64,6 +64,9 @@ class Contest:
         passed: list[RemoteChange] = []
         for change in found.changes:
             if isinstance(change, RemoteNames):
+                if self._deleted_here(change.folder) and any(change.names.values()):
+                    # We deleted the folder that something was put into there.
+                    self._nodes.setdefault(change.folder, None)
                 passed.append(self._note_names(change, held))
                 continue
             if self._tree.is_dirty(change.id) or change.id in held:
@@ -71,6 +74,10 @@ class Contest:
                 self._nodes.setdefault(change.id, found.bases.get(change.id))
             passed.append(change)
         return passed
+
+    def _deleted_here(self, id: ObjectId) -> bool:
+        node = self._tree.nodes.get(id)
+        return self._tree.is_dirty(id) and (node is None or node.nlink == 0)
 
     def _needed(self, found: Found) -> set[ObjectId]:
         """Objects deleted elsewhere that have changes here, and the folders above them."""
@@ -217,12 +224,34 @@ class Contest:
         )
 
     def _revive(self, id: ObjectId) -> None:
-        """Our deletion is given up: the names that we took away are back."""
-        for (folder, name), (_, old) in list(self._tree.dirty_names.items()):
-            if old is not None and old[0] == id:
-                theirs = Child(name=name, id=id, kind=old[1])
-                self._invalidate(self._filesystem.give_way(folder, name, theirs, self._label())[1])
+        """Our deletion is given up: the names that we took away are back, and so is everything
+        that went with a folder, and the folders above."""
+        names = list(self._tree.dirty_names.items())
         self._filesystem.revert(id)
+        for (folder, name), (_, was) in names:
+            if was is not None and was[0] == id:
+                if self._deleted_here(folder):
+                    self._revive(folder)
+                self._give_back(folder, name, was)
+        for (folder, name), (_, was) in names:
+            if was is not None and folder == id:
+                self._give_back(folder, name, was)
+                if was[0] in self._tree.dirty_nodes:
+                    self._revive(was[0])
+
+    def _give_back(self, folder_id: ObjectId, name: bytes, was: Entry) -> None:
+        folder = self._tree.nodes.get(folder_id)
+        if type(folder) is not FolderNode:
+            if self._tree.dirty_names.pop((folder_id, name), None) is not None:
+                self._tree.record((records.THEIRS, folder_id, name))
+            return
+        theirs = Child(name=name, id=was[0], kind=was[1])
+        self._invalidate(self._filesystem.give_way(folder_id, name, theirs, self._label())[1])
+        node = self._tree.nodes.get(was[0])
+        if type(node) is FolderNode:
+            node.parent, node.nlink = folder, max(node.nlink, 2)
+        elif node is not None:
+            node.nlink = self._filesystem.loader.link_count(node.id)
 
     def _in_use(self, node: Node) -> bool:
         """A file that is being written: what it will be is not known yet, but not theirs."""

@@ -10,6 +10,7 @@ Rule 26: a commit of this device that it does not remember means that its state 
 """
 
 import logging
+import math
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -87,6 +88,8 @@ class RealmReplica:
         self._state = light_state(store, client.context(self.log))
         self._rebuilt = self._state.position.size == 0
         self._lock = trio.Lock()
+        self.verified_at = -math.inf
+        """When the newest head was verified, in trio's time."""
         self._stamps: dict[bytes, int | None] = {}
         keys.open_stored(self._state.rotations)
 
@@ -217,7 +220,7 @@ class RealmReplica:
     async def _pull(self, most_due: int) -> LogState:
         await self._rebuild()
         while True:
-            start = self.size()
+            start, asked = self.size(), trio.current_time()
             found = await self._client.read_leaves(self.log, start, MOST_LEAVES)
             head: HeadPair = (found.head.head, found.head.raw)
             newest = self.store.heads.newest()
@@ -225,6 +228,7 @@ class RealmReplica:
             self._shown = head
             await self._take(found, head)
             if self.size() == head[0].size:
+                self.verified_at = asked
                 return self.roots_at(self.size())
 
     async def _take(self, found: UnverifiedLeaves, head: HeadPair) -> None:

@@ -79,6 +79,7 @@ class Sync:
         events: EventStream,
         invalidate: Invalidate,
         random: Callable[[int], bytes],
+        epoch_s: float,
         used: Callable[[], bool] = lambda: False,
         on_failure: Callable[[VerificationError], None] = lambda error: None,
     ) -> None:
@@ -92,6 +93,7 @@ class Sync:
         self._events = events
         self._invalidate = invalidate
         self._random = random
+        self._epoch_s = epoch_s
         self._used = used
         self._on_failure = on_failure
         self._flying: Capture | None = None
@@ -213,19 +215,33 @@ class Sync:
             self._flying = capture
             if await self._post(capture):
                 await self._deliver()
-            else:
-                self._logged()
             return bool(self.contest)
 
     async def _post(self, capture: Capture) -> bool:
+        """True iff there is something to deliver."""
         try:
             await self._uploader.upload(capture)
+            await self._freshen()
             async with self._order:
-                return await self._pusher.post(capture, separate=self._refusals > 0)
+                if self.contest:
+                    # Something in the capture has changed elsewhere since it was taken: to build
+                    # it now, over what the store says now, would silently undo that.
+                    self._rejected()
+                    return False
+                posted = await self._pusher.post(capture, separate=self._refusals > 0)
         except BaseException:
             if self.replica.store.outbox.empty():
                 self._rejected()
             raise
+        if not posted:
+            self._logged()
+        return posted
+
+    async def _freshen(self) -> None:
+        """Rule 10: what is sealed for upload needs a head verified within one epoch, so that
+        nothing is sealed under a key of which somebody was deprived long ago."""
+        if trio.current_time() - self.replica.verified_at > self._epoch_s:
+            await self.pull_once()
 
     async def _deliver(self) -> None:
         refusal = await self._pusher.deliver()

@@ -222,3 +222,30 @@ async def test_a_folder_moves_while_its_content_changes(tmp_path: Path) -> None:
         two.make("a/new", b"3")
         shown = await in_step(one, two)
         assert shown == {"b": None, "b/a": None, "b/a/file": b"2", "b/a/new": b"3"}
+
+
+async def test_a_folder_deleted_here_gets_something_there(tmp_path: Path) -> None:
+    async with two_laptops(tmp_path) as (one, two):
+        one.mkdir("a")
+        one.mkdir("a/b")
+        one.make("a/b/old", b"old")
+        await in_step(one, two)
+        one.make("a/b/new", b"new")
+        two.unlink("a/b/old")
+        two.rmdir("a/b")
+        two.rmdir("a")
+        shown = await in_step(one, two)
+        assert shown == {"a": None, "a/b": None, "a/b/new": b"new", "a/b/old": b"old"}
+
+
+async def test_a_change_that_arrives_while_ours_is_uploaded(tmp_path: Path) -> None:
+    """Between capture and commit another version is pulled: ours must not undo it."""
+    async with two_laptops(tmp_path) as (one, two):
+        one.make("file", b"base")
+        await in_step(one, two)
+        one.write("file", b"from one")
+        await one.push()
+        two.write("file", b"from two")
+        two.workspace.replica.verified_at = 0.0
+        shown = await in_step(two, one)
+        assert sorted(shown.values()) == [b"from one", b"from two"]  # type: ignore[type-var]
