@@ -79,8 +79,9 @@ class S3Store:
     """One bucket."""
 
     def __init__(self, address: S3Address) -> None:
+        # No retries: they would put presigned URLs into the log, and devices try again anyway.
         self._pool = urllib3.PoolManager(
-            maxsize=THREADS, timeout=TIMEOUT_S, retries=urllib3.Retry(2, redirect=0)
+            maxsize=THREADS, timeout=TIMEOUT_S, retries=urllib3.Retry(0)
         )
         self._bucket = address.bucket
         self._client = Minio(

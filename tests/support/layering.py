@@ -104,6 +104,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "alembic": ("server.store",),
     "psycopg": ("server.store",),
     "minio": ("server.blocks",),
+    "urllib3": ("server.blocks",),
     "starlette": ("server.http", "server.app", "server.listener"),
     "uvicorn": ("server.listener",),
     "anyio": ("server",),
