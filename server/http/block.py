@@ -71,15 +71,15 @@ async def _allowed(
 async def _store(services: Services, realm: RealmId, block: BlockId, body: bytes) -> object:
     stored = StoredBlock(digest=sha256(body), size=len(body))
     log = LogId(realm)
-    known, facts = await services.database.read(
+    known, used = await services.database.read(
         lambda transaction: (
             records.stored_block(transaction, log, block),
-            logs.facts(transaction, log, lock=False),
+            logs.stored_bytes(transaction, log),
         )
     )
     if known is not None:
         return Nothing() if known == stored else Outcome.EXISTS
-    if facts is None or facts.bytes + len(body) > services.config.quotas.realm_bytes:
+    if used + len(body) > services.config.quotas.realm_bytes:
         return Refused(outcome=Outcome.QUOTA, status=STORAGE_FULL)
     if not await services.blocks.put(realm, block, body):
         return Outcome.EXISTS

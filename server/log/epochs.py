@@ -71,7 +71,9 @@ class EpochReader:
         known_orgs = self._cache.orgs.get(request.start)
         known_org = self._cache.org_at.get((caller.org, request.start))
 
-        def read(transaction: Transaction) -> tuple[list[EpochProof], PrefixMap, OrgAt, int]:
+        def read(
+            transaction: Transaction,
+        ) -> tuple[list[EpochProof], PrefixMap, OrgAt, int, int]:
             orgs = known_orgs or load_orgs(transaction, request.start)
             org = known_org or load_org_at(transaction, caller.org, request.start)
             end = request.start + count
@@ -83,10 +85,13 @@ class EpochReader:
                 org = org.after(logs.get(one.epoch, {}).get(caller.org, []))
                 orgs = orgs_after(orgs, roots.get(one.epoch, {}))
                 proofs.append(_proof(one, orgs, org, request))
-            return proofs, orgs, org, epochs.count_final(transaction)
+            published, final = epochs.count(transaction), epochs.count_final(transaction)
+            return proofs, orgs, org, published, final
 
-        proofs, orgs, org, final = await self._database.read(read)
-        self._cache.keep(request.start + len(proofs), orgs, [org])
+        proofs, orgs, org, published, final = await self._database.read(read)
+        # What lies before an epoch that is still to come can change.
+        if request.start + len(proofs) <= published:
+            self._cache.keep(request.start + len(proofs), orgs, [org])
         return Epochs(epochs=tuple(proofs), final=final)
 
 

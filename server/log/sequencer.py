@@ -37,7 +37,7 @@ from server.log.clock import LeasedClock
 from server.log.transactor import NO_NONCE, Changed, Done, Transactor, View
 from server.store import logs, records
 from server.store.database import Database, Transaction
-from server.store.server_row import due_epoch
+from server.store.server_row import due_epoch, hold_due_epoch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +76,7 @@ class Sequencer:
         await self._clock.ensure()
 
         def work(transaction: Transaction) -> tuple[OrgState, int, int] | Outcome:
+            hold_due_epoch(transaction)
             now_ms = self._clock.read()
             if logs.count_orgs(transaction) >= self._config.quotas.orgs:
                 return Outcome.QUOTA

@@ -27,6 +27,7 @@ from server.store.database import Database, Transaction
 
 S = TypeVar("S", OrgState, RealmState)
 T = TypeVar("T")
+R = TypeVar("R")
 
 NO_NONCE: Final = bytes(32)
 ATTEMPTS: Final = 5
@@ -133,8 +134,7 @@ class Transactor:
             view = self._view(transaction, state.context.log, state, state.position.size)
             return work(transaction, view), view
 
-        only_looks = work is _look_at_org
-        changed, view = await (self._database.look if only_looks else self._database.write)(run)
+        changed, view = await self._run(run, writes=work is not _look_at_org)
         if isinstance(changed, Outcome):
             return changed
         book.state = changed.state
@@ -151,15 +151,18 @@ class Transactor:
             view = self._view(transaction, state.context.log, org, state.position.size)
             return work(transaction, view, state), view
 
-        only_looks = work is _look_at_realm
-        changed, view = await (self._database.look if only_looks else self._database.write)(run)
+        changed, view = await self._run(run, writes=work is not _look_at_realm)
         if isinstance(changed, Outcome):
             return changed
         book.state = changed.state
         return self._done(changed, state, view, nonces)
 
+    async def _run(self, run: Callable[[Transaction], R], *, writes: bool) -> R:
+        """A look takes the locks, but waits for no disk."""
+        return await (self._database.write if writes else self._database.look)(run)
+
     def _view(self, transaction: Transaction, log: LogId, org: OrgState, size: int) -> View:
-        facts = logs.facts(transaction, log, lock=True)
+        facts = logs.facts(transaction, log, org.context.org, alone=True)
         if facts is None or facts.size != size or facts.org_size != org.position.size:
             raise StaleBookError
         return View(

@@ -35,6 +35,8 @@ THREADS: Final = 8
 PUBLISHER_LOCK: Final = 0x70617273_65632D66
 """Number of the advisory lock in PostgreSQL."""
 
+_LOCK: Final = text("SELECT pg_advisory_xact_lock(:key)")
+_LOCK_SHARED: Final = text("SELECT pg_advisory_xact_lock_shared(:key)")
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -136,6 +138,15 @@ class Database:
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
+
+
+def lock(transaction: Transaction, name: bytes, *, shared: bool = False) -> None:
+    """PostgreSQL: wait for a lock that lasts until the end of the transaction; its queue is fair,
+    so one who wants it alone is not starved by many who share it, as with row locks. SQLite:
+    nothing, as there is one writer at a time."""
+    if transaction.dialect.name != "sqlite":
+        query = _LOCK_SHARED if shared else _LOCK
+        transaction.execute(query, {"key": int.from_bytes(name[:8], "big", signed=True)})
 
 
 class Exclusive(Protocol):

@@ -19,9 +19,10 @@ from parsec_fs.protocol.ids import Hash, LogId, OrgId
 from parsec_fs.protocol.merkle import Frontier
 from parsec_fs.protocol.records import EpochOpening, LogState
 from parsec_fs.protocol.statements import SignedStatement
-from server.store.database import Transaction
+from server.store.database import Transaction, lock
 from server.store.rows import pack_frontier, unpack_frontier
 from server.store.schema import cuts, epochs, logs, org_roots, server
+from server.store.server_row import DUE_EPOCH_LOCK, due_epoch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +43,8 @@ class StoredEpoch:
 
 def cut(transaction: Transaction, epoch: int) -> None:
     """Cut an epoch if it is due; from now on heads promise the next one. Done before: nothing."""
-    due = select(server.c.due_epoch).where(server.c.id == 1).with_for_update()
-    if transaction.execute(due).scalar_one() != epoch:
+    lock(transaction, DUE_EPOCH_LOCK)
+    if due_epoch(transaction) != epoch:
         return
     changed = select(
         literal(epoch),
@@ -66,10 +67,18 @@ def newest(transaction: Transaction) -> StoredEpoch | None:
     return None if row is None else _stored(row)
 
 
+def count(transaction: Transaction) -> int:
+    """How many epochs have a statement."""
+    query = select(func.max(epochs.c.epoch))
+    highest = transaction.execute(query).scalar_one()
+    return 0 if highest is None else int(highest) + 1
+
+
 def count_final(transaction: Transaction) -> int:
     """How many epochs are final on the chain, as far as this server has seen."""
-    query = select(func.count()).select_from(epochs).where(epochs.c.final == 1)
-    return transaction.execute(query).scalar_one()
+    query = select(func.max(epochs.c.epoch)).where(epochs.c.final == 1)
+    highest = transaction.execute(query).scalar_one()
+    return 0 if highest is None else int(highest) + 1
 
 
 def range_of(transaction: Transaction, start: int, end: int) -> list[StoredEpoch]:

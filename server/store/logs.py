@@ -3,8 +3,8 @@
 Data flow: LogChange -> `append` -> rows -> `stored_log`, `certificates`, `leaves` -> log.restore.
 
 `facts` is the first statement of every transaction about a log: it says how long the log is and
-which epoch is due, and, when writing to PostgreSQL, locks the log, and shares a lock on its org log
-and on the due epoch, until the transaction ends. So several processes cannot fork a log, no realm
+which epoch is due, and, over PostgreSQL, locks the log, and shares the locks of its org log and of
+the due epoch, until the transaction ends. So several processes cannot fork a log, no realm
 leaf is stamped with an org size older than an anchored one (rule 9), and no head promises an epoch
 that is cut already (rule 14). SQLite has one writer at a time.
 """
@@ -20,16 +20,16 @@ from parsec_fs.protocol.ids import DeviceId, Hash, LogId, ObjectId, OrgId, Realm
 from parsec_fs.protocol.log_state import DeviceChain, LogPosition
 from parsec_fs.protocol.records import CERTIFICATE, Leaf, LeafHeader, ObjectState
 from server.decisions.effects import LogChange
-from server.store.database import Transaction
+from server.store.database import Transaction, lock
 from server.store.rows import chunks, one_of, pack_frontier, unpack_frontier, upsert
 from server.store.schema import accepted, chains, leaves, logs, objects, roles, server
+from server.store.server_row import hold_due_epoch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What must be read under the lock of a log."""
 
-    org: OrgId
     size: int
     org_size: int
     due_epoch: int
@@ -54,28 +54,22 @@ _FACTS = (
     .join(server, server.c.id == 1)
     .where(logs.c.log == bindparam("log"))
 )
-_LOCK = select(logs.c.org).where(logs.c.log == bindparam("log")).with_for_update()
-_SHARE = select(logs.c.org).where(logs.c.log == bindparam("log")).with_for_update(read=True)
-_SHARE_SERVER = select(server.c.due_epoch).where(server.c.id == 1).with_for_update(read=True)
 
 
-def facts(transaction: Transaction, log: LogId, *, lock: bool) -> Facts | None:
-    """Facts about a log, None if there is none. `lock` in write transactions."""
-    if lock and transaction.dialect.name != "sqlite":
-        _lock_rows(transaction, log)
+def facts(transaction: Transaction, log: LogId, org: OrgId, *, alone: bool) -> Facts | None:
+    """Facts about a log of an organization, None if there is none. `alone`: nobody else changes
+    the log, its org log or the due epoch before this transaction ends."""
+    if alone:
+        # Always in this order, so that no two transactions wait for each other.
+        lock(transaction, log)
+        if bytes(log) != org:
+            lock(transaction, org, shared=True)
+        hold_due_epoch(transaction)
     row = transaction.execute(_FACTS, {"log": log}).first()
-    if row is None:
+    if row is None or row[0] != org:
         return None
-    org, size, org_size, due_epoch, used = row
-    return Facts(org=OrgId(org), size=size, org_size=org_size, due_epoch=due_epoch, bytes=used)
-
-
-def _lock_rows(transaction: Transaction, log: LogId) -> None:
-    """Always in this order: log, org log, server; so no two transactions wait for each other."""
-    org = transaction.execute(_LOCK, {"log": log}).scalar_one_or_none()
-    if org is not None and org != log:
-        transaction.execute(_SHARE, {"log": org})
-    transaction.execute(_SHARE_SERVER)
+    _, size, org_size, due_epoch, used = row
+    return Facts(size=size, org_size=org_size, due_epoch=due_epoch, bytes=used)
 
 
 _INSERT_LEAVES = insert(leaves)
@@ -173,6 +167,12 @@ def stored_log(transaction: Transaction, log: LogId) -> StoredLog | None:
     """Summary of one log."""
     row = transaction.execute(select(logs).where(logs.c.log == log)).first()
     return None if row is None else _stored(row)
+
+
+def stored_bytes(transaction: Transaction, log: LogId) -> int:
+    """Payloads and blocks of a realm, in bytes (rule 19)."""
+    query = select(logs.c.bytes).where(logs.c.log == log)
+    return int(transaction.execute(query).scalar_one())
 
 
 def all_logs(transaction: Transaction) -> list[StoredLog]:

@@ -3,12 +3,16 @@
 Data flow: start -> `open_server`; clock -> `extend_lease`; publisher -> cuts (see `epochs`).
 """
 
+from typing import Final
+
 from sqlalchemy import insert, select, update
 
 from parsec_fs.protocol.errors import InputError
 from parsec_fs.protocol.ids import ServerLogId
-from server.store.database import Transaction
+from server.store.database import Transaction, lock
 from server.store.schema import server
+
+DUE_EPOCH_LOCK: Final = b"dueepoch"
 
 
 def open_server(transaction: Transaction, server_log: ServerLogId, chain_id: bytes) -> int:
@@ -44,6 +48,11 @@ def extend_lease(transaction: Transaction, until_ms: int) -> int:
     query = select(server.c.lease_ms).where(server.c.id == 1)
     lease: int = transaction.execute(query).scalar_one()
     return lease
+
+
+def hold_due_epoch(transaction: Transaction) -> None:
+    """No epoch is cut before this transaction ends: what it writes under the due epoch is in it."""
+    lock(transaction, DUE_EPOCH_LOCK, shared=True)
 
 
 def due_epoch(transaction: Transaction) -> int:

@@ -133,6 +133,28 @@ async def test_epochs_can_be_read_from_anywhere(tmp_path: Path) -> None:
         assert (await again.server.read_epochs(2**64 - 1, 1, logs)).epochs == ()
 
 
+async def test_reading_ahead_spoils_nothing(tmp_path: Path) -> None:
+    """Asking for epochs that are still to come must not fix what lies before them."""
+    chain = new_chain()
+    async with serving(tmp_path, chain) as running, running.http() as http:
+        await eventually(lambda: is_open(running))
+        alice = await new_org(http, running.identity.registration)
+        logs = (LogId(alice.anchor.org),)
+        for start in range(12):
+            await alice.server.read_epochs(start, 10, logs)
+        for count in range(1, 5):
+            await alice.create_realm()
+            await final(alice, count + 1)
+            for start in range(12):
+                await alice.server.read_epochs(start, 10, logs)
+        for start in (0, 2, 4):
+            part = await alice.server.read_epochs(start, 1000, logs)
+            cold = (await alice.server.read_epochs(0, 1000, logs)).epochs[start:]
+            shared = min(len(part.epochs), len(cold))
+            assert part.epochs[:shared] == cold[:shared]
+        assert len(await opened(alice, *logs)) >= 5
+
+
 @pytest.mark.allows_log("sent again")
 async def test_next_epoch_waits_for_the_one_before(tmp_path: Path) -> None:
     """Rule 16: nothing is cut while an epoch is not final; the same bytes are sent again."""

@@ -117,7 +117,7 @@ class ServerProcess:
             self.process = await trio.lowlevel.open_process(
                 self.command, stdin=subprocess.DEVNULL, stdout=output, stderr=output
             )
-        await eventually(self.info, timeout_s=20)
+        await eventually(self.info, timeout_s=60)
 
     async def info(self) -> ServerInfo | None:
         """What server/info answers; None while it does not."""
