@@ -402,12 +402,13 @@ def _adopting(
 
 
 async def _pad(branches: list[Branch]) -> None:
-    """Bring the realm logs of some branches to one length: read stamps need nobody's key."""
+    """Bring the realm logs of some branches to one length, longer than at the last cut, so that no
+    check on sizes sees anything. Read stamps need nobody's key."""
     sizes = {one.name: await one.database.read(_realm_sizes) for one in branches}
     for branch in branches:
         for log, (org, size) in sizes[branch.name].items():
             longest = max(other[log][1] for other in sizes.values() if log in other)
-            for _ in range(longest - size):
+            for _ in range(longest + 1 - size):
                 stamp = _defaults()[1](32)
                 await branch.server.services.sequencer.add_stamps(
                     org, RealmId(log), frozenset({stamp}), [bytes(32)]

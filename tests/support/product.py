@@ -8,6 +8,7 @@ killed and every mount is taken away.
 """
 
 import contextlib
+import errno
 import json
 import os
 import select
@@ -51,15 +52,19 @@ START_S = 40.0
 LOOK_S = 0.05
 
 
-def poll(condition: Callable[[], T | None], timeout_s: float = 20.0, what: str = "") -> T:
-    """First result that is neither None nor False; AssertionError at the deadline."""
+def poll(
+    condition: Callable[[], T | None],
+    timeout_s: float = 20.0,
+    what: Callable[[], object] = lambda: "",
+) -> T:
+    """First result that is neither None nor False; AssertionError with `what` at the deadline."""
     deadline = time.monotonic() + timeout_s
     while True:
         result = condition()
         if result is not None and result is not False:
             return result
         if time.monotonic() > deadline:
-            raise AssertionError(f"nothing after {timeout_s} s: {what or condition!r}")
+            raise AssertionError(f"nothing after {timeout_s} s: {what()}")
         time.sleep(LOOK_S)
 
 
@@ -165,6 +170,10 @@ class Machine:
         parts = [sys.executable, "-Pm", "parsec_fs", "--json", "--home", str(self.home.root)]
         return [*parts, *arguments]
 
+    def device_id(self) -> str:
+        """In hex."""
+        return self.identity().secrets.device.hex()
+
     def identity(self) -> Identity:
         """Keys of this device: what a colluding member hands to a server."""
         return DeviceFile(self.home.device).load()
@@ -247,11 +256,11 @@ class Machine:
             word = self.word()
             return word if word in words else None
 
-        return poll(probe, timeout_s, f"{self.name} {words}, last {self.status()['state']}")
+        return poll(probe, timeout_s, lambda: (self.name, words, self.status()["state"]))
 
     def wait_file(self, name: str, content: bytes, timeout_s: float = 20.0) -> None:
         """Until a file shows this content."""
-        poll(lambda: self.read(name) == content, timeout_s, f"{name} on {self.name}")
+        poll(lambda: self.read(name) == content, timeout_s, lambda: (name, self.status()))
 
     def read(self, name: str) -> bytes | None:
         """Content of a file, None if it is not there."""
@@ -271,6 +280,51 @@ class Machine:
     def evidence_files(self) -> list[Path]:
         """Evidence that this device holds."""
         return sorted(self.evidence.iterdir()) if self.evidence.exists() else []
+
+    def verify(self) -> int:
+        """Exit code of `parsec-fs verify`."""
+        return self.run("verify", WORKSPACE)[0]
+
+    def live_on(self, epochs: int) -> None:
+        """Until this many epochs are verified."""
+        poll(lambda: self.epochs() >= epochs, 30, lambda: (epochs, self.status()["state"]))
+
+    # What the threat model says about the end of an attack
+
+    def in_peace(self) -> None:
+        """Nothing is suspected, nobody is accused, changes are taken."""
+        word = self.wait_word("verified", "pending")
+        assert word in ("verified", "pending")
+        assert self.verify() == 0
+        assert self.evidence_files() == []
+        assert self.errno_of(lambda: (self.path / "writable").write_bytes(b"")) == 0
+
+    def only_suspect(self, timeout_s: float = 20.0) -> None:
+        """Something is wrong, nobody is accused; changes are taken and stay on this device."""
+        self.wait_word("suspect", timeout_s=timeout_s)
+        assert self.verify() == 1
+        assert self.evidence_files() == []
+        assert self.errno_of(lambda: (self.path / "stays-here").write_bytes(b"")) == 0
+        assert os.getxattr(self.path / "stays-here", "user.parsec.state") == b"local"
+
+    def convicted_of(self, *codes: str, timeout_s: float = 20.0) -> None:
+        """Frozen for good; a stranger with nothing but the anchor is convinced by the file."""
+        self.wait_word("convicted", timeout_s=timeout_s)
+        assert self.errno_of(lambda: (self.path / "refused").write_bytes(b"")) == errno.EROFS
+        assert self.verify() == 30
+        assert self.run("status")[0] == 30
+        assert self._proven() <= set(codes), self._proven()
+        assert self._proven()
+
+    def _proven(self) -> set[str]:
+        """Types of the evidence files, as a stranger's offline check names them."""
+        stranger = self.product.machine("stranger")
+        anchor = self.product.root / "anchor"
+        if not anchor.exists():
+            self.cli("org", "anchor", str(anchor))
+        options = ("--anchor", str(anchor))
+        files = self.evidence_files()
+        return {stranger.cli("proof", "--check", str(one), *options)["type"] for one in files}
 
 
 @dataclass(kw_only=True)
@@ -319,7 +373,7 @@ class Product:
     def start_validator(self) -> None:
         """CometBFT."""
         self.programs.start("validator", node_command(self.cometbft, self.node))
-        poll(self._has_block, START_S, "a first block")
+        poll(self._has_block, START_S, lambda: "no first block")
 
     def _has_block(self) -> bool:
         try:
@@ -340,7 +394,7 @@ class Product:
             command = [str(Path(sys.executable).parent / "parsec-server"), "run", *arguments]
         self.programs.start("server", command)
         if wait:
-            poll(self.is_open, START_S, "the server")
+            poll(self.is_open, START_S, lambda: "the server is not open")
 
     def is_open(self) -> bool:
         """Does the server take requests? It is asked for a letter that nobody wrote."""
@@ -402,6 +456,21 @@ class Product:
                 adding.kill()
         assert adding.returncode == 0, errors
         return machine
+
+    def victim(self, inviter: Machine, name: str, *, without: str | None = None) -> Machine:
+        """Another device, mounted, with nothing to complain about so far."""
+        machine = self.next_device(inviter, name).mount(without=without)
+        machine.wait_word("verified")
+        return machine
+
+    def show(self, branch: str, *machines: Machine) -> None:
+        """Show a branch of the hostile server to these devices from now on."""
+        self.tell(do="route", devices=[one.device_id() for one in machines], branch=branch)
+
+    def final_epochs(self) -> int:
+        """How many epochs are final on the chain."""
+        count: int = self.tell(do="epochs")["final"]
+        return count
 
     def realm(self) -> RealmId:
         """The workspace's id."""

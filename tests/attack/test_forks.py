@@ -1,0 +1,94 @@
+"""Two devices are shown two histories; a commit is acknowledged and then forgotten.
+
+Data flow: hostile server (two branches, equally long) -> alice, victims -> epochs -> audit.
+
+| attack                                | state     | errno | exit | evidence | epochs | check             |
+|---------------------------------------|-----------|-------|------|----------|--------|-------------------|
+| a fork: alice's change hidden         | convicted | EROFS | 30   | P1       | 1      | `own_is_anchored` |
+| a commit acknowledged, then forgotten | convicted | EROFS | 30   | P2       | 1      | `promise_is_kept` |
+
+`epochs`: the alarm comes with the first epoch that is cut after the lie. Branches are kept at one
+length with read stamps, which need nobody's key, so that no check on sizes helps by chance. The
+anchored branch is alice's: she stays verified throughout.
+"""
+
+import errno
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.product import Machine, Product
+
+OLD, NEW = b"price: 100", b"price: 250"
+
+
+@pytest.fixture(scope="module")
+def alice(hostile: Product) -> Iterator[Machine]:
+    """On the branch that the chain sees; she has to be fine in the end."""
+    machine = hostile.first_device("alice").mount()
+    for name in ("fork", "weak-fork"):
+        (machine.path / name).write_bytes(OLD)
+    machine.wait("audited")
+    yield machine
+    machine.in_peace()
+
+
+def fork(product: Product, name: str, *victims: Machine) -> int:
+    """From now on these devices live on another branch. The final epochs before that."""
+    product.tell(do="fork", name=name)
+    product.tell(do="pad", branches=["main", name])
+    product.show(name, *victims)
+    return product.final_epochs()
+
+
+def test_a_fork_convicts(hostile: Product, alice: Machine) -> None:
+    bob = hostile.victim(alice, "bob")
+    before = fork(hostile, "hidden", bob)
+    (alice.path / "fork").write_bytes(NEW)
+    alice.wait("audited")
+    bob.convicted_of("P1")
+    assert bob.epochs() - before <= 1
+    assert bob.read("fork") == OLD  # verified before the lie
+
+
+def test_a_fork_without_the_check_shows_the_past_for_ever(hostile: Product, alice: Machine) -> None:
+    carol = hostile.victim(alice, "carol", without="own_is_anchored")
+    before = fork(hostile, "hidden-weak", carol)
+    (alice.path / "weak-fork").write_bytes(NEW)
+    alice.wait("audited")
+    carol.live_on(before + 4)
+    assert carol.read("weak-fork") == OLD
+    carol.in_peace()
+
+
+def forget(product: Product, alice: Machine, victim: Machine, branch: str) -> int:
+    """The victim's commit is acknowledged on a branch that is never anchored."""
+    product.tell(do="hold", held=True)
+    before = fork(product, branch, victim)
+    product.tell(do="pad", branches=[])
+    (victim.path / branch).write_bytes(NEW)
+    victim.wait("logged")
+    product.tell(do="hold", held=False)
+    return before
+
+
+def test_a_forgotten_commit_convicts(hostile: Product, alice: Machine) -> None:
+    dave = hostile.victim(alice, "dave")
+    before = forget(hostile, alice, dave, "acked")
+    dave.convicted_of("P2")
+    assert dave.epochs() - before <= 1
+    assert dave.errno_of(lambda: (dave.path / "acked").read_bytes()) == errno.EIO
+    assert alice.read("acked") is None
+
+
+def test_a_forgotten_commit_without_the_check_seems_to_be_there(
+    hostile: Product, alice: Machine
+) -> None:
+    erin = hostile.victim(alice, "erin", without="promise_is_kept")
+    before = forget(hostile, alice, erin, "acked-weak")
+    erin.live_on(before + 4)
+    assert erin.read("acked-weak") == NEW
+    assert os.getxattr(erin.path / "acked-weak", "user.parsec.state") == b"logged"
+    assert alice.read("acked-weak") is None
+    erin.in_peace()
