@@ -71,6 +71,8 @@ def write(node: FileNode, offset: int, data: bytes) -> int:
 
     Raises Missing if inline content has to be loaded first.
     """
+    if not data:
+        return -1
     end = offset + len(data)
     if node.blocks is None:
         if end <= INLINE_MAX_SIZE:

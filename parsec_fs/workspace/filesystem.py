@@ -32,6 +32,7 @@ from parsec_fs.workspace.nodes import (
     FileNode,
     FolderNode,
 )
+from parsec_fs.workspace.salvage import salvage
 from parsec_fs.workspace.seal_queue import SealQueue
 from parsec_fs.workspace.tree import Tree
 
@@ -92,7 +93,12 @@ class Filesystem:
 
     def open(self) -> Recovered:
         """Replay the journal over the store. What lay behind damage is in `salvaged`."""
-        recovered = self.memory.open(self.clock(), self.root_owner)
+        now = self.clock()
+        recovered = self.memory.open(now, self.root_owner)
+        if recovered.salvaged:
+            label = time.strftime("recovered %Y-%m-%d %H.%M", time.gmtime(now // 10**9)).encode()
+            made = self.call(salvage, self.tree, recovered.salvaged, label, now)
+            log.error("journal: damaged; %d files were put into %r", len(made), label)
         self.measure_room()
         return recovered
 
@@ -308,10 +314,11 @@ class Filesystem:
 
     def dirty_since(self) -> tuple[float, float] | None:
         """trio times of the oldest and newest change not logged, or None if all is logged."""
-        tree = self.tree
-        if not (tree.dirty_nodes or tree.dirty_names) or self.oldest_change is None:
+        if not (self.tree.dirty_nodes or self.tree.dirty_names):
             return None
-        assert self.newest_change is not None
+        if self.oldest_change is None or self.newest_change is None:
+            # What was replayed from the journal is as old as this program can know.
+            self.oldest_change = self.newest_change = trio.current_time()
         return self.oldest_change, self.newest_change
 
     def capture(self, *, limit: int = captures.DEFAULT_LIMIT) -> captures.Capture:

@@ -1,0 +1,82 @@
+"""What lay behind damage in the journal, for people to look at: a folder of recovered files.
+
+Data flow: storage/journal (records behind damage) -> this -> files in a new folder of the tree.
+
+Pure. Records behind a lost group cannot be applied: they may build on what was lost. But file
+content in them is worth keeping, so each file they speak of is put together as far as they tell,
+under its last known name, in a folder beside everything else (decisions.md 6). Nothing existing is
+changed.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from parsec_fs.protocol.errors import DataError
+from parsec_fs.protocol.ids import ObjectId
+from parsec_fs.workspace import names, records
+from parsec_fs.workspace.conflicts import record_everything
+from parsec_fs.workspace.nodes import TYPE_FOLDER, FileNode, FolderNode, Missing
+from parsec_fs.workspace.replay import Replay
+from parsec_fs.workspace.tree import Tree
+
+_CONTENT: Final = (records.INLINE, records.DATA, records.SIZE, records.BLOCK)
+_NAME_AND_ID: Final = {records.CREATE: (2, 3), records.ENTRY: (2, 3), records.MOVE: (4, 5)}
+
+
+def salvage(
+    tree: Tree, salvaged: Iterable[tuple[int, Any]], folder_name: bytes, now: int
+) -> list[FileNode]:
+    """Make the folder (in the root) and its files. Returns the files; none: no folder either."""
+    salvaged = [record for _, record in salvaged]
+    wanted = {record[1] for record in salvaged if record[0] in _CONTENT}
+    if not wanted:
+        return []
+    root = tree.folder(1)
+    owner = (root.uid, root.gid)
+    folder = names.create(
+        tree, 1, _free(root, folder_name), TYPE_FOLDER | 0o700, owner=owner, now=now
+    )
+    assert isinstance(folder, FolderNode)
+    folder.lookups = 0
+    known = _last_names(salvaged)
+    made: dict[ObjectId, FileNode] = {}
+    for id in sorted(wanted):
+        name = _free(folder, known.get(id, id.hex().encode()))
+        made[id] = names.make_file(tree, folder.inode, name, 0o600, owner, now)
+        made[id].lookups = 0
+    _fill(tree, salvaged, made)
+    for node in made.values():
+        record_everything(tree, node)
+    return list(made.values())
+
+
+def _last_names(salvaged: list[Any]) -> dict[ObjectId, bytes]:
+    found: dict[ObjectId, bytes] = {}
+    for record in salvaged:
+        place = _NAME_AND_ID.get(record[0])
+        if place is not None and record[place[1]]:
+            found[record[place[1]]] = record[place[0]]
+    return found
+
+
+def _free(folder: FolderNode, name: bytes) -> bytes:
+    assert folder.children is not None
+    candidate, number = name, 1
+    while candidate in folder.children:
+        number += 1
+        candidate = name[:240] + b" %d" % number
+    return candidate
+
+
+def _fill(tree: Tree, salvaged: list[Any], made: dict[ObjectId, FileNode]) -> None:
+    """Apply the content records to the new files, in order, with the ids exchanged."""
+    replay, position = Replay(tree), tree.position
+    for record in salvaged:
+        if record[0] not in _CONTENT:
+            continue
+        moved = (record[0], made[record[1]].id, *record[2:])
+        try:
+            replay.apply(position, moved)
+        except (DataError, Missing):
+            continue
+    tree.position = position

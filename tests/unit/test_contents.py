@@ -1,0 +1,182 @@
+"""Blocks on disk: sealed once, checked at every reading, pending until uploaded, evicted in order.
+
+Data flow: plaintext -> Contents -> files (perhaps damaged) -> plaintext or a refusal.
+"""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+import trio
+
+from parsec_fs.protocol.errors import DecryptionError, LocalError, OfflineError, VerificationError
+from parsec_fs.protocol.ids import BlockId, RealmId
+from parsec_fs.protocol.manifests import BlockRef
+from parsec_fs.storage.contents import Contents
+
+REALM = RealmId(b"r" * 32)
+
+
+class Remote:
+    """Sealed blocks elsewhere; counts how often it was asked."""
+
+    def __init__(self) -> None:
+        self.blocks: dict[BlockId, bytes] = {}
+        self.asked = 0
+
+    async def fetch(self, ref: BlockRef) -> bytes:
+        self.asked += 1
+        await trio.lowlevel.checkpoint()
+        if ref.id not in self.blocks:
+            raise OfflineError("not there")
+        return self.blocks[ref.id]
+
+
+def sealed_elsewhere(contents: Contents, remote: Remote, plain: bytes) -> BlockRef:
+    """A block that only the remote has."""
+    ref = contents.seal_job(plain)
+    remote.blocks[ref.id] = contents.read_sealed(ref.id)
+    contents.discard(ref)
+    return ref
+
+
+async def test_blocks_come_back(tmp_path: Path) -> None:
+    contents = Contents(tmp_path, REALM)
+    for size in (64, 100_000, 1 << 20):
+        plain = os.urandom(size)
+        ref = contents.seal_job(plain)
+        assert ref.size == size
+        assert plain not in contents.read_sealed(ref.id)
+        assert await contents.read(ref) == plain
+        contents.opened.clear()
+        assert await contents.read(ref) == plain
+
+
+async def test_equal_blocks_have_nothing_in_common(tmp_path: Path) -> None:
+    contents = Contents(tmp_path, REALM)
+    first, second = contents.seal_job(b"same" * 100), contents.seal_job(b"same" * 100)
+    assert first.id != second.id
+    assert first.key != second.key
+    assert contents.read_sealed(first.id)[:100] != contents.read_sealed(second.id)[:100]
+
+
+@pytest.mark.parametrize("change", ["flip", "short", "long", "other"])
+async def test_damage_is_an_error_and_never_data(tmp_path: Path, change: str) -> None:
+    damage: list[VerificationError] = []
+    contents = Contents(tmp_path, REALM, on_damage=lambda ref, error: damage.append(error))
+    ref, other = contents.seal_job(b"x" * 1000), contents.seal_job(b"y" * 1000)
+    sealed = contents.read_sealed(ref.id)
+    changed = {
+        "flip": sealed[:500] + bytes([sealed[500] ^ 1]) + sealed[501:],
+        "short": sealed[:-1],
+        "long": sealed + b"z",
+        "other": contents.read_sealed(other.id),
+    }[change]
+    (tmp_path / "pending" / ref.id.hex()).write_bytes(changed)
+    with pytest.raises(LocalError) as caught:
+        await contents.read(ref)
+    assert caught.value.errno == errno.EIO
+    assert [type(error) for error in damage] == [DecryptionError]
+
+
+async def test_a_block_of_another_realm_does_not_open(tmp_path: Path) -> None:
+    contents = Contents(tmp_path, REALM)
+    ref = contents.seal_job(b"x")
+    other = Contents(tmp_path, RealmId(b"o" * 32))
+    with pytest.raises(LocalError):
+        await other.read(ref)
+
+
+async def test_fetched_blocks_are_checked_and_cached(tmp_path: Path) -> None:
+    remote = Remote()
+    contents = Contents(tmp_path, REALM, fetch=remote.fetch)
+    ref = sealed_elsewhere(contents, remote, b"remote" * 100)
+    assert await contents.read(ref) == b"remote" * 100
+    contents.opened.clear()
+    assert await contents.read(ref) == b"remote" * 100
+    assert remote.asked == 1
+    bad = sealed_elsewhere(contents, remote, b"bad")
+    remote.blocks[bad.id] = bytes(len(remote.blocks[bad.id]))
+    with pytest.raises(LocalError) as caught:
+        await contents.read(bad)
+    assert caught.value.errno == errno.EIO
+
+
+async def test_a_damaged_cached_block_is_fetched_again(tmp_path: Path) -> None:
+    remote = Remote()
+    contents = Contents(tmp_path, REALM, fetch=remote.fetch)
+    ref = sealed_elsewhere(contents, remote, b"remote")
+    await contents.read(ref)
+    contents.opened.clear()
+    (tmp_path / "cache" / ref.id.hex()).write_bytes(b"rubbish")
+    with pytest.raises(LocalError):
+        await contents.read(ref)
+    assert await contents.read(ref) == b"remote"
+    assert remote.asked == 2
+
+
+async def test_many_readers_fetch_once(tmp_path: Path) -> None:
+    remote = Remote()
+    contents = Contents(tmp_path, REALM, fetch=remote.fetch)
+    ref = sealed_elsewhere(contents, remote, b"remote")
+    found: list[bytes] = []
+
+    async def read() -> None:
+        found.append(await contents.read(ref))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(10):
+            nursery.start_soon(read)
+    assert found == [b"remote"] * 10
+    assert remote.asked == 1
+
+
+async def test_what_cannot_be_had_is_an_error_in_bounded_time(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def never(ref: BlockRef) -> bytes:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    contents = Contents(tmp_path, REALM)
+    ref = contents.seal_job(b"gone")
+    contents.discard(ref)
+    for fetch in (contents.fetch, never):
+        contents.fetch = fetch
+        with pytest.raises(LocalError) as caught:
+            await contents.read(ref)
+        assert caught.value.errno == errno.EIO
+
+
+async def test_pending_blocks_stay_until_uploaded(tmp_path: Path) -> None:
+    contents = Contents(tmp_path, REALM, cache_limit=2500)
+    refs = [contents.seal_job(bytes([n]) * 1000) for n in range(5)]
+    assert set(contents.pending_blocks()) == {ref.id for ref in refs}
+    for ref in refs[:4]:
+        contents.uploaded(ref.id)
+        contents.uploaded(ref.id)
+    assert set(contents.pending_blocks()) == {refs[4].id}
+    assert contents.is_pending(refs[4].id)
+    kept = [ref for ref in refs if (tmp_path / "cache" / ref.id.hex()).exists()]
+    assert len(kept) == 2
+    assert await contents.read(refs[4]) == b"\x04" * 1000
+
+
+async def test_sweep_deletes_only_what_nothing_refers_to(tmp_path: Path) -> None:
+    contents = Contents(tmp_path, REALM)
+    kept, lost = contents.seal_job(b"kept"), contents.seal_job(b"lost")
+    assert contents.sweep({kept.id}) == 1
+    assert list(contents.pending_blocks()) == [kept.id]
+    contents.sync_job()()
+    assert not contents.is_pending(lost.id)
+
+
+async def test_memory_is_bounded(tmp_path: Path) -> None:
+    contents = Contents(tmp_path, REALM)
+    refs = [contents.seal_job(bytes([n])) for n in range(60)]
+    for ref in refs:
+        contents.prefetch(ref)
+    for ref in refs:
+        await contents.read(ref)
+    assert len(contents.opened) <= 24

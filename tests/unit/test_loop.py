@@ -1,0 +1,135 @@
+"""The adaptive loop: no yield while requests come, a real turn often enough, nothing when idle.
+
+Data flow: a pipe in place of /dev/fuse -> PollFirst -> whether other tasks got a turn.
+"""
+
+import os
+from collections.abc import Iterator
+from importlib.metadata import version
+
+import pyfuse3
+import pytest
+import trio
+
+from parsec_fs.mount import loop
+from parsec_fs.storage.workers import Workers
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    """(reading end, writing end)."""
+    ends = os.pipe()
+    yield ends
+    for end in ends:
+        os.close(end)
+
+
+class Turns:
+    """Counts the turns that another task gets."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    async def run(self) -> None:
+        while True:
+            await trio.lowlevel.checkpoint()
+            self.count += 1
+
+
+def test_pyfuse3_is_the_version_whose_seam_this_is() -> None:
+    assert version("pyfuse3").startswith("3.5.")
+    assert pyfuse3.trio is not None  # type: ignore[attr-defined]
+
+
+def test_installing_replaces_the_seam() -> None:
+    before = pyfuse3.trio  # type: ignore[attr-defined]
+    try:
+        poller = loop.install(Workers())
+        assert pyfuse3.trio.lowlevel is poller  # type: ignore[attr-defined]
+        for name in ("Lock", "ClosedResourceError", "open_nursery"):
+            assert hasattr(pyfuse3.trio, name)  # type: ignore[attr-defined]
+        for name in ("current_task", "current_trio_token", "notify_closing", "wait_readable"):
+            assert hasattr(poller, name)
+    finally:
+        pyfuse3.trio = before  # type: ignore[attr-defined]
+
+
+async def test_no_turn_is_given_while_requests_wait(pipe: tuple[int, int]) -> None:
+    poller, turns = loop.PollFirst(Workers(), spin_ns=1000), Turns()
+    os.write(pipe[1], b"x")
+    await poller.wait_readable(pipe[0])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(turns.run)
+        await trio.lowlevel.checkpoint()
+        poller._turn = loop._now() + 10**9
+        before = turns.count
+        for _ in range(20):
+            await poller.wait_readable(pipe[0])
+        assert turns.count == before
+        nursery.cancel_scope.cancel()
+
+
+async def test_others_get_a_turn_in_time(pipe: tuple[int, int]) -> None:
+    poller, turns = loop.PollFirst(Workers()), Turns()
+    os.write(pipe[1], b"x")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(turns.run)
+        for _ in range(20):
+            poller._turn = loop._now() - loop.TURN_NS
+            await poller.wait_readable(pipe[0])
+        assert turns.count >= 10
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_result_of_a_worker_gets_a_turn_at_once(pipe: tuple[int, int]) -> None:
+    workers = Workers()
+    poller = loop.PollFirst(workers)
+    os.write(pipe[1], b"x")
+    await poller.wait_readable(pipe[0])
+    result = workers.submit(lambda: 42, lambda result: None)
+    with trio.fail_after(5):
+        while not result.done.is_set():
+            await poller.wait_readable(pipe[0])
+    assert result.get() == 42
+
+
+async def test_spinning_in_vain_stops(pipe: tuple[int, int]) -> None:
+    poller = loop.PollFirst(Workers(), spin_ns=1000)
+    with trio.move_on_after(0):
+        await poller.wait_readable(pipe[0])
+    for _ in range(loop.PATIENCE):
+        assert not poller._ready(loop._now())
+    poller._spin_ns = 10**12
+    assert not poller._ready(loop._now()), "no more spinning, however long it may"
+    os.write(pipe[1], b"x")
+    assert poller._ready(loop._now())
+    assert poller._vain == 0
+
+
+async def test_the_lock_is_fair_enough_and_exclusive() -> None:
+    lock, inside, order = loop.UncontendedLock(), 0, []
+
+    async def enter(number: int) -> None:
+        nonlocal inside
+        async with lock:
+            inside += 1
+            assert inside == 1
+            await trio.lowlevel.checkpoint()
+            inside -= 1
+            order.append(number)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(5):
+            nursery.start_soon(enter, number)
+    assert sorted(order) == [0, 1, 2, 3, 4]
+
+
+async def test_workers_carry_errors_back() -> None:
+    workers = Workers()
+
+    def fail() -> None:
+        raise OSError(28, "no room")
+
+    with pytest.raises(OSError, match="no room"):
+        await workers.run(fail)
+    assert await workers.run(lambda: "after") == "after"
