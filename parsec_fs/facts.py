@@ -39,6 +39,11 @@ class WorkspaceFacts:
         self._org = connection.org
         self._workspace = workspace
         self._auditor = auditor
+        self._notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        """Something that people must see in the status until the next mount."""
+        self._notes.append(text)
 
     @property
     def title(self) -> str:
@@ -120,7 +125,7 @@ class WorkspaceFacts:
     def _state(self) -> Json:
         state = self._auditor.client_state()
         progress = self._workspace.sync.progress()
-        notes = [state.reason] if state.reason else []
+        notes = [*self._notes, state.reason] if state.reason else list(self._notes)
         notes += [progress.trouble] if progress.trouble not in ("", state.reason) else []
         notes += [f"evidence: {one}" for one in state.evidence]
         return {

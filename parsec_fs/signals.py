@@ -5,6 +5,7 @@ Data flow: operating system -> these -> cancellation, log.
 
 import faulthandler
 import logging
+import os
 import signal
 import traceback
 from collections.abc import Iterator
@@ -47,8 +48,9 @@ def task_lines() -> Iterator[str]:
 
 
 def _place(task: trio.lowlevel.Task) -> str:
-    frames = [frame for frame, _ in task.iter_await_frames()]
-    if not frames:
-        return ""
-    last = traceback.extract_stack(frames[-1], limit=1)[0]
-    return f" at {last.filename}:{last.lineno} in {last.name}"
+    """Where it waits, innermost first, without the frames of the event loop itself."""
+    loop = os.path.dirname(trio.__file__)
+    summary = traceback.StackSummary.extract(task.iter_await_frames())
+    ours = [one for one in summary if not one.filename.startswith(loop)]
+    places = [f"{one.filename}:{one.lineno} in {one.name}" for one in reversed(ours[-4:])]
+    return "".join(f"\n{'  ' * 8}{place}" for place in places)

@@ -20,7 +20,7 @@ SCRIPTS = ROOT / "scripts"
 if str(SCRIPTS) not in sys.path:
     sys.path.append(str(SCRIPTS))
 
-from services import Services  # noqa: E402
+from services import Services as Services  # noqa: E402
 
 Json = dict[str, Any]
 T = TypeVar("T")

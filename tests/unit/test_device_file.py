@@ -37,7 +37,7 @@ def test_secrets_are_sealed(file: DeviceFile, identity: Identity) -> None:
     data = file.data_path.read_bytes()
     assert data[0] == 1
     assert identity.secrets.sign_seed not in data
-    assert identity.anchor.org not in data
+    assert bytes(identity.anchor.org) not in data
 
 
 def test_a_device_is_never_overwritten(file: DeviceFile, identity: Identity) -> None:

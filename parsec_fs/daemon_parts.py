@@ -1,0 +1,152 @@
+"""The parts of one mounted workspace: opened, and handed to each other. Nothing is sent here.
+
+Data flow: Connection, options -> `open_parts` -> Parts -> daemon, which runs and closes them.
+"""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from parsec_fs.audit.audit_store import DeviceAuditStore
+from parsec_fs.audit.auditor import Auditor
+from parsec_fs.audit.checks import Checks
+from parsec_fs.audit.clock import SystemClock
+from parsec_fs.audit.light_client import LightClient
+from parsec_fs.audit.ports import stored_trust
+from parsec_fs.audit.server_door import ServerDoor
+from parsec_fs.config import Home, MountOptions
+from parsec_fs.connection import Connection
+from parsec_fs.control import Handler
+from parsec_fs.daemon_commands import DaemonCommands
+from parsec_fs.directory import Workspace as NamedWorkspace
+from parsec_fs.facts import WorkspaceFacts
+from parsec_fs.history import History, RememberedHeads
+from parsec_fs.mount import runner
+from parsec_fs.protocol.errors import VerificationError
+from parsec_fs.workspace.assembly import Outside, Workspace, assemble
+from parsec_fs.workspace.gate import Gate
+from parsec_fs.workspace.remote_changes import Invalidation
+
+USED_WITHIN_NS: Final = 15_000_000_000
+"""A mount that had a request this recently is in use (rule 28)."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Kernel:
+    """The mount, once there is one; before that nothing needs to be told."""
+
+    mounted: runner.Mounted | None = None
+
+    def invalidate(self, changed: list[Invalidation]) -> None:
+        """What the kernel must forget."""
+        if self.mounted is not None:
+            self.mounted.notifier.send(changed)
+
+    def used(self) -> bool:
+        """Has anybody used the mount lately?"""
+        if self.mounted is None:
+            return False
+        return time.perf_counter_ns() - self.mounted.poller.last_use_ns < USED_WITHIN_NS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Everything that is open."""
+
+    connection: Connection
+    workspace: Workspace
+    auditor: Auditor
+    facts: WorkspaceFacts
+    history: History
+    gate: Gate
+
+    def commands(self) -> Mapping[str, Handler]:
+        """Handlers of the control socket."""
+        return DaemonCommands(
+            workspace=self.workspace, auditor=self.auditor, facts=self.facts, history=self.history
+        ).table()
+
+
+def open_parts(
+    home: Home,
+    named: NamedWorkspace,
+    mountpoint: str,
+    options: MountOptions,
+    *,
+    connection: Connection,
+    kernel: Kernel,
+    checks: Checks,
+    on_failure: Callable[[VerificationError], None],
+) -> Parts:
+    """Workspace, auditor and what speaks for them."""
+    outside = Outside(
+        server=connection.server,
+        signer=connection.signer,
+        org=connection.org,
+        author=connection.author,
+        audit=connection.org.audit,
+        pins=connection.identity.pins,
+        label=lambda: _conflict_label(connection),
+        invalidate=kernel.invalidate,
+        used=kernel.used,
+        epoch_s=connection.identity.anchor.server.epoch_ms / 1000,
+        on_failure=on_failure,
+        checks=checks,
+        root_owner=(os.getuid(), os.getgid()),
+        cache_limit=options.cache_size,
+    )
+    workspace = assemble(home.workspace(named.realm).root, named.realm, outside)
+    gate = Gate()
+    auditor, heads = _open_audit(home, connection, workspace, gate, checks)
+    facts = WorkspaceFacts(
+        named, mountpoint, connection=connection, workspace=workspace, auditor=auditor
+    )
+    history = History(workspace=workspace, auditor=auditor, facts=facts, heads=heads)
+    return Parts(
+        connection=connection,
+        workspace=workspace,
+        auditor=auditor,
+        facts=facts,
+        history=history,
+        gate=gate,
+    )
+
+
+def _open_audit(
+    home: Home, connection: Connection, workspace: Workspace, gate: Gate, checks: Checks
+) -> tuple[Auditor, RememberedHeads]:
+    anchor = connection.identity.anchor
+    store = DeviceAuditStore(connection.store, workspace.replica.log, home.evidence)
+    clock = SystemClock()
+    trust = stored_trust(store, anchor)
+    heads = RememberedHeads(
+        LightClient(connection.nodes, anchor.server, trust, now_ns=clock.now_ns)
+    )
+
+    def on_convicted() -> None:
+        gate.freeze()
+        workspace.sync.stop_signing()
+
+    auditor = Auditor(
+        anchor=anchor,
+        server=ServerDoor(connection.server),
+        chain=heads,
+        histories=(connection.org, workspace.replica),
+        store=store,
+        clock=clock,
+        checks=checks,
+        on_convicted=on_convicted,
+    )
+    connection.org.audit = workspace.replica.audit = auditor
+    return auditor, heads
+
+
+def _conflict_label(connection: Connection) -> bytes:
+    """Device and minute, for the name of a conflict copy."""
+    device = connection.identity.secrets.device
+    entry = connection.org.state.devices.get(device)
+    name = entry.device.label.decode(errors="replace") if entry else device.hex()[:8]
+    return f"{name} {datetime.now():%Y-%m-%d %H.%M}".encode()
