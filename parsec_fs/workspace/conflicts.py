@@ -7,8 +7,6 @@ one; handles that are open here stay with our version, so what is written throug
 The old object shows the other device's version from then on.
 """
 
-from collections.abc import Callable
-
 from parsec_fs.protocol.ids import ObjectId
 from parsec_fs.protocol.limits import BLOCK_SIZE, NAME_MAX_SIZE
 from parsec_fs.protocol.manifests import FOLDER, Child
@@ -63,7 +61,7 @@ def set_aside(
     folder, name = places[0]
     assert folder.children is not None
     new_name = conflict_name(name, label, dict(folder.children))
-    _rekey(tree, node)
+    rekey(tree, node)
     tree.record((records.REVERT, old))
     tree.set_name(folder, new_name, node, now)
     tree.dirty_nodes[node.id] = tree.position + 1
@@ -77,7 +75,7 @@ def set_aside(
     return node.id, out
 
 
-def _rekey(tree: Tree, node: Node) -> None:
+def rekey(tree: Tree, node: Node) -> None:
     """The node goes on under a new id; the old id is not in memory any more, and not dirty."""
     tree.nodes.pop(node.id, None)
     tree.dirty_nodes.pop(node.id, None)
@@ -85,45 +83,6 @@ def _rekey(tree: Tree, node: Node) -> None:
     node.entry = (node.id, node.kind)
     node.created, node.nlink, node.fresh = True, 0, False
     tree.nodes[node.id] = node
-
-
-def adopt(
-    tree: Tree, node: FolderNode, exists: Callable[[ObjectId], object], now: int
-) -> list[Invalidation]:
-    """A folder that another device deleted while something of ours is in it becomes a new one in
-    its place, with what is left in it. An id never comes back (rule 7). Raises Missing."""
-    children = tree.children(node)
-    places = names_of(tree, node)
-    if not places:
-        return []
-    parent, name = places[0]
-    old = node.id
-    _rekey(tree, node)
-    node.page_key, node.page_bits, node.nlink = tree.new_id() + tree.new_id(), 0, 2
-    for key in [key for key in tree.dirty_names if key[0] == old]:
-        del tree.dirty_names[key]
-    node.pending = 0
-    tree.set_name(parent, name, node, now)
-    tree.dirty_nodes[node.id] = tree.position + 1
-    owner = (node.uid, node.gid)
-    tree.record(
-        (records.CREATE, parent.id, name, node.id, node.mode, *owner, 0, now, node.page_key)
-    )
-    tree.record(files.node_record(node))
-    for child, entry in list(children.items()):
-        if not _lives(tree, entry, exists):
-            del children[child]
-            continue
-        tree.dirty_names[node.id, child] = (tree.position + 1, None)
-        node.pending += 1
-        tree.record((records.ENTRY, node.id, child, entry[0], entry[1], now))
-    node.nlink = 2 + sum(1 for entry in children.values() if entry[1] == FOLDER)
-    return [Invalidation(parent.inode, name), Invalidation(node.inode, None, True)]
-
-
-def _lives(tree: Tree, entry: Entry, exists: Callable[[ObjectId], object]) -> bool:
-    node = tree.nodes.get(entry[0])
-    return (node is not None and node.created) or exists(entry[0]) is not None
 
 
 def record_everything(tree: Tree, node: FileNode) -> None:

@@ -192,7 +192,11 @@ class Filesystem:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def released(self, node: FileNode) -> None:
-        """A writer closed the file: its data is journalled, or on its way to be sealed."""
+        """A writer closed the file: its data is journalled, or on its way to be sealed.
+
+        What is not sealed when the next group is written is journalled with it: the promise for
+        closed files does not depend on how busy the workers are.
+        """
         if not node.unjournaled:
             return
         if node.blocks is None or files.fresh_size(node) <= SMALL_TAIL:
@@ -202,6 +206,7 @@ class Filesystem:
         for index, buffer in list(node.buffers.items()):
             if buffer.fresh and not buffer.sealing:
                 self.seals.start(node, index, buffer)
+        self._changed.set()
 
     def journal_open_files(self) -> None:
         """Journal all data that is in memory only."""
@@ -259,6 +264,8 @@ class Filesystem:
 
     def flush(self) -> None:
         """Write the group of records made so far."""
+        for node in self.seals.late():
+            files.journal_content(self.tree, node)
         if not self.journal.records:
             return
         self.newest_change = trio.current_time()
@@ -361,11 +368,11 @@ class Filesystem:
             self.tree.record((records.REVERT, id))
 
     def adopt(self, id: ObjectId) -> list[remote_changes.Invalidation]:
-        """A folder deleted elsewhere goes on here. See `workspace/conflicts.py`."""
+        """A folder deleted elsewhere goes on here. See `workspace/revival.py`."""
         node = self.tree.nodes.get(id)
         if type(node) is not FolderNode:
             return []
-        return self.call(conflicts.adopt, self.tree, node, self.loader.load, self.clock())
+        return self.call(revival.adopt, self.tree, node, self.loader.load, self.clock())
 
     def give_way(
         self, folder: ObjectId, name: bytes, theirs: Child | None, label: bytes

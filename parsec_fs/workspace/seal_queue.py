@@ -71,6 +71,11 @@ class SealQueue:
         else:
             self._submit(flight, file_ops.compose(b"", None, buffer, 0, length))
 
+    def late(self) -> list[FileNode]:
+        """Closed files whose data is still on its way."""
+        nodes = {flight.node: None for flight in self.flights}
+        return [node for node in nodes if node.unjournaled and node.writers == 0]
+
     def busy(self) -> bool:
         """True iff writers should wait."""
         return len(self.flights) >= UNDER_WAY_MAX

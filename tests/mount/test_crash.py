@@ -12,10 +12,11 @@ import pytest
 
 from tests.support.mounts import Daemon
 
-JOURNAL_WITHIN_S = 0.05
-"""Names, attributes and closed files are in the journal after 20 ms, and a margin for the test."""
+JOURNAL_WITHIN_S = 0.2
+"""Names, attributes and closed files are in the journal after 20 ms; the rest is for machines that
+are busy with other tests."""
 
-OPEN_FILES_WITHIN_S = 1.0
+OPEN_FILES_WITHIN_S = 1.2
 """Data of files that stay open is in the journal after this time."""
 
 

@@ -34,35 +34,43 @@ class Daemon:
                 stderr=log,
                 cwd=ROOT,
             )
-        assert self.process.stdout is not None
-        ready, _, _ = select.select([self.process.stdout], [], [], START_TIMEOUT_S)
-        line = self.process.stdout.readline() if ready else b""
-        self.process.stdout.close()
-        if line != b"mounted\n":
+        if self.said() != b"mounted":
             self.clean_up()
             raise AssertionError(f"did not mount: {self.log.read_text()}")
         return self
+
+    def said(self) -> bytes:
+        """The next line that the daemon prints; b"" if it says nothing or has ended."""
+        assert self.process is not None
+        assert self.process.stdout is not None
+        ready, _, _ = select.select([self.process.stdout], [], [], START_TIMEOUT_S)
+        return self.process.stdout.readline().strip() if ready else b""
 
     def unmount(self) -> None:
         """As a user does; the daemon must then end by itself, without an error."""
         assert self.process is not None
         subprocess.run(["fusermount3", "-u", str(self.path)], check=True, timeout=STOP_TIMEOUT_S)
-        code = self.process.wait(STOP_TIMEOUT_S)
-        assert code == 0, self.log.read_text()
+        assert self._ended() == 0, self.log.read_text()
 
     def terminate(self) -> None:
         """SIGTERM; the daemon unmounts and ends."""
         assert self.process is not None
         self.process.terminate()
-        code = self.process.wait(STOP_TIMEOUT_S)
-        assert code == 0, self.log.read_text()
+        assert self._ended() == 0, self.log.read_text()
 
     def kill(self) -> None:
         """SIGKILL, then the dead mount is taken away."""
         assert self.process is not None
         self.process.kill()
-        self.process.wait(STOP_TIMEOUT_S)
+        self._ended()
         _lazy_unmount(self.path)
+
+    def _ended(self) -> int:
+        assert self.process is not None
+        code = self.process.wait(STOP_TIMEOUT_S)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        return code
 
     def clean_up(self) -> None:
         """Whatever happened: no process and no mount stays behind."""
@@ -73,7 +81,7 @@ class Daemon:
                     self.process.wait(5)
             if self.process.poll() is None:
                 self.process.kill()
-                self.process.wait(STOP_TIMEOUT_S)
+            self._ended()
         _lazy_unmount(self.path)
 
 
