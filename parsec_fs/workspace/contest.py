@@ -17,7 +17,7 @@ from parsec_fs.workspace import capture as captures
 from parsec_fs.workspace import file_ops, files, records
 from parsec_fs.workspace.circles import pending_move, undo_move
 from parsec_fs.workspace.filesystem import Filesystem
-from parsec_fs.workspace.nodes import Entry, FileNode, FolderNode, Node
+from parsec_fs.workspace.nodes import FileNode, FolderNode, Node
 from parsec_fs.workspace.payloads import Found
 from parsec_fs.workspace.rebase import Verdict, judge, merged_attributes
 from parsec_fs.workspace.remote_changes import (
@@ -26,6 +26,7 @@ from parsec_fs.workspace.remote_changes import (
     RemoteNames,
     RemoteNode,
 )
+from parsec_fs.workspace.revival import drop_names, reborn
 from parsec_fs.workspace.tree import NameKey, NodeManifest
 
 Invalidate = Callable[[list[Invalidation]], None]
@@ -61,19 +62,31 @@ class Contest:
 
         Names of what was deleted elsewhere but is needed here are held back until `settle`."""
         held = self._needed(found)
+        named = self._named_here()
         passed: list[RemoteChange] = []
         for change in found.changes:
             if isinstance(change, RemoteNames):
-                if self._deleted_here(change.folder) and any(change.names.values()):
-                    # We deleted the folder that something was put into there.
-                    self._nodes.setdefault(change.folder, None)
+                self._note_deletions(change)
                 passed.append(self._note_names(change, held))
                 continue
-            if self._tree.is_dirty(change.id) or change.id in held:
+            lost = change.manifest is None and change.id in named
+            if self._tree.is_dirty(change.id) or change.id in held or lost:
                 # Of several foreign versions only the first replaced what we started from.
                 self._nodes.setdefault(change.id, found.bases.get(change.id))
             passed.append(change)
         return passed
+
+    def _named_here(self) -> set[ObjectId]:
+        """What names that are not logged stand for here."""
+        pending = (*self._tree.dirty_names, *self._tree.flying_names)
+        return {id for id in (self._entry_id(*key) for key in pending) if id is not None}
+
+    def _note_deletions(self, change: RemoteNames) -> None:
+        """We deleted what was moved there, or the folder that something was put into."""
+        put = [child.id for child in change.names.values() if child is not None]
+        for id in (*put, change.folder) if put else ():
+            if self._deleted_here(id):
+                self._nodes.setdefault(id, None)
 
     def _deleted_here(self, id: ObjectId) -> bool:
         node = self._tree.nodes.get(id)
@@ -131,20 +144,32 @@ class Contest:
         """Settle everything. Call with no capture in flight and changed files sealed."""
         names, self._names = self._names, {}
         nodes, self._nodes = self._nodes, {}
-        for id, base in nodes.items():
-            if type(self._tree.nodes.get(id)) is FolderNode and self._stored(id) is None:
-                continue
-            if self._tree.is_dirty(id):
-                self._settle_node(id, base)
-            else:
-                # Ours was logged before theirs: what flew then made the tree pass theirs over.
-                self._apply(RemoteNode(id=id, manifest=self._stored(id)))
-        self._adopt_folders(nodes)
         circles, self._circles = self._circles, set()
         for id in circles:
             self._invalidate(undo_move(self._tree, id))
+        # First what took a name: a file that is copied needs to be seen under its name. Names
+        # that are gone come last: copies and adopted folders take their places.
         for (_, name), change in names.items():
-            self._settle_name(name, change)
+            if change.names[name] is not None:
+                self._settle_name(name, change)
+        for id, base in nodes.items():
+            self._settle_object(id, base)
+        self._adopt_folders(nodes)
+        for (_, name), change in names.items():
+            if change.names[name] is None:
+                self._settle_name(name, change)
+
+    def _settle_object(self, id: ObjectId, base: NodeManifest | None) -> None:
+        if type(self._tree.nodes.get(id)) is FolderNode and self._stored(id) is None:
+            return
+        if self._tree.is_dirty(id):
+            self._settle_node(id, base)
+            return
+        theirs = self._stored(id)
+        if theirs is None:
+            self._invalidate(drop_names(self._tree, id))
+        # Ours was logged before theirs: what flew then made the tree pass theirs over.
+        self._apply(RemoteNode(id=id, manifest=theirs))
 
     def _adopt_folders(self, ids: Iterable[ObjectId]) -> None:
         """Folders deleted elsewhere that hold something of ours go on under new ids, lower ones
@@ -186,14 +211,25 @@ class Contest:
             verdict = Verdict.COPY
         else:
             verdict = judge(base, self._ours(node), theirs)
-        if verdict is Verdict.COPY and type(node) is FileNode:
-            self._invalidate(self._filesystem.create_conflict_copy(id, self._label())[1])
+        if verdict is Verdict.COPY and theirs is None and node is not None:
+            self._invalidate(
+                self._filesystem.call(reborn, self._tree, node, self._filesystem.clock())
+            )
+        elif verdict is Verdict.COPY and type(node) is FileNode:
+            self._copy(id, theirs)
         elif verdict is Verdict.REVIVE:
             self._revive(id)
         elif verdict is Verdict.THEIRS and theirs is not None:
             self._take(id, theirs)
         elif verdict is Verdict.MERGE:
             self._merge(id, node, base, theirs)
+
+    def _copy(self, id: ObjectId, theirs: NodeManifest | None) -> None:
+        copy, changed = self._filesystem.create_conflict_copy(id, self._label())
+        self._invalidate(changed)
+        if copy is None and theirs is not None:
+            # It has no name here any more, so nothing of ours is to be kept.
+            self._apply(RemoteNode(id=id, manifest=theirs))
 
     def _merge(
         self,
@@ -232,26 +268,37 @@ class Contest:
             if was is not None and was[0] == id:
                 if self._deleted_here(folder):
                     self._revive(folder)
-                self._give_back(folder, name, was)
+                self._give_back(folder, name)
         for (folder, name), (_, was) in names:
             if was is not None and folder == id:
-                self._give_back(folder, name, was)
+                self._give_back(folder, name)
                 if was[0] in self._tree.dirty_nodes:
                     self._revive(was[0])
 
-    def _give_back(self, folder_id: ObjectId, name: bytes, was: Entry) -> None:
+    def _give_back(self, folder_id: ObjectId, name: bytes) -> None:
+        """The name stands for what the store says now; where we put something else, that goes
+        aside."""
         folder = self._tree.nodes.get(folder_id)
+        theirs = self._stored_child(folder_id, name)
         if type(folder) is not FolderNode:
             if self._tree.dirty_names.pop((folder_id, name), None) is not None:
                 self._tree.record((records.THEIRS, folder_id, name))
             return
-        theirs = Child(name=name, id=was[0], kind=was[1])
+        if theirs is None and (folder.children or {}).get(name) is not None:
+            return
         self._invalidate(self._filesystem.give_way(folder_id, name, theirs, self._label())[1])
-        node = self._tree.nodes.get(was[0])
+        node = self._tree.nodes.get(theirs.id) if theirs else None
         if type(node) is FolderNode:
             node.parent, node.nlink = folder, max(node.nlink, 2)
         elif node is not None:
             node.nlink = self._filesystem.loader.link_count(node.id)
+
+    def _stored_child(self, folder_id: ObjectId, name: bytes) -> Child | None:
+        folder = self._stored(folder_id)
+        if folder is None:
+            return None
+        entry = self._filesystem.loader.load_children(folder_id, folder).names.get(name)
+        return None if entry is None else Child(name=name, id=entry[0], kind=entry[1])
 
     def _in_use(self, node: Node) -> bool:
         """A file that is being written: what it will be is not known yet, but not theirs."""

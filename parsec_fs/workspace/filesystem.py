@@ -24,7 +24,14 @@ from parsec_fs.protocol.manifests import Child
 from parsec_fs.storage.contents import Contents
 from parsec_fs.storage.journal import Journal, Recovered
 from parsec_fs.workspace import capture as captures
-from parsec_fs.workspace import conflicts, file_ops, files, records, remote_changes
+from parsec_fs.workspace import (
+    conflicts,
+    file_ops,
+    files,
+    records,
+    remote_changes,
+    revival,
+)
 from parsec_fs.workspace.loader import EmptyStore, Loader
 from parsec_fs.workspace.memory import Memory
 from parsec_fs.workspace.nodes import (

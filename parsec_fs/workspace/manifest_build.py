@@ -111,6 +111,17 @@ class Builder:
         for folder in self._capture.folders:
             self._folder(folder)
             yield
+        self._touch_linked()
+
+    def _touch_linked(self) -> None:
+        """What got one more name is committed too, as it is: so that another device that deletes
+        it meanwhile conflicts, and no name is left without its object."""
+        lost = set[ObjectId]().union(*(change.lost for change in self.build.folders))
+        for change in self.build.folders:
+            for id in change.gained - lost - self.build.nodes.keys():
+                before, stored = self._view.state(id), self._view.load(id)
+                if before is not None and stored is not None:
+                    self.build.nodes[id] = NewVersion(id=id, manifest=stored, before=before)
 
     def _node(self, node: CapturedNode) -> None:
         before = self._view.state(node.id)
@@ -199,7 +210,8 @@ class Builder:
             id = page_id(key, bits, number)
             old = self._view.page(id, captured.id)
             children = {child.name: child for child in old.children} if old else {}
-            new = _merged({} if everything else children, by_page.get(number, {}))
+            names = {n: self._living(child) for n, child in by_page.get(number, {}).items()}
+            new = _merged({} if everything else children, names)
             if new == children:
                 continue
             gained |= _ids(new) - _ids(children)
@@ -214,6 +226,13 @@ class Builder:
             lost=frozenset(lost - gained),
             atomic=False,
         )
+
+    def _living(self, child: Child | None) -> Child | None:
+        """A name never stands for an object that is deleted, whatever the capture says."""
+        if child is None or child.id in self.build.nodes:
+            return child
+        known = self._view.state(child.id) is not None
+        return child if not known or self._view.load(child.id) is not None else None
 
     def _split_folder(self, captured: CapturedFolder, stored: FolderManifest) -> FolderChange:
         """All names into twice as many pages (or more) with new ids; the old pages are deleted."""
