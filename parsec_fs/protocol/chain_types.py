@@ -104,7 +104,6 @@ def in_set_order(validators: Iterable[Validator]) -> tuple[Validator, ...]:
     return tuple(sorted(validators, key=lambda one: (-one.power, one.address)))
 
 
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignedHeader:
     """What a node says was decided at one height."""

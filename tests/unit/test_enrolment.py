@@ -133,9 +133,7 @@ def test_realm_key_must_be_the_committed_one(
 
 
 def second_device(secrets: DeviceSecrets, random: CountingRandom) -> tuple[Device, DeviceSecrets]:
-    own = new_secrets(
-        org=secrets.org, user=secrets.user, user_keys=(), random=random
-    )
+    own = new_secrets(org=secrets.org, user=secrets.user, user_keys=(), random=random)
     device = Device(
         device=own.device,
         user=own.user,
