@@ -37,6 +37,7 @@ _GROUPS: Final[dict[str, tuple[str, str]]] = {
     "workspace": ("workspace", "Daily"),
     "device": ("device", "People"),
     "org": ("organization", "People"),
+    "trust": ("trust", "Trust"),
 }
 
 _output = Output()

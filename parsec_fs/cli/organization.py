@@ -13,16 +13,16 @@ import trio
 import typer
 
 from parsec_fs.cli.exit_codes import CommandError, ExitCode
+from parsec_fs.cli.fingerprint import fingerprint
 from parsec_fs.cli.settings import Settings, settings_of
 from parsec_fs.connection import connect
 from parsec_fs.enrolment import found_org
 from parsec_fs.identity import Identity
 from parsec_fs.protocol.chain_rpc import parse_genesis_validators
-from parsec_fs.protocol.chain_types import ChainAnchor, Validator
+from parsec_fs.protocol.chain_types import ChainAnchor
 from parsec_fs.protocol.codec import encode
 from parsec_fs.protocol.commands import ServerInfo
 from parsec_fs.protocol.errors import DataError
-from parsec_fs.protocol.hashing import validator_set_hash
 from parsec_fs.remote.chain_node import HttpChainNode
 from parsec_fs.remote.server_client import PublicClient
 from parsec_fs.remote.transport import Transport, http_client
@@ -139,13 +139,6 @@ async def _verify(settings: Settings, identity: Identity) -> None:
     async with connect(settings.home, identity) as connection:
         state = await connection.org.pull()
         state.device(identity.secrets.device)
-
-
-def fingerprint(chain_id: bytes, validators: tuple[Validator, ...]) -> str:
-    """Sixteen characters of the validator set's digest, for people to compare."""
-    digest = validator_set_hash(chain_id + b"".join(encode(one) for one in validators))
-    text = digest.hex()[:16].upper()
-    return " ".join(text[index : index + 4] for index in range(0, 16, 4))
 
 
 def _show(settings: Settings, name: str, identity: Identity, *, believed: bool) -> None:

@@ -60,9 +60,11 @@ def choose(settings: Settings, text: str | None) -> tuple[Workspace, Holder]:
 def by_path(settings: Settings, path: Path) -> tuple[Workspace, str]:
     """The mounted workspace that a path lies in, and the path inside it. Raises CommandError."""
     place = path.absolute()
-    for workspace, found in mounted(settings):
-        if place.is_relative_to(found.mountpoint):
-            return workspace, str(place.relative_to(found.mountpoint))
+    around = [one for one in mounted(settings) if place.is_relative_to(one[1].mountpoint)]
+    if around:
+        # A workspace can be mounted inside another: the inner one is meant.
+        workspace, found = max(around, key=lambda one: len(one[1].mountpoint))
+        return workspace, str(place.relative_to(found.mountpoint))
     raise CommandError(ExitCode.NOT_FOUND, f"{path} does not lie in a mounted workspace")
 
 
