@@ -264,6 +264,7 @@ class Contest:
         that went with a folder, and the folders above."""
         names = list(self._tree.dirty_names.items())
         self._filesystem.revert(id)
+        self._apply(RemoteNode(id=id, manifest=self._stored(id)))
         for (folder, name), (_, was) in names:
             if was is not None and was[0] == id:
                 if self._deleted_here(folder):
