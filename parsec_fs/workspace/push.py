@@ -208,11 +208,9 @@ class Pusher:
                     position=position if last else None,
                 )
                 write.post(entry)
-                for one in members:
-                    if one.sealed:
-                        hash = one.record.payload
-                        write.post_payload(hash, chain.sequence, one.sealed, one.flat)
-                        await self._replica.slices.pause()
+                for one in [one for one in members if one.sealed]:
+                    write.post_payload(one.record.payload, chain.sequence, one.sealed, one.flat)
+                    await self._replica.slices.pause()
                 chain = DeviceChain(sequence=chain.sequence + 1, last=name)
 
     def _unchanged(

@@ -65,12 +65,10 @@ class Uploader:
 
     def logged(self, capture: Capture) -> None:
         """The commits are logged: the blocks may be evicted from this device."""
-        for node in capture.nodes:
-            if isinstance(node.manifest, FileManifest):
-                for ref in node.manifest.refs:
-                    if ref.id in self._stored:
-                        self._contents.uploaded(ref.id)
-        for ref in self._nodes:
+        manifests = (node.manifest for node in capture.nodes)
+        files = (one for one in manifests if isinstance(one, FileManifest))
+        blocks = [ref for one in files for ref in one.refs if ref.id in self._stored]
+        for ref in (*blocks, *self._nodes):
             self._contents.uploaded(ref.id)
         self._stored.clear()
         self._nested.clear()

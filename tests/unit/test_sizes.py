@@ -13,8 +13,9 @@ MODULE_MAX_LINES = 400
 FUNCTION_MAX_LINES = 60
 MAX_NESTING = 3
 
-# Name -> (limit, why). One line per request or command makes these long, not deep.
+# Name -> (limit, why). One line per request, command or part makes these long, not deep.
 LARGER: dict[str, tuple[int, str]] = {
+    "parsec_fs.workspace.assembly.assemble": (90, "one constructor call per part, nothing else"),
     "parsec_fs.mount.operations": (450, "one short method per FUSE request"),
     "parsec_fs.workspace.filesystem": (450, "one short method per transaction"),
 }
@@ -32,8 +33,9 @@ def offenders(module: str, source: str) -> list[str]:
         if not isinstance(node, _FUNCTIONS):
             continue
         length = (node.end_lineno or node.lineno) - node.lineno + 1
-        if length > FUNCTION_MAX_LINES:
-            found.append(f"{module}.{node.name}: {length} lines, at most {FUNCTION_MAX_LINES}")
+        most, _ = LARGER.get(f"{module}.{node.name}", (FUNCTION_MAX_LINES, ""))
+        if length > most:
+            found.append(f"{module}.{node.name}: {length} lines, at most {most}")
         depth = max((_depth(one) for one in node.body), default=0)
         if depth > MAX_NESTING:
             found.append(f"{module}.{node.name}: nested {depth} deep, at most {MAX_NESTING}")
