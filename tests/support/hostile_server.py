@@ -35,7 +35,7 @@ from server.config import Config
 from server.identity import load_identity
 from server.log.epochs import EpochCache
 from server.store import epochs as stored_epochs
-from tests.support.hostile_world import MAIN, TwoFacedPublisher, World
+from tests.support.hostile_world import MAIN, TwoFacedPublisher, World, pad
 from tests.support.lying_node import LyingNode
 
 Json = dict[str, Any]
@@ -73,9 +73,10 @@ class Control:
             self._world.plan = plan
 
     async def do_pad(self, branches: list[str]) -> None:
-        """Keep these branches at one length, by read stamps at each cut."""
+        """Keep these branches at one length, by read stamps, now and at each cut."""
         async with self._world.changing:
             self._world.padded = branches
+            await pad([self._world.branches[name] for name in branches])
 
     async def do_apart(self, branch: str) -> None:
         """Sign other statements for this branch; the chain never sees them."""

@@ -272,7 +272,7 @@ class TwoFacedPublisher(Publisher):
         world = self.world
         async with world.changing:
             epoch = 0 if previous is None else previous.epoch + 1
-            await _pad([world.branches[name] for name in world.padded])
+            await pad([world.branches[name] for name in world.padded])
             for branch in world.branches.values():
                 await branch.database.write(_cutting_everything(epoch))
             anchored = world.branches[world.plan[epoch % len(world.plan)]]
@@ -401,7 +401,7 @@ def _adopting(
     return write
 
 
-async def _pad(branches: list[Branch]) -> None:
+async def pad(branches: list[Branch]) -> None:
     """Bring the realm logs of some branches to one length, longer than at the last cut, so that no
     check on sizes sees anything. Read stamps need nobody's key."""
     sizes = {one.name: await one.database.read(_realm_sizes) for one in branches}

@@ -318,7 +318,7 @@ class Machine:
 
     def _proven(self) -> set[str]:
         """Types of the evidence files, as a stranger's offline check names them."""
-        stranger = self.product.machine("stranger")
+        stranger = Machine(self.product, "stranger")
         anchor = self.product.root / "anchor"
         if not anchor.exists():
             self.cli("org", "anchor", str(anchor))
