@@ -9,11 +9,11 @@ Data flow: hostile server -> chain; openings and statements -> victims -> audit.
 | a statement published twice              | verified  | 0     | 0    | none     | -      | chain |
 | a statement published with another root  | verified  | 0     | 0    | none     | -      | chain |
 
-(1) `epoch_opening`, (2) `statement_is_anchored`. In both cases the victim lives on a branch that the
-chain does not anchor; without the check it is content and reads a price that was changed long ago.
-While suspect, changes are taken and stay on the device (errno 0). An opening is not signed, so the
-second place in the list accuses nobody. The chain takes one statement per epoch, so what is sent
-again or sent otherwise changes nothing for anyone.
+(1) `epoch_opening`, (2) `statement_is_anchored`. In both cases the victim lives on a branch that
+the chain does not anchor; without the check it is content and reads a price that was changed long
+ago. While suspect, changes are taken and stay on the device (errno 0). An opening is not signed, so
+the second place in the list accuses nobody. The chain takes one statement per epoch, so what is
+sent again or sent otherwise changes nothing for anyone.
 """
 
 from collections.abc import Iterator

@@ -2,10 +2,10 @@
 
 Data flow: hostile server (two branches, equally long) -> alice, victims -> epochs -> audit.
 
-| attack                         | state     | errno | exit | evidence | epochs | check             |
-|--------------------------------|-----------|-------|------|----------|--------|-------------------|
-| a fork: alice's change hidden  | convicted | EROFS | 30   | P1       | 1      | `own_is_anchored` |
-| acknowledged, then forgotten   | convicted | EROFS | 30   | P2       | 1      | `promise_is_kept` |
+| attack                        | state     | errno | exit | evidence | epochs | check             |
+|-------------------------------|-----------|-------|------|----------|--------|-------------------|
+| a fork: alice's change hidden | convicted | EROFS | 30   | P1       | 1      | `own_is_anchored` |
+| acknowledged, then forgotten  | convicted | EROFS | 30   | P2       | 1      | `promise_is_kept` |
 
 `epochs`: the alarm comes with the first epoch that is cut after the lie. Branches are kept at one
 length with read stamps, which need nobody's key, so that no check on sizes helps by chance. The

@@ -32,8 +32,8 @@ def restore_database(server: Product, name: str) -> None:
     """What a backup program does."""
     for file in DATABASE:
         (server.server_home / file).unlink(missing_ok=True)
-    for file in (server.root / name).iterdir():
-        shutil.copy(file, server.server_home)
+    for copy in (server.root / name).iterdir():
+        shutil.copy(copy, server.server_home)
 
 
 def test_a_restored_backup_is_never_convicted() -> None:

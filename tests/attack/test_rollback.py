@@ -2,10 +2,10 @@
 
 Data flow: hostile server (a copy, taken before alice's change) -> chain, devices -> audit.
 
-| attack                         | state     | errno | exit | evidence | epochs | check             |
-|--------------------------------|-----------|-------|------|----------|--------|-------------------|
-| rolled back, less is anchored  | convicted | EROFS | 30   | P2 or P3 | 1      | `log_grows`       |
-| rolled back, made longer again | convicted | EROFS | 30   | P1       | 1      | `own_is_anchored` |
+| attack                        | state     | errno | exit | evidence | epochs | check             |
+|-------------------------------|-----------|-------|------|----------|--------|-------------------|
+| rolled back, less is anchored | convicted | EROFS | 30   | P2 or P3 | 1      | `log_grows`       |
+| rolled back, made long again  | convicted | EROFS | 30   | P1       | 1      | `own_is_anchored` |
 
 P3 if the device asks before the next epoch: the answer is then shorter than what is anchored. The
 second kind is what a careful server does: it fills the copy with read stamps, so that no size ever
