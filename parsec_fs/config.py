@@ -30,6 +30,13 @@ class Durability(StrEnum):
     AUDITED = "audited"
 
 
+class Consistency(StrEnum):
+    """`local`: system calls answer from this device. `strict`: `open` asks the server first."""
+
+    LOCAL = "local"
+    STRICT = "strict"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkspacePaths:
     """Folder of one workspace on this device."""
@@ -108,6 +115,7 @@ class MountOptions:
     """What a mount can be told. `cache_size` in bytes."""
 
     fsync: Durability = Durability.LOCAL
+    consistency: Consistency = Consistency.LOCAL
     cache_size: int = CACHE_DEFAULT_SIZE
     allow_other: bool = False
 

@@ -8,13 +8,14 @@ what is in memory, then the stores.
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import trio
 
 from parsec_fs.audit.checks import ALL_CHECKS, Checks
 from parsec_fs.cli.background import Reporter
 from parsec_fs.cli.exit_codes import exit_code
-from parsec_fs.config import Durability, Home, MountOptions
+from parsec_fs.config import Consistency, Durability, Home, MountOptions
 from parsec_fs.connection import connect
 from parsec_fs.control import serve_control
 from parsec_fs.daemon_parts import Kernel, Parts, open_parts
@@ -23,10 +24,13 @@ from parsec_fs.identity import Identity
 from parsec_fs.lockfile import held
 from parsec_fs.mount import runner
 from parsec_fs.protocol.certificates import CONTRIBUTOR
-from parsec_fs.protocol.errors import VerificationError
+from parsec_fs.protocol.errors import OfflineError, VerificationError
+from parsec_fs.protocol.hashing import read_stamp
 from parsec_fs.signals import dump_on_signal, stop_on_signal
 
 log = logging.getLogger(__name__)
+
+STRICT_OPEN_TIMEOUT_S: Final = 30.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -80,6 +84,8 @@ class Daemon:
             parts.facts.note("the journal was damaged; what was saved is in a folder `recovered`")
         gate.is_readable = parts.facts.is_audited
         gate.fsync_wait = lambda position: self._fsync_wait(parts, position)
+        if self.options.consistency is Consistency.STRICT:
+            gate.before_open = lambda: _all_logged_is_here(parts)
         if parts.auditor.convicted:
             gate.freeze()
             workspace.sync.stop_signing()
@@ -148,3 +154,13 @@ class Daemon:
             failures, self.failures = self.failures, []
             for error in failures:
                 await parts.auditor.report(error)
+
+
+async def _all_logged_is_here(parts: Parts) -> None:
+    """Rule 27. Raises OfflineError, VerificationError."""
+    with trio.move_on_after(STRICT_OPEN_TIMEOUT_S):
+        if parts.workspace.filesystem.dirty_since() is not None:
+            await parts.workspace.sync.wait_logged()
+        await parts.workspace.replica.observe(read_stamp(parts.connection.author.random(32)))
+        return
+    raise OfflineError("strict: the server did not log the read in time")

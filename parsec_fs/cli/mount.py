@@ -19,7 +19,7 @@ from parsec_fs.cli.background import Reporter, start_daemon
 from parsec_fs.cli.exit_codes import CommandError, ExitCode, exit_code, first_cause
 from parsec_fs.cli.mountpoint import clear_dead_mount, prepare
 from parsec_fs.cli.settings import Settings, settings_of
-from parsec_fs.config import CACHE_DEFAULT_SIZE, Durability, MountOptions
+from parsec_fs.config import CACHE_DEFAULT_SIZE, Consistency, Durability, MountOptions
 from parsec_fs.directory import Workspace, matching
 from parsec_fs.identity import Identity
 from parsec_fs.lockfile import LockedError, holder, last_mountpoint
@@ -37,6 +37,9 @@ def mount(
         bool, typer.Option("--foreground", help="Stay here, log to this terminal.")
     ] = False,
     fsync: Annotated[Durability, typer.Option(help="What fsync waits for.")] = Durability.LOCAL,
+    consistency: Annotated[
+        Consistency, typer.Option(help="strict: open waits for what others logged before it.")
+    ] = Consistency.LOCAL,
     cache: Annotated[
         int, typer.Option(min=64, help="Room for downloaded and uploaded blocks, in MiB.")
     ] = CACHE_DEFAULT_SIZE // MIB,
@@ -47,7 +50,9 @@ def mount(
 ) -> None:
     """Mount a workspace on a folder."""
     settings = settings_of(context)
-    options = MountOptions(fsync=fsync, cache_size=cache * MIB, allow_other=allow_other)
+    options = MountOptions(
+        fsync=fsync, consistency=consistency, cache_size=cache * MIB, allow_other=allow_other
+    )
     found = _resolve(settings, settings.device_file().load(), workspace)
     if ready_fd is not None or foreground:
         _serve(settings, found, folder, options, Reporter(ready_fd))
@@ -57,7 +62,7 @@ def mount(
     started = time.monotonic()
     log = settings.home.workspace(found.realm).log
     arguments = ["--home", str(settings.home.root), "mount", found.realm.hex(), str(place)]
-    arguments += ["--fsync", fsync, "--cache", str(cache)]
+    arguments += ["--fsync", fsync, "--consistency", consistency, "--cache", str(cache)]
     arguments += ["--allow-other"] * allow_other
     ready = start_daemon(arguments, log, settings.output.progress)
     seconds = time.monotonic() - started

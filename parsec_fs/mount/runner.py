@@ -20,6 +20,7 @@ from parsec_fs.mount.attributes import Attributes
 from parsec_fs.mount.control import Facts, LocalFacts
 from parsec_fs.mount.notify import Notifier
 from parsec_fs.mount.operations import Operations
+from parsec_fs.mount.strict import StrictOperations
 from parsec_fs.workspace.filesystem import Filesystem
 from parsec_fs.workspace.gate import Gate
 
@@ -81,9 +82,9 @@ async def serve(
     """Mount and serve until unmounted from outside or cancelled; always leaves it unmounted."""
     owner = (os.getuid(), os.getgid()) if options.own_files else None
     poller = loop.install(filesystem.contents.workers, options.spin_ns)
-    operations = Operations(
-        filesystem, gate or Gate(), facts or LocalFacts(filesystem.tree), Attributes(owner)
-    )
+    gate = gate or Gate()
+    kind = Operations if gate.before_open is None else StrictOperations
+    operations = kind(filesystem, gate, facts or LocalFacts(filesystem.tree), Attributes(owner))
     pyfuse3.init(operations, options.mountpoint, options.for_fuse())
     notifier = Notifier()
     _calm_memory()

@@ -18,16 +18,18 @@ class Gate:
 
     While frozen, `is_readable(id)` says whether an object was verified before (else EIO).
     `fsync_wait(position)` returns when everything up to a journal position has the state that the
-    mount option fsync=local|logged|audited promises.
+    mount option fsync=local|logged|audited promises. `before_open`, if there is one, must return
+    before a file is opened (consistency=strict, rule 27).
     """
 
-    __slots__ = ("frozen", "fsync_wait", "is_readable", "refusal")
+    __slots__ = ("before_open", "frozen", "fsync_wait", "is_readable", "refusal")
 
     def __init__(self) -> None:
         self.refusal = 0
         self.frozen = False
         self.is_readable: Callable[[ObjectId], bool] = lambda id: True
         self.fsync_wait: Callable[[int], Awaitable[None]] = _local_is_enough
+        self.before_open: Callable[[], Awaitable[None]] | None = None
 
     def freeze(self) -> None:
         """The server was convicted: nothing changes any more, only verified data is shown."""

@@ -195,3 +195,40 @@ def test_daemon_starts_from_any_folder_and_leaves_no_child(alice: DeviceAt, moun
         ["ps", "--ppid", str(document["pid"]), "-o", "pid="], capture_output=True, text=True
     )
     assert listed.stdout.strip() == ""
+
+
+def test_fsync_logged_returns_when_the_server_has_it(
+    installed: Installation, alice: DeviceAt
+) -> None:
+    folder = installed.root / "mnt-fsync"
+    alice.run("mount", WORKSPACE, str(folder), "--fsync", "logged")
+    try:
+        with (folder / "durable").open("w") as file:
+            file.write("x")
+            file.flush()
+            os.fsync(file.fileno())
+            assert state_of(folder / "durable") in ("logged", "audited")
+    finally:
+        alice.run("umount")
+
+
+def test_strict_open_shows_what_was_logged_before(installed: Installation, alice: DeviceAt) -> None:
+    folder, other = installed.root / "mnt-strict", installed.root / "mnt-writer"
+    writer = alice.add_device(installed.root / "writer", "writer")
+    writer.run("mount", WORKSPACE, str(other))
+    alice.run("mount", WORKSPACE, str(folder), "--consistency", "strict")
+    try:
+        (other / "ledger").write_text("version 0")
+        writer.run("wait", "--logged")
+        until(lambda: (folder / "ledger").exists())
+        for number in range(1, 4):
+            (other / "ledger").write_text(f"version {number}")
+            writer.run("wait", "--logged")
+            assert (folder / "ledger").read_text() == f"version {number}"
+        installed.services.stop(lambda text: None)
+        with pytest.raises(OSError, match="unreachable|No route|Host"):
+            (folder / "ledger").read_text()
+    finally:
+        installed.services.start(lambda text: None)
+        alice.run("umount", WORKSPACE)
+        writer.run("umount", WORKSPACE)
