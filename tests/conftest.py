@@ -24,6 +24,7 @@ COLLECTS_GARBAGE = {"integration", "attack", "crash", "mount", "chain"}
 hypothesis.settings.register_profile(
     "ci", derandomize=True, deadline=None, database=None, max_examples=60, print_blob=True
 )
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=20, print_blob=True)
 hypothesis.settings.register_profile("dev", deadline=None, max_examples=60, print_blob=True)
 hypothesis.settings.register_profile("nightly", deadline=None, max_examples=3000, print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if IN_CI else "dev"))

@@ -97,6 +97,11 @@ def test_every_cited_rule_exists() -> None:
     assert unknown == set()
 
 
+def test_every_rule_is_cited_where_it_is_kept() -> None:
+    cited = {number for text in modules().values() for number in cited_rules(text)}
+    assert defined_rules() - cited == set()
+
+
 def test_documents_have_no_dead_links() -> None:
     assert [one for document in documents() for one in dead_links(document)] == []
 
