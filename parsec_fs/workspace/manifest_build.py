@@ -26,6 +26,7 @@ from parsec_fs.protocol.manifests import (
 )
 from parsec_fs.protocol.records import ObjectState
 from parsec_fs.workspace.capture import Capture, CapturedFolder, CapturedNode
+from parsec_fs.workspace.times import latest
 from parsec_fs.workspace.tree import NodeManifest
 
 
@@ -278,10 +279,12 @@ def _ids(children: dict[bytes, Child]) -> set[ObjectId]:
 def _page(
     captured: CapturedFolder, children: dict[bytes, Child], old: PageManifest | None
 ) -> PageManifest:
-    """Merged times are the later ones (rule 11)."""
+    """Merged times are those of the latest change (rule 11)."""
+    ours = (captured.mtime_ns, captured.ctime_ns)
+    mtime, ctime = latest(ours, (old.mtime_ns, old.ctime_ns) if old else ours)
     return PageManifest(
         folder=captured.id,
-        mtime_ns=max(captured.mtime_ns, old.mtime_ns if old else captured.mtime_ns),
-        ctime_ns=max(captured.ctime_ns, old.ctime_ns if old else captured.ctime_ns),
+        mtime_ns=mtime,
+        ctime_ns=ctime,
         children=tuple([children[name] for name in sorted(children)]),
     )

@@ -18,6 +18,7 @@ from parsec_fs.protocol.manifests import (
     page_of,
 )
 from parsec_fs.workspace.remote_changes import RemoteNames
+from parsec_fs.workspace.times import latest
 
 
 @dataclass(slots=True)
@@ -43,8 +44,9 @@ class PageChanges:
         """A page as it is now (not called for one that is deleted)."""
         folder = self._folders.setdefault(page.folder, _Folder())
         folder.new.update({child.name: child for child in page.children})
-        folder.mtime_ns = max(folder.mtime_ns, page.mtime_ns)
-        folder.ctime_ns = max(folder.ctime_ns, page.ctime_ns)
+        folder.mtime_ns, folder.ctime_ns = latest(
+            (folder.mtime_ns, folder.ctime_ns), (page.mtime_ns, page.ctime_ns)
+        )
 
     def links(self) -> dict[ObjectId, int]:
         """By how much the number of names of each object changed."""

@@ -8,6 +8,7 @@ of: its id must follow from the folder's page key (rule 12; a hostile page names
 
 import errno
 import logging
+from dataclasses import replace
 
 from parsec_fs.protocol.errors import LocalError
 from parsec_fs.protocol.ids import ObjectId
@@ -16,6 +17,7 @@ from parsec_fs.storage.realm_store import RealmStore
 from parsec_fs.workspace.loader import Names
 from parsec_fs.workspace.nodes import Entry
 from parsec_fs.workspace.opener import DAMAGE, Opener
+from parsec_fs.workspace.times import NEVER, latest
 from parsec_fs.workspace.tree import NodeManifest
 
 log = logging.getLogger(__name__)
@@ -37,17 +39,28 @@ class StoreLoader:
             manifest = self._opener.open(row)
         except DAMAGE as error:
             raise LocalError(f"object {id.hex()} is damaged", errno=errno.EIO) from error
+        if isinstance(manifest, FolderManifest):
+            return self._with_times(id, manifest)
         return None if isinstance(manifest, PageManifest) else manifest
+
+    def _with_times(self, id: ObjectId, folder: FolderManifest) -> FolderManifest:
+        """The folder with the times of its latest change, be it of attributes or names."""
+        own = (folder.attributes.mtime_ns, folder.attributes.ctime_ns)
+        pages = ((page.mtime_ns, page.ctime_ns) for page in self._pages(id, folder))
+        mtime, ctime = latest(own, *pages)
+        return replace(
+            folder, attributes=replace(folder.attributes, mtime_ns=mtime, ctime_ns=ctime)
+        )
 
     def load_children(self, id: ObjectId, folder: NodeManifest) -> Names:
         """All names of a folder. A damaged page costs its own names."""
         names: dict[bytes, Entry] = {}
-        mtime = ctime = -(2**63)
+        times = NEVER
         if isinstance(folder, FolderManifest):
             for page in self._pages(id, folder):
                 names.update({child.name: (child.id, child.kind) for child in page.children})
-                mtime, ctime = max(mtime, page.mtime_ns), max(ctime, page.ctime_ns)
-        return Names(names=names, mtime_ns=mtime, ctime_ns=ctime)
+                times = latest(times, (page.mtime_ns, page.ctime_ns))
+        return Names(names=names, mtime_ns=times[0], ctime_ns=times[1])
 
     def page(self, id: ObjectId, folder: ObjectId) -> PageManifest | None:
         """One page of a folder, None if there is none (or none that opens)."""

@@ -39,6 +39,7 @@ from parsec_fs.workspace.nodes import (
     new_node,
 )
 from parsec_fs.workspace.records import Record
+from parsec_fs.workspace.times import latest
 
 NodeManifest = FileManifest | FolderManifest | SymlinkManifest | SpecialManifest
 NameKey = tuple[ObjectId, bytes]
@@ -198,8 +199,9 @@ class Tree:
             return
         folder.children = dict(names)
         folder.nlink = 2 + sum(1 for entry in names.values() if entry[1] == FOLDER)
-        folder.mtime_ns = max(folder.mtime_ns, mtime_ns)
-        folder.ctime_ns = max(folder.ctime_ns, ctime_ns)
+        folder.mtime_ns, folder.ctime_ns = latest(
+            (folder.mtime_ns, folder.ctime_ns), (mtime_ns, ctime_ns)
+        )
         folder.fresh = False
 
     def forget(self, inode: int, count: int) -> None:
