@@ -25,6 +25,8 @@ from parsec_fs.workspace.remote_changes import (
     RemoteChange,
     RemoteNames,
     RemoteNode,
+    links_now,
+    names_of,
 )
 from parsec_fs.workspace.revival import drop_names, reborn
 from parsec_fs.workspace.tree import NameKey, NodeManifest
@@ -167,7 +169,13 @@ class Contest:
             return
         theirs = self._stored(id)
         if theirs is None:
-            self._invalidate(drop_names(self._tree, id))
+            uncovered, changed = drop_names(self._tree, id)
+            self._invalidate(changed)
+            for other in uncovered:
+                # What we had put aside for it stays after all.
+                if other in self._tree.dirty_nodes:
+                    self._revive(other)
+                self._place(other)
         # Ours was logged before theirs: what flew then made the tree pass theirs over.
         self._apply(RemoteNode(id=id, manifest=theirs))
 
@@ -288,11 +296,17 @@ class Contest:
         if theirs is None and (folder.children or {}).get(name) is not None:
             return
         self._invalidate(self._filesystem.give_way(folder_id, name, theirs, self._label())[1])
-        node = self._tree.nodes.get(theirs.id) if theirs else None
+        if theirs is not None:
+            self._place(theirs.id)
+
+    def _place(self, id: ObjectId) -> None:
+        """An object that is named again counts its names, and a folder knows where it is."""
+        node = self._tree.nodes.get(id)
         if type(node) is FolderNode:
-            node.parent, node.nlink = folder, max(node.nlink, 2)
+            for folder, _ in names_of(self._tree, node):
+                node.parent, node.nlink = folder, max(node.nlink, 2)
         elif node is not None:
-            node.nlink = self._filesystem.loader.link_count(node.id)
+            node.nlink = links_now(self._tree, id, self._filesystem.loader.link_count)
 
     def _stored_child(self, folder_id: ObjectId, name: bytes) -> Child | None:
         folder = self._stored(folder_id)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from parsec_fs.protocol.ids import ObjectId
 from parsec_fs.protocol.manifests import FOLDER, Child, FileManifest
 from parsec_fs.workspace.nodes import Entry, FileNode, FolderNode, Node
+from parsec_fs.workspace.times import latest
 from parsec_fs.workspace.tree import NodeManifest, Tree, assign_manifest
 
 
@@ -87,7 +88,11 @@ def _apply_node(tree: Tree, change: RemoteNode, out: list[Invalidation]) -> None
             _replace_open(tree, node, out)
             return
     same = type(node) is not FileNode or same_content(node, change.manifest)
+    times = (node.mtime_ns, node.ctime_ns)
     assign_manifest(node, change.manifest)
+    if type(node) is FolderNode:
+        # Names may have changed later than the attributes that arrive now.
+        node.mtime_ns, node.ctime_ns = latest(times, (node.mtime_ns, node.ctime_ns))
     node.created = False
     if node.lookups:
         out.append(Invalidation(node.inode, None, same))
@@ -136,8 +141,9 @@ def _apply_names(
     if folder.children is not None:
         for name, child in change.names.items():
             _apply_name(tree, folder, name, child, link_count, out)
-    folder.mtime_ns = max(folder.mtime_ns, change.mtime_ns)
-    folder.ctime_ns = max(folder.ctime_ns, change.ctime_ns)
+    folder.mtime_ns, folder.ctime_ns = latest(
+        (folder.mtime_ns, folder.ctime_ns), (change.mtime_ns, change.ctime_ns)
+    )
     folder.fresh = False
     if folder.lookups:
         out.append(Invalidation(folder.inode, None, True))
@@ -185,7 +191,7 @@ def _recount(
         return
     node.fresh = False
     if type(node) is not FolderNode:
-        node.nlink = link_count(node.id)
+        node.nlink = links_now(tree, node.id, link_count)
     elif parent is not None:
         if not _is_below(parent, node):
             # Only a hostile member names a folder below itself (A36): nothing may follow that.
@@ -193,6 +199,17 @@ def _recount(
     elif node.parent is folder:
         node.parent = None
         node.nlink = 0 if link_count(node.id) == 0 else node.nlink
+
+
+def links_now(tree: Tree, id: ObjectId, link_count: LinkCount) -> int:
+    """Names of an object: those in the store, and what changes of names pending here make of it."""
+    links = link_count(id)
+    for key, (_, base) in {**tree.dirty_names, **tree.flying_names}.items():
+        folder = tree.nodes.get(key[0])
+        children = folder.children if type(folder) is FolderNode else None
+        entry = children.get(key[1]) if children else None
+        links += (entry is not None and entry[0] == id) - (base is not None and base[0] == id)
+    return links
 
 
 def _is_below(folder: FolderNode | None, upper: FolderNode) -> bool:

@@ -50,22 +50,27 @@ def _named(folder: FolderNode, name: bytes, node: Node, now: int) -> records.Rec
     return (records.CREATE, folder.id, name, node.id, node.mode, *owner, node.rdev, now, extra)
 
 
-def drop_names(tree: Tree, id: ObjectId) -> list[Invalidation]:
-    """Names that we gave, and did not log, to an object that is deleted elsewhere."""
+def drop_names(tree: Tree, id: ObjectId) -> tuple[list[ObjectId], list[Invalidation]]:
+    """Names that we gave, and did not log, to an object that is deleted elsewhere: they stand for
+    what the store says. Also returns what that is."""
     node = tree.nodes.get(id)
     if node is None:
-        return []
+        return [], []
     places = [one for one in names_of(tree, node) if (one[0].id, one[1]) in tree.dirty_names]
+    uncovered = []
     for folder, name in places:
-        drop_pending(tree, folder, name, None)
+        theirs = tree.dirty_names[folder.id, name][1]
+        drop_pending(tree, folder, name, theirs)
         tree.record((records.THEIRS, folder.id, name))
+        if theirs is not None:
+            uncovered.append(theirs[0])
     if places:
         node.nlink, node.fresh = 0, False
         if type(node) is FolderNode:
             node.parent = None
         if node.lookups <= 0 and node.opens == 0:
             tree.drop(node)
-    return [Invalidation(folder.inode, name) for folder, name in places]
+    return uncovered, [Invalidation(folder.inode, name) for folder, name in places]
 
 
 def adopt(
