@@ -83,6 +83,12 @@ def test_oversized_validator_set() -> None:
         parse_validators(answer({"validators": many, "block_height": "1", "total": "101"}))
 
 
+def test_validator_with_another_kind_of_key() -> None:
+    one = {"pub_key": {"type": "tendermint/PubKeySecp256k1", "value": "AA=="}, "voting_power": "1"}
+    with pytest.raises(DataError):
+        parse_validators(answer({"validators": [one], "block_height": "1", "total": "1"}))
+
+
 def test_times() -> None:
     assert parse_time("1970-01-01T00:00:01.5Z") == 1_500_000_000
     assert parse_time("2026-11-22T20:00:00Z") == 1_795_377_600_000_000_000
