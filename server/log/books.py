@@ -1,10 +1,11 @@
 """The logs in memory: one book per log, with its lock and its newest durable state.
 
-Data flow: store -> restore -> book -> sequencer decides on it -> durable -> `book.state`.
+Data flow: store -> restore -> book -> transactor decides on it -> durable -> `book.state`.
 
 States are immutable, so a reader keeps what it took. Only the holder of a book's lock replaces its
-state, and only by one that is durable. A book may still be behind, when another process serves the
-same database: every transaction compares sizes, and a stale book is loaded again.
+state, and only by one that is durable. Where other processes serve the same database a book can be
+behind: then it catches up by the leaves that it lacks, here before a reading, and in the transactor
+under the log's own lock before a decision.
 """
 
 from collections import OrderedDict
@@ -16,9 +17,17 @@ from parsec_fs.protocol.ids import NO_HASH, LogId, OrgId, RealmId, ServerLogId
 from parsec_fs.protocol.membership import OrgState
 from parsec_fs.protocol.realm_state import RealmState
 from parsec_fs.protocol.records import Context
-from server.log.restore import restore_org, restore_realm
+from server.log.restore import (
+    changed_objects,
+    check_stored,
+    continue_org,
+    continue_realm,
+    restore_org,
+    restore_realm,
+)
 from server.store import logs
 from server.store.database import Database, Transaction
+from server.store.logs import StoredLog
 
 
 @dataclass(slots=True, kw_only=True)
@@ -60,8 +69,12 @@ class Books:
         book = self._orgs.setdefault(org, OrgBook())
         self._orgs.move_to_end(org)
         _trim(self._orgs, self._most)
+        if book.state is None or self._database.is_shared:
+            async with book.lock:
+                known = book.state
+                book.state = await self._database.read(lambda tx: newest_org(tx, org, known))
         if book.state is None:
-            await self._load_org(org, book)
+            self._orgs.pop(org, None)
         return book
 
     async def realm(self, org: OrgId, realm: RealmId) -> RealmBook:
@@ -69,69 +82,71 @@ class Books:
         book = self._realms.setdefault(realm, RealmBook())
         self._realms.move_to_end(realm)
         _trim(self._realms, self._most)
+        if book.state is None or self._database.is_shared:
+            async with book.lock:
+                known = book.state
+                book.state = await self._database.read(
+                    lambda tx: newest_realm(tx, realm, known, context=self._context)
+                )
         if book.state is None:
-            await self._load_realm(org, realm, book)
+            self._realms.pop(realm, None)
         if book.state is not None and book.state.context.org != org:
             return RealmBook()
         return book
 
-    def loaded_realm(self, realm: RealmId) -> RealmState | None:
-        """State of a realm if it is in memory."""
-        book = self._realms.get(realm)
-        return None if book is None else book.state
 
-    async def refresh(self, org: OrgId, realm: RealmId | None) -> None:
-        """Load again whatever another process has changed."""
-        await self._load_org(org, await self.org(org))
-        if realm is not None:
-            await self._load_realm(org, realm, await self.realm(org, realm))
-
-    async def _load_org(self, org: OrgId, book: OrgBook) -> None:
-        async with book.lock:
-            size = 0 if book.state is None else book.state.position.size
-            state = await self._database.read(lambda tx: load_org(tx, org, known_size=size))
-            book.state = state or book.state
-        if book.state is None:
-            self._orgs.pop(org, None)
-
-    async def _load_realm(self, org: OrgId, realm: RealmId, book: RealmBook) -> None:
-        async with book.lock:
-            size = 0 if book.state is None else book.state.position.size
-            state = await self._database.read(
-                lambda tx: load_realm(tx, realm, context=self._context, known_size=size)
-            )
-            book.state = state or book.state
-        if book.state is None:
-            self._realms.pop(realm, None)
-
-
-def load_org(transaction: Transaction, org: OrgId, *, known_size: int = 0) -> OrgState | None:
-    """The stored state; None if there is none, or if it is the known one."""
+def newest_org(transaction: Transaction, org: OrgId, known: OrgState | None) -> OrgState | None:
+    """The stored state of an organization, from a known one on. None if there is none."""
     stored = logs.stored_log(transaction, LogId(org))
-    if stored is None or stored.org != org or stored.position.size == known_size:
+    if stored is None or stored.org != org:
         return None
-    return restore_org(
-        logs.read_leaves(transaction, stored.log, 0, stored.position.size),
-        expected_map_root=stored.map_root,
-        expected_root=stored.position.root(),
-    )
+    if known is None:
+        leaves = logs.read_leaves(transaction, stored.log, 0, stored.position.size)
+        state = restore_org(leaves)
+    elif known.position.size == stored.position.size:
+        return known
+    else:
+        start, end = known.position.size, stored.position.size
+        state = continue_org(known, logs.read_leaves(transaction, stored.log, start, end))
+    return check_stored(state, stored)
 
 
-def load_realm(
-    transaction: Transaction, realm: RealmId, *, context: Context, known_size: int = 0
+def newest_realm(
+    transaction: Transaction, realm: RealmId, known: RealmState | None, *, context: Context
 ) -> RealmState | None:
-    """The stored state; None if there is none, or if it is the known one. Of `context`, chain and
-    server count."""
+    """The stored state of a realm, from a known one on. None if there is none. Of `context`, chain
+    and server count."""
     stored = logs.stored_log(transaction, LogId(realm))
-    if stored is None or bytes(stored.org) == realm or stored.position.size == known_size:
+    if stored is None or bytes(stored.org) == realm:
         return None
+    if known is not None and known.position.size == stored.position.size:
+        return known
+    if known is None:
+        state = _whole_realm(transaction, stored, context)
+    else:
+        state = _rest_of_realm(transaction, stored, known)
+    return check_stored(state, stored)
+
+
+def _whole_realm(transaction: Transaction, stored: StoredLog, context: Context) -> RealmState:
     return restore_realm(
         replace(context, genesis=stored.genesis, org=stored.org, log=stored.log),
         stored.position,
         certificates=logs.certificates(transaction, stored.log),
         chains=logs.read_chains(transaction, stored.log),
         objects=logs.all_objects(transaction, stored.log),
-        expected_map_root=stored.map_root,
+    )
+
+
+def _rest_of_realm(transaction: Transaction, stored: StoredLog, known: RealmState) -> RealmState:
+    start, end = known.position.size, stored.position.size
+    leaves = list(logs.read_leaves(transaction, stored.log, start, end))
+    return continue_realm(
+        known,
+        stored.position,
+        leaves=leaves,
+        chains=logs.read_chains(transaction, stored.log),
+        objects=logs.read_objects(transaction, stored.log, changed_objects(leaves)),
     )
 
 

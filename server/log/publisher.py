@@ -76,6 +76,7 @@ class Publisher:
         self._wall_ms = wall_ms
         self._random = random
         self._confirmed = False
+        self._troubled: set[str] = set()
 
     @property
     def confirmed(self) -> bool:
@@ -100,7 +101,7 @@ class Publisher:
             await anyio.sleep(STANDBY_S)
 
     async def _publish_for_ever(self, right: Exclusive) -> None:
-        wait_ms = 0.0
+        wait_ms = await self._until_due_ms()
         while True:
             await anyio.sleep(wait_ms / 1000)
             started = anyio.current_time()
@@ -109,6 +110,15 @@ class Publisher:
             elapsed_ms = 1000 * (anyio.current_time() - started)
             wait_ms = max(0.0, self._identity.registration.epoch_ms - elapsed_ms)
 
+    async def _until_due_ms(self) -> float:
+        """After a start: an epoch after the last statement, so that a server which is restarted
+        again and again does not run ahead of the clock."""
+        newest = await self._database.read(epochs.newest)
+        if newest is None or not newest.final:
+            return 0
+        epoch_ms = self._identity.registration.epoch_ms
+        return min(epoch_ms, max(0, newest.time_ms + epoch_ms - self._wall_ms()))
+
     async def confirm(self) -> None:
         """Wait for the chain's word on what it knows. Raises OldCopyError."""
         while True:
@@ -116,7 +126,6 @@ class Publisher:
             if any(answered):
                 self._confirmed = True
                 return
-            log.warning("no chain node answers; nothing is served until one does")
             await anyio.sleep(self._timing.poll_s)
 
     async def _up_to_date(self, node: ChainNode) -> bool:
@@ -126,7 +135,7 @@ class Publisher:
         try:
             status = chain_rpc.parse_status(await node.call("status", {}))
         except ParsecFSError as error:
-            log.warning("%s: %s", node.name, error)
+            self._in_trouble(node, error)
             return False
         return status.chain_id == self._chain_id and not status.catching_up
 
@@ -219,7 +228,7 @@ class Publisher:
             if error.outcome != chain_rpc.OUTCOME_DUPLICATE:
                 log.warning("%s refused epoch %d: %s", node.name, stored.epoch, error)
         except ParsecFSError as error:
-            log.warning("%s: %s", node.name, error)
+            self._in_trouble(node, error)
         else:
             if answer.code:
                 log.info("%s on epoch %d: %s", node.name, stored.epoch, answer.log)
@@ -232,12 +241,14 @@ class Publisher:
         try:
             answer = chain_rpc.parse_query(await node.call("abci_query", query))
             if answer.code:
+                self._troubled.discard(node.name)
                 return 0 if answer.code == NO_STATEMENT else None
             signed = decode(SignedStatement, answer.value)
             statement = self._verified(signed)
         except ParsecFSError as error:
-            log.warning("%s: %s", node.name, error)
+            self._in_trouble(node, error)
             return None
+        self._troubled.discard(node.name)
         # Read after the node's answer: what is stored before it is sent is in there by now.
         newest = await self._database.read(epochs.newest)
         known = -1 if newest is None else newest.epoch
@@ -250,6 +261,12 @@ class Publisher:
                 "cannot go on without contradicting what was promised"
             )
         return statement.epoch + 1
+
+    def _in_trouble(self, node: ChainNode, error: ParsecFSError) -> None:
+        """Say it once, not at every look, until the node answers again."""
+        if node.name not in self._troubled:
+            self._troubled.add(node.name)
+            log.warning("%s: %s", node.name, error)
 
     def _verified(self, signed: SignedStatement) -> Statement:
         """Only this server can have signed it: a node cannot make it up."""

@@ -32,11 +32,11 @@ from server.decisions.access import is_outsider
 from server.decisions.commits import BatchEffects, BatchView, ParsedBatch, Repeated
 from server.decisions.effects import LogChange
 from server.identity import ServerIdentity
-from server.log.books import load_org
+from server.log.books import newest_org
 from server.log.clock import LeasedClock
 from server.log.transactor import NO_NONCE, Changed, Done, Transactor, View
 from server.store import logs, records
-from server.store.database import Database, Transaction
+from server.store.database import Database, Transaction, lock
 from server.store.server_row import due_epoch, hold_due_epoch
 
 
@@ -76,13 +76,14 @@ class Sequencer:
         await self._clock.ensure()
 
         def work(transaction: Transaction) -> tuple[OrgState, int, int] | Outcome:
+            lock(transaction, org)
             hold_due_epoch(transaction)
             now_ms = self._clock.read()
             if logs.count_orgs(transaction) >= self._config.quotas.orgs:
                 return Outcome.QUOTA
             effects = orgs.found(
                 request,
-                existing=load_org(transaction, org),
+                existing=newest_org(transaction, org, None),
                 server=self._identity.registration,
                 chain_id=self._config.chain_id,
                 now_ms=now_ms,

@@ -6,6 +6,7 @@ The answer waits for the leaf, so it proves that the head came after the stamp; 
 the head of the whole window is still correct (verifiable-history 3.5).
 """
 
+import logging
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -20,6 +21,8 @@ from parsec_fs.protocol.records import Signed
 from server.log.reader import Reader
 from server.log.sequencer import Caller, Sequencer
 from server.log.transactor import Done
+
+log = logging.getLogger(__name__)
 
 MOST: Final = 4096
 """Stamps in one leaf."""
@@ -75,5 +78,7 @@ class StampWindows:
                 frozenset(one.stamp for one in window.requests),
                 [one.nonce for one in window.requests],
             )
+        except Exception:  # one realm's trouble must not end the server; the answer says later
+            log.exception("stamps of realm %s failed", realm.hex())
         finally:
             window.settled.set()

@@ -6,8 +6,8 @@ durable -> state in memory -> signed heads. `look` is the same frame for a head 
 Rule 14: size, time and due epoch are read, and heads signed, under the lock of the log; heads leave
 only after the commit is durable. Were the time read outside, a leaf could become durable after a
 head with a later time was signed without it: an honest server would convict itself (P3).
-If the transaction fails, nothing in memory has changed. If another process has moved the log
-meanwhile, it is loaded again and the decision made anew.
+If the transaction fails, nothing in memory has changed. What another process has added meanwhile is
+taken in first, under the same lock.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ from parsec_fs.protocol.membership import OrgState
 from parsec_fs.protocol.realm_state import RealmState
 from parsec_fs.protocol.records import Head, Signed, sign_head
 from server.identity import ServerIdentity
-from server.log.books import Books, OrgBook, RealmBook
+from server.log.books import Books, newest_org, newest_realm
 from server.log.clock import LeasedClock
 from server.store import logs
 from server.store.database import Database, Transaction
@@ -30,15 +30,15 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 NO_NONCE: Final = bytes(32)
-ATTEMPTS: Final = 5
-"""A log that is stale this many times in a row is fought over by too many processes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """What a decision sees: the org state and facts that hold in this transaction."""
+    """What a decision sees: the org state and facts that hold in this transaction. `size` and
+    `bytes` are those of the log that is worked on."""
 
     org: OrgState
+    size: int
     now_ms: int
     due_epoch: int
     bytes: int
@@ -66,8 +66,17 @@ OrgWork = Callable[[Transaction, View], Changed[OrgState, T] | Outcome]
 RealmWork = Callable[[Transaction, View, RealmState], Changed[RealmState, T] | Outcome]
 
 
-class StaleBookError(Exception):
-    """Inside this module: the state in memory is not the newest one."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Worked(Generic[S, T]):
+    """What happened in a transaction: `state` was the newest one when the work began."""
+
+    view: View
+    state: S
+    changed: Changed[S, T] | Outcome
+
+    def newest(self) -> S:
+        """The state that is durable now."""
+        return self.state if isinstance(self.changed, Outcome) else self.changed.state
 
 
 class Transactor:
@@ -85,15 +94,20 @@ class Transactor:
         self, org: OrgId, work: OrgWork[T], *, nonces: Sequence[bytes] = (NO_NONCE,)
     ) -> Done[OrgState, T] | Outcome:
         """Work on an org log. NOT_AUTHENTICATED if there is no such organization."""
-        for _ in range(ATTEMPTS):
-            await self._clock.ensure()
-            book = await self._books.org(org)
-            try:
-                async with book.lock:
-                    return await self._org_locked(book, work, nonces)
-            except StaleBookError:
-                await self._books.refresh(org, None)
-        return Outcome.UNAVAILABLE
+        await self._clock.ensure()
+        book = await self._books.org(org)
+        async with book.lock:
+            known = book.state
+            if known is None:
+                return Outcome.NOT_AUTHENTICATED
+
+            def run(transaction: Transaction) -> _Worked[OrgState, T]:
+                view = self._view(transaction, known.context.log, known)
+                return _Worked(view=view, state=view.org, changed=work(transaction, view))
+
+            worked = await self._run(run, writes=work is not _look_at_org)
+            book.state = worked.newest()
+            return self._done(worked, nonces)
 
     async def on_realm(
         self,
@@ -104,16 +118,25 @@ class Transactor:
         nonces: Sequence[bytes] = (NO_NONCE,),
     ) -> Done[RealmState, T] | Outcome:
         """Work on a realm log. NOT_ALLOWED if there is no such realm, as for outsiders."""
-        for _ in range(ATTEMPTS):
-            await self._clock.ensure()
-            org_book = await self._books.org(org)
-            book = await self._books.realm(org, realm)
-            try:
-                async with book.lock:
-                    return await self._realm_locked(org_book, book, work, nonces)
-            except StaleBookError:
-                await self._books.refresh(org, realm)
-        return Outcome.UNAVAILABLE
+        await self._clock.ensure()
+        org_state = (await self._books.org(org)).state
+        book = await self._books.realm(org, realm)
+        async with book.lock:
+            known = book.state
+            if known is None or org_state is None:
+                return Outcome.NOT_ALLOWED
+
+            def run(transaction: Transaction) -> _Worked[RealmState, T]:
+                view = self._view(transaction, known.context.log, org_state)
+                state: RealmState | None = known
+                if view.size != known.position.size:
+                    state = newest_realm(transaction, realm, known, context=known.context)
+                assert state is not None  # logs are never removed
+                return _Worked(view=view, state=state, changed=work(transaction, view, state))
+
+            worked = await self._run(run, writes=work is not _look_at_realm)
+            book.state = worked.newest()
+            return self._done(worked, nonces)
 
     async def look(
         self, org: OrgId, log: LogId, *, nonce: bytes
@@ -123,61 +146,35 @@ class Transactor:
             return await self.on_org(org, _look_at_org, nonces=(nonce,))
         return await self.on_realm(org, RealmId(log), _look_at_realm, nonces=(nonce,))
 
-    async def _org_locked(
-        self, book: OrgBook, work: OrgWork[T], nonces: Sequence[bytes]
-    ) -> Done[OrgState, T] | Outcome:
-        state = book.state
-        if state is None:
-            return Outcome.NOT_AUTHENTICATED
-
-        def run(transaction: Transaction) -> tuple[Changed[OrgState, T] | Outcome, View]:
-            view = self._view(transaction, state.context.log, state, state.position.size)
-            return work(transaction, view), view
-
-        changed, view = await self._run(run, writes=work is not _look_at_org)
-        if isinstance(changed, Outcome):
-            return changed
-        book.state = changed.state
-        return self._done(changed, state, view, nonces)
-
-    async def _realm_locked(
-        self, org_book: OrgBook, book: RealmBook, work: RealmWork[T], nonces: Sequence[bytes]
-    ) -> Done[RealmState, T] | Outcome:
-        org, state = org_book.state, book.state
-        if org is None or state is None:
-            return Outcome.NOT_ALLOWED
-
-        def run(transaction: Transaction) -> tuple[Changed[RealmState, T] | Outcome, View]:
-            view = self._view(transaction, state.context.log, org, state.position.size)
-            return work(transaction, view, state), view
-
-        changed, view = await self._run(run, writes=work is not _look_at_realm)
-        if isinstance(changed, Outcome):
-            return changed
-        book.state = changed.state
-        return self._done(changed, state, view, nonces)
-
     async def _run(self, run: Callable[[Transaction], R], *, writes: bool) -> R:
         """A look takes the locks, but waits for no disk."""
         return await (self._database.write if writes else self._database.look)(run)
 
-    def _view(self, transaction: Transaction, log: LogId, org: OrgState, size: int) -> View:
-        facts = logs.facts(transaction, log, org.context.org, alone=True)
-        if facts is None or facts.size != size or facts.org_size != org.position.size:
-            raise StaleBookError
+    def _view(self, transaction: Transaction, log: LogId, known: OrgState) -> View:
+        facts = logs.facts(transaction, log, known.context.org, alone=True)
+        assert facts is not None  # logs are never removed
+        org: OrgState | None = known
+        if facts.org_size != known.position.size:
+            org = newest_org(transaction, known.context.org, known)
+        assert org is not None
         return View(
-            org=org, now_ms=self._clock.read(), due_epoch=facts.due_epoch, bytes=facts.bytes
+            org=org,
+            size=facts.size,
+            now_ms=self._clock.read(),
+            due_epoch=facts.due_epoch,
+            bytes=facts.bytes,
         )
 
-    def _done(
-        self, changed: Changed[S, T], before: S, view: View, nonces: Sequence[bytes]
-    ) -> Done[S, T]:
+    def _done(self, worked: _Worked[S, T], nonces: Sequence[bytes]) -> Done[S, T] | Outcome:
+        changed, view = worked.changed, worked.view
+        if isinstance(changed, Outcome):
+            return changed
         state = changed.state
         return Done(
             state=state,
             result=changed.result,
             heads=tuple(self.sign(state, view.due_epoch, view.now_ms, one) for one in nonces),
-            grew=state.position.size > before.position.size,
+            grew=state.position.size > worked.state.position.size,
         )
 
     def sign(

@@ -51,6 +51,11 @@ class Database:
         self._writing = threading.Lock()
         self._limiter: anyio.CapacityLimiter | None = None
 
+    @property
+    def is_shared(self) -> bool:
+        """Other processes may write too."""
+        return not self._sqlite
+
     def migrate(self) -> None:
         """Bring the schema up to date; done once, before anything else. Raises InputError."""
         config = Config()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Row as SqlRow
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 
 from parsec_fs.protocol.ids import DeviceId, Hash, LogId, ObjectId, OrgId, RealmId, UserId
 from parsec_fs.protocol.log_state import DeviceChain, LogPosition
@@ -208,7 +208,7 @@ def read_leaves(transaction: Transaction, log: LogId, start: int, end: int) -> I
     """Leaves from `start` to before `end`, streamed: the caller may stop early."""
     in_range = (leaves.c.log == log) & (leaves.c.idx >= start) & (leaves.c.idx < end)
     query = select(*_LEAF_COLUMNS).where(in_range).order_by(leaves.c.idx)
-    with transaction.execution_options(yield_per=64).execute(query) as rows:
+    with transaction.execute(query, execution_options={"yield_per": 64}) as rows:
         for row in rows:
             yield _leaf(*row)
 
@@ -269,7 +269,7 @@ def read_objects(
 def all_objects(transaction: Transaction, log: LogId) -> Iterator[tuple[ObjectId, ObjectState]]:
     """States of all objects of a realm, streamed."""
     query = select(*_OBJECT_COLUMNS).where(objects.c.log == log)
-    with transaction.execution_options(yield_per=1000).execute(query) as rows:
+    with transaction.execute(query, execution_options={"yield_per": 1000}) as rows:
         for row in rows:
             yield _object(*row)
 
@@ -300,5 +300,5 @@ def realms_of_user(transaction: Transaction, org: OrgId, user: UserId) -> list[R
 
 def count_orgs(transaction: Transaction) -> int:
     """Number of organizations."""
-    query = select(logs.c.log).where(logs.c.log == logs.c.org)
-    return len(transaction.execute(query).all())
+    query = select(func.count()).select_from(logs).where(logs.c.log == logs.c.org)
+    return int(transaction.execute(query).scalar_one())

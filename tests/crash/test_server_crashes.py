@@ -16,6 +16,7 @@ import trio
 
 from parsec_fs.protocol.commands import Outcome
 from parsec_fs.protocol.errors import OfflineError, ParsecFSError
+from parsec_fs.protocol.hashing import read_stamp
 from parsec_fs.protocol.ids import RealmId
 from parsec_fs.remote.server_client import CommitReport
 from server.store.database import Database, Transaction
@@ -126,6 +127,23 @@ async def test_power_cut_around_a_refusal(tmp_path: Path, after_commit: bool) ->
         assert first.refusal is not None
         assert first.refusal.outcome == Outcome.CONFLICT
         assert (await again.send(realm, commit)).fates[0].raw == first.raw
+
+
+@pytest.mark.allows_log("failed")
+async def test_power_cut_around_a_read_stamp(tmp_path: Path) -> None:
+    """The reader is told to come back; nothing else falls with it."""
+    database = DyingDatabase(f"sqlite:///{tmp_path / 'server.sqlite'}")
+    pieces = replace(outside(tmp_path), database=database)
+    async with in_process(tmp_path, pieces=pieces) as running, running.http() as http:
+        alice = await new_org(http, running.identity.registration)
+        realm = await alice.create_realm()
+        database.die_at(1, after_commit=False)
+        with pytest.raises(OfflineError):
+            await alice.server.observe(realm, read_stamp(b"x"))
+        database.dead = False
+        report = await alice.server.observe(realm, read_stamp(b"x"))
+        assert report.index == 2
+        await alice.pull(realm)
 
 
 async def commit_for_ever(

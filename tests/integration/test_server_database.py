@@ -19,7 +19,7 @@ from parsec_fs.protocol.errors import InputError, VerificationError
 from parsec_fs.protocol.hashing import read_stamp
 from parsec_fs.protocol.ids import LogId, ServerLogId
 from server.app import wall_ms
-from server.log.books import load_org, load_realm
+from server.log.books import newest_org, newest_realm
 from server.log.verify import VerifiedDatabase, verify_database
 from server.store import epochs
 from server.store.database import Database
@@ -123,9 +123,9 @@ async def test_damaged_summaries_are_never_signed(
         transaction.execute(text("UPDATE logs SET map_root = zeroblob(32) WHERE org = log"))
     with opened.reading() as transaction:
         with pytest.raises(VerificationError, match="damaged"):
-            load_realm(transaction, realm, context=alice.anchor.context())
+            newest_realm(transaction, realm, None, context=alice.anchor.context())
         with pytest.raises(VerificationError, match="damaged"):
-            load_org(transaction, alice.anchor.org)
+            newest_org(transaction, alice.anchor.org, None)
 
 
 async def test_migrations_make_the_schema(opened: Database) -> None:
