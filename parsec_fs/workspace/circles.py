@@ -27,8 +27,12 @@ def places_above(tree: Tree, id: ObjectId) -> list[tuple[ObjectId, bytes]]:
 
 
 def pending_move(tree: Tree, folder_id: ObjectId, upper: ObjectId) -> ObjectId | None:
-    """If `folder_id` lies below `upper` here: the first folder on the way up that is where it is
-    by a change that is not logged. None: no circle, or none of our making."""
+    """Another device puts the folder `upper` into `folder_id`. Which of our moves, not logged yet,
+    cannot stand beside that: one of `upper` itself (it would have two places), or, if `folder_id`
+    lies below `upper` here, the first on the way up (it would be a circle). None: all is well."""
+    moving = tree.nodes.get(upper)
+    if type(moving) is FolderNode and not moving.created and _is_pending(tree, moving):
+        return upper
     folder, moved = tree.nodes.get(folder_id), None
     while type(folder) is FolderNode and folder.id != upper:
         if moved is None and _is_pending(tree, folder):
@@ -47,7 +51,8 @@ def _is_pending(tree: Tree, folder: FolderNode) -> bool:
 
 
 def undo_move(tree: Tree, id: ObjectId) -> list[Invalidation]:
-    """Our move of a folder is given up: it is back where the store has it."""
+    """Our move of a folder is given up: it is back where the store has it, or where the other
+    device has put it, as soon as that is applied."""
     node = tree.nodes.get(id)
     if type(node) is not FolderNode:
         return []
@@ -55,13 +60,17 @@ def undo_move(tree: Tree, id: ObjectId) -> list[Invalidation]:
     places = [
         (one, name) for one, name in names_of(tree, node) if (one.id, name) in tree.dirty_names
     ]
-    old = tree.nodes.get(back[0][0]) if back else None
-    if type(old) is not FolderNode or not places or back[0] == (places[0][0].id, places[0][1]):
+    if not places or (back and back[0] == (places[0][0].id, places[0][1])):
         return []
-    (folder, name), old_name = places[0], back[0][1]
+    folder, name = places[0]
     drop_pending(tree, folder, name, tree.dirty_names[folder.id, name][1])
     tree.record((records.THEIRS, folder.id, name))
-    drop_pending(tree, old, old_name, node.entry)
-    tree.record((records.THEIRS, old.id, old_name))
-    node.parent = old
-    return [Invalidation(folder.inode, name), Invalidation(old.inode, old_name)]
+    changed = [Invalidation(folder.inode, name)]
+    node.parent = None
+    old = tree.nodes.get(back[0][0]) if back else None
+    if type(old) is FolderNode:
+        drop_pending(tree, old, back[0][1], node.entry)
+        tree.record((records.THEIRS, old.id, back[0][1]))
+        node.parent = old
+        changed.append(Invalidation(old.inode, back[0][1]))
+    return changed

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from parsec_fs.protocol.ids import ObjectId
 from parsec_fs.protocol.manifests import FOLDER, Child, FileManifest
-from parsec_fs.workspace.nodes import Entry, FileNode, FolderNode, Node
+from parsec_fs.workspace.nodes import ROOT_INODE, Entry, FileNode, FolderNode, Node
 from parsec_fs.workspace.times import latest
 from parsec_fs.workspace.tree import NodeManifest, Tree, assign_manifest
 
@@ -59,9 +59,12 @@ def apply_remote(
     """Take changes of the store over into memory; returns what the kernel must forget."""
     changes = list(changes)
     out: list[Invalidation] = []
+    touched: set[ObjectId] = set()
     for change in changes:
         if isinstance(change, RemoteNames):
-            _apply_names(tree, change, link_count, out)
+            _apply_names(tree, change, touched, out)
+    for id in touched:
+        _recount(tree, tree.nodes.get(id), link_count)
     for change in changes:
         if isinstance(change, RemoteNode):
             _apply_node(tree, change, out)
@@ -133,14 +136,14 @@ def _replace_open(tree: Tree, node: FileNode, out: list[Invalidation]) -> None:
 
 
 def _apply_names(
-    tree: Tree, change: RemoteNames, link_count: LinkCount, out: list[Invalidation]
+    tree: Tree, change: RemoteNames, touched: set[ObjectId], out: list[Invalidation]
 ) -> None:
     folder = tree.nodes.get(change.folder)
     if type(folder) is not FolderNode:
         return
     if folder.children is not None:
         for name, child in change.names.items():
-            _apply_name(tree, folder, name, child, link_count, out)
+            _apply_name(tree, folder, name, child, touched, out)
     folder.mtime_ns, folder.ctime_ns = latest(
         (folder.mtime_ns, folder.ctime_ns), (change.mtime_ns, change.ctime_ns)
     )
@@ -154,51 +157,53 @@ def _apply_name(
     folder: FolderNode,
     name: bytes,
     child: Child | None,
-    link_count: LinkCount,
+    touched: set[ObjectId],
     out: list[Invalidation],
 ) -> None:
     key = (folder.id, name)
     new: Entry | None = None if child is None else (child.id, child.kind)
-    if key in tree.dirty_names or key in tree.flying_names:
-        if key in tree.dirty_names:
-            # The pending change now lies over what the other device said.
-            tree.dirty_names[key] = (tree.dirty_names[key][0], new)
-        return
+    pending = [one for one in (tree.dirty_names, tree.flying_names) if key in one]
     assert folder.children is not None
     old = folder.children.get(name)
-    if old == new:
+    touched.update(entry[0] for entry in (old, new) if entry is not None)
+    for one in pending:
+        # The pending change now lies over what the other device said.
+        position, base = one[key]
+        one[key] = (position, new)
+        touched.update({base[0]} if base is not None else ())
+    if pending or old == new:
         return
     if old is not None:
         del folder.children[name]
         folder.nlink -= old[1] == FOLDER
-        _recount(tree, tree.nodes.get(old[0]), None, folder, link_count)
+        _displace(tree.nodes.get(old[0]), folder)
     if new is not None:
         folder.children[name] = new
         folder.nlink += new[1] == FOLDER
-        _recount(tree, tree.nodes.get(new[0]), folder, folder, link_count)
+        _place(tree.nodes.get(new[0]), folder)
     out.append(Invalidation(folder.inode, name))
 
 
-def _recount(
-    tree: Tree,
-    node: Node | None,
-    parent: FolderNode | None,
-    folder: FolderNode,
-    link_count: LinkCount,
-) -> None:
-    """The links of an object changed in the store, which already counts them."""
+def _displace(node: Node | None, folder: FolderNode) -> None:
+    if type(node) is FolderNode and node.parent is folder:
+        node.parent = None
+
+
+def _place(node: Node | None, folder: FolderNode) -> None:
+    # Only a hostile member names a folder below itself (A36): nothing may follow that.
+    if type(node) is FolderNode and not _is_below(folder, node):
+        node.parent, node.nlink = folder, max(node.nlink, 2)
+
+
+def _recount(tree: Tree, node: Node | None, link_count: LinkCount) -> None:
+    """The names of an object changed in the store, which already counts them."""
     if node is None:
         return
     node.fresh = False
     if type(node) is not FolderNode:
         node.nlink = links_now(tree, node.id, link_count)
-    elif parent is not None:
-        if not _is_below(parent, node):
-            # Only a hostile member names a folder below itself (A36): nothing may follow that.
-            node.parent, node.nlink = parent, max(node.nlink, 2)
-    elif node.parent is folder:
-        node.parent = None
-        node.nlink = 0 if link_count(node.id) == 0 else node.nlink
+    elif node.parent is None and node.inode != ROOT_INODE and link_count(node.id) == 0:
+        node.nlink = 0
 
 
 def links_now(tree: Tree, id: ObjectId, link_count: LinkCount) -> int:
