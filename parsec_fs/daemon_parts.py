@@ -122,8 +122,9 @@ def _open_audit(
     store = DeviceAuditStore(connection.store, workspace.replica.log, home.evidence)
     clock = SystemClock()
     trust = stored_trust(store, anchor)
+    nodes = connection.nodes
     heads = RememberedHeads(
-        LightClient(connection.nodes, anchor.server, trust, now_ns=clock.now_ns)
+        LightClient(nodes, anchor.server, trust, now_ns=clock.now_ns, checks=checks)
     )
 
     def on_convicted() -> None:

@@ -1,12 +1,13 @@
 """Every verification that stands between a lying server and this device, by name.
 
-Data flow: auditor, replicas -> `Checks` method -> verified object, or an error.
+Data flow: light client, auditor, replicas -> `Checks` method -> verified object, or an error.
 
 One method per check, each with the attack that it stops. Production constructs `Checks()` and
 nothing else: no flag, file or environment variable reaches this class. The attack tests hand in a
 subclass that leaves one method out and show that then, and only then, the attack succeeds.
 """
 
+from parsec_fs.audit.headers import HeaderChecks
 from parsec_fs.protocol import epochs
 from parsec_fs.protocol.codec import encode_trusted
 from parsec_fs.protocol.commands import EpochProof
@@ -24,8 +25,9 @@ from parsec_fs.protocol.statements import Statement
 from parsec_fs.workspace.replica_checks import ReplicaChecks
 
 
-class Checks(ReplicaChecks):
-    """A replica's checks, and the auditor's in the order in which data meets them. Stateless."""
+class Checks(HeaderChecks, ReplicaChecks):
+    """The light client's and the replicas' checks, and the auditor's in the order in which data
+    meets them. Stateless."""
 
     # Epochs as they are opened
 

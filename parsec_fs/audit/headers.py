@@ -35,7 +35,7 @@ from parsec_fs.protocol.errors import (
     VerificationError,
 )
 from parsec_fs.protocol.hashing import rfc6962_leaf
-from parsec_fs.protocol.ids import NO_HASH, Hash
+from parsec_fs.protocol.ids import NO_HASH, Hash, ServerLogId
 from parsec_fs.protocol.keys import VerifyKey
 from parsec_fs.protocol.merkle import tree_root
 from parsec_fs.protocol.protobuf_fields import (
@@ -46,6 +46,7 @@ from parsec_fs.protocol.protobuf_fields import (
     timestamp,
     varint,
 )
+from parsec_fs.protocol.simple_map import ProofOperation, verify_head
 
 SECOND_NS: Final = 1_000_000_000
 TRUSTING_PERIOD_NS: Final = 30 * 86_400 * SECOND_NS
@@ -71,26 +72,66 @@ def trust_anchor(anchor: ChainAnchor) -> TrustState:
     )
 
 
-def verify(trust: TrustState, unverified: LightBlock, *, now_ns: int) -> TrustState:
+class HeaderChecks:
+    """What a lying node meets, one method per lie. Programs use `HEADER_CHECKS`; the attack tests
+    hand in a subclass that leaves one out. Stateless."""
+
+    def commit_is_for(self, header: Header, commit: Commit) -> Header:
+        """The validators voted for exactly this header (A41). Raises ProofError."""
+        if commit.height != header.height or commit.block.hash != header_hash(header):
+            raise ProofError("commit is not for this chain header")
+        return header
+
+    def has_signed(
+        self, chain_id: bytes, commit: Commit, validator: Validator, signature: CommitSignature
+    ) -> bool:
+        """A vote counts if its validator made it (A41, A42)."""
+        return has_signed(chain_id, commit, validator, signature)
+
+    def state_proof(
+        self,
+        unverified_value: bytes,
+        unverified_operations: tuple[ProofOperation, ...],
+        *,
+        app_hash: Hash,
+        server_log: ServerLogId,
+    ) -> bytes:
+        """The value is in the state below the header (A41). Raises DataError, ProofError."""
+        return verify_head(app_hash, server_log, unverified_value, unverified_operations)
+
+
+HEADER_CHECKS: Final = HeaderChecks()
+"""What every program uses."""
+
+
+def verify(
+    trust: TrustState,
+    unverified: LightBlock,
+    *,
+    now_ns: int,
+    checks: HeaderChecks = HEADER_CHECKS,
+) -> TrustState:
     """Trust in a newer header. Raises ExpiredError, ProofError, SignatureError, TooFarError."""
     if trust.time_ns + TRUSTING_PERIOD_NS <= now_ns:
         raise ExpiredError("the trusted chain header is too old; it must be renewed")
     if unverified.header.time_ns >= now_ns + CLOCK_DRIFT_NS:
         raise ProofError("chain header is from the future")
-    return verify_at_any_time(trust, unverified)
+    return verify_at_any_time(trust, unverified, checks=checks)
 
 
-def verify_at_any_time(trust: TrustState, unverified: LightBlock) -> TrustState:
+def verify_at_any_time(
+    trust: TrustState, unverified: LightBlock, *, checks: HeaderChecks = HEADER_CHECKS
+) -> TrustState:
     """As `verify` without the clock: for evidence, which stays true. Raises the same."""
     header = unverified.header
     _check_progress(trust, header)
-    _check_coherence(unverified)
+    _check_coherence(unverified, checks)
     if header.height == trust.height + 1:
         if header.validators_hash != trust.next_validators_hash:
             raise ProofError("validator set is not the announced one")
     else:
-        _check_trusted_third(trust, unverified)
-    _check_two_thirds(unverified)
+        _check_trusted_third(trust, unverified, checks)
+    _check_two_thirds(unverified, checks)
     return TrustState(
         chain_id=trust.chain_id,
         height=header.height,
@@ -109,10 +150,10 @@ def verify_rival(trust: TrustState, unverified: LightBlock) -> LightBlock:
     header = unverified.header
     if header.chain_id != trust.chain_id or header.height != trust.height:
         raise ProofError("not a block of the trusted height")
-    _check_coherence(unverified)
+    _check_coherence(unverified, HEADER_CHECKS)
     if header_hash(header) == trust.header_hash or unverified.validators != trust.validators:
         raise ProofError("not another block by the trusted set")
-    _check_two_thirds(unverified)
+    _check_two_thirds(unverified, HEADER_CHECKS)
     return unverified
 
 
@@ -126,11 +167,10 @@ def _check_progress(trust: TrustState, header: Header) -> None:
         raise ProofError("chain header is not later than the trusted one")
 
 
-def _check_coherence(unverified: LightBlock) -> None:
+def _check_coherence(unverified: LightBlock, checks: HeaderChecks) -> None:
     """Header, commit and set belong together, and the set is a possible one."""
     header, commit, validators = unverified.header, unverified.commit, unverified.validators
-    if commit.height != header.height or commit.block.hash != header_hash(header):
-        raise ProofError("commit is not for this chain header")
+    checks.commit_is_for(header, commit)
     if validators_hash(validators) != header.validators_hash:
         raise ProofError("validator set is not the one of the chain header")
     if len({one.public_key for one in validators}) != len(validators):
@@ -141,7 +181,7 @@ def _check_coherence(unverified: LightBlock) -> None:
         raise ProofError("commit does not fit the validator set")
 
 
-def _check_trusted_third(trust: TrustState, unverified: LightBlock) -> None:
+def _check_trusted_third(trust: TrustState, unverified: LightBlock, checks: HeaderChecks) -> None:
     """More than a third of the trusted set signed: at least one honest validator did."""
     commit = unverified.commit
     trusted = {one.address: one for one in trust.validators}
@@ -150,20 +190,20 @@ def _check_trusted_third(trust: TrustState, unverified: LightBlock) -> None:
         for signature in commit.signatures
         if signature.address in trusted
     ]
-    if not _enough(trust.chain_id, commit, pairs, total_power(trust.validators) // 3):
+    if not _enough(trust.chain_id, commit, pairs, total_power(trust.validators) // 3, checks):
         # A block that its own set did not sign is a lie, and not worth a search for headers.
-        _check_two_thirds(unverified)
+        _check_two_thirds(unverified, checks)
         raise TooFarError("less than a third of the trusted power signed this chain header")
 
 
-def _check_two_thirds(unverified: LightBlock) -> None:
+def _check_two_thirds(unverified: LightBlock, checks: HeaderChecks) -> None:
     validators, commit = unverified.validators, unverified.commit
     pairs = list(zip(validators, commit.signatures, strict=True))
     for validator, signature in pairs:
         if signature.flag == FLAG_COMMIT and signature.address != validator.address:
             raise ProofError("commit names another validator at this place")
     needed = total_power(validators) * 2 // 3
-    if not _enough(unverified.header.chain_id, commit, pairs, needed):
+    if not _enough(unverified.header.chain_id, commit, pairs, needed, checks):
         raise SignatureError("not more than two thirds of the power signed this chain header")
 
 
@@ -172,11 +212,12 @@ def _enough(
     commit: Commit,
     pairs: Iterable[tuple[Validator, CommitSignature]],
     threshold: int,
+    checks: HeaderChecks,
 ) -> bool:
     """Power of good signatures exceeds the threshold; stops as soon as it does."""
     power = 0
     for validator, signature in pairs:
-        if has_signed(chain_id, commit, validator, signature):
+        if checks.has_signed(chain_id, commit, validator, signature):
             power += validator.power
         if power > threshold:
             return True

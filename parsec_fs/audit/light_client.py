@@ -17,7 +17,14 @@ import trio
 
 from parsec_fs.audit.chain_evidence import encode_chain_fork
 from parsec_fs.audit.chain_head import VerifiedChainHead, chain_proof
-from parsec_fs.audit.headers import TooFarError, header_hash, verify, verify_rival
+from parsec_fs.audit.headers import (
+    HEADER_CHECKS,
+    HeaderChecks,
+    TooFarError,
+    header_hash,
+    verify,
+    verify_rival,
+)
 from parsec_fs.protocol import chain_rpc
 from parsec_fs.protocol.chain_rpc import Params, QueryAnswer
 from parsec_fs.protocol.chain_types import LightBlock, SignedHeader, TrustState
@@ -34,7 +41,7 @@ from parsec_fs.protocol.errors import (
 )
 from parsec_fs.protocol.ids import Hash
 from parsec_fs.protocol.keys import CoVerifyKey, VerifyKey
-from parsec_fs.protocol.simple_map import HEADS_PATH, log_key, verify_head
+from parsec_fs.protocol.simple_map import HEADS_PATH, log_key
 from parsec_fs.protocol.statements import (
     ServerRegistration,
     SignedStatement,
@@ -84,6 +91,7 @@ class LightClient:
         *,
         now_ns: Callable[[], int],
         last_block: LightBlock | None = None,
+        checks: HeaderChecks = HEADER_CHECKS,
     ) -> None:
         """`last_block` is that of `trust`, if kept: the first half of evidence, should the nodes'
         past turn out to be another."""
@@ -93,11 +101,12 @@ class LightClient:
         self._server = server
         self._keys = VerifyKey(server.head_key), CoVerifyKey(server.co_key)
         self._now_ns = now_ns
+        self._checks = checks
         self._lying: dict[str, str] = {}
 
     @property
     def lying(self) -> Mapping[str, str]:
-        """Nodes that were caught, with what they did. They are not asked again."""
+        """Nodes that were caught, with what they did. Others are preferred from then on."""
         return dict(self._lying)
 
     async def newest_head(self) -> VerifiedChainHead:
@@ -207,7 +216,7 @@ class LightClient:
         if unverified.header.height == trust.height:
             return self._same_header(trust, unverified)
         try:
-            return verify(trust, unverified, now_ns=self._now_ns())
+            return verify(trust, unverified, now_ns=self._now_ns(), checks=self._checks)
         except (ExpiredError, TooFarError):
             raise
         except VerificationError as error:
@@ -221,11 +230,11 @@ class LightClient:
 
     def _proven_value(self, unverified: QueryAnswer, block: LightBlock) -> bytes:
         try:
-            return verify_head(
-                Hash(block.header.app_hash),
-                self._server.server_log,
+            return self._checks.state_proof(
                 unverified.value,
                 unverified.operations,
+                app_hash=Hash(block.header.app_hash),
+                server_log=self._server.server_log,
             )
         except (DataError, VerificationError) as error:
             raise _NodeError(str(error)) from error
@@ -333,7 +342,9 @@ class LightClient:
         raise OfflineError(f"chain node {node.name} does not answer")
 
     def _usable(self) -> list[ChainNode]:
-        return [node for node in self._nodes if node.name not in self._lying]
+        """Nodes that were never caught. If none is left, all: what verifies is true, whoever says
+        it, and a node behind a broken proxy must not cost the chain for good."""
+        return [node for node in self._nodes if node.name not in self._lying] or list(self._nodes)
 
     def _drop(self, node: ChainNode, error: Exception) -> None:
         self._lying[node.name] = str(error)

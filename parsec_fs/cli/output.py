@@ -21,11 +21,13 @@ _PLAIN_EVERY_S: Final = 5.0
 
 @dataclass(slots=True, kw_only=True)
 class Output:
-    """Where a command's words go."""
+    """Where a command's words go. A command that has answered and then fails (a convicted server)
+    says why on stderr: there is never a second document."""
 
     json: bool = False
     quiet: bool = False
     verbose: bool = False
+    _answered: bool = field(default=False, repr=False)
     _shown: str = field(default="", repr=False)
     _shown_at: float = field(default=0.0, repr=False)
 
@@ -34,6 +36,7 @@ class Output:
         self.clear()
         if self.json:
             print(json.dumps(document, indent=2))
+            self._answered = True
         elif not self.quiet:
             for line in lines:
                 print(line)
@@ -47,7 +50,7 @@ class Output:
     def error(self, message: str, code: ExitCode) -> None:
         """Why it failed, and what to type next."""
         self.clear()
-        if self.json:
+        if self.json and not self._answered:
             print(json.dumps({"error": message, "exit": int(code)}))
         else:
             print(f"parsec-fs: {message}", file=sys.stderr)

@@ -2,10 +2,10 @@
 
 Data flow: alice writes twice -> hostile server answers with the first manifest -> victims pull.
 
-| attack                                   | state   | errno | exit | evidence | epochs | check     |
-|------------------------------------------|---------|-------|------|----------|--------|-----------|
-| an older payload in place of the newest  | suspect | 0     | 1    | none     | 0      | `payload` |
-| the same, resealed at the newest version | suspect | 0     | 1    | none     | 0      | `payload` |
+| attack                               | state   | errno | exit | evidence | epochs | check     |
+|--------------------------------------|---------|-------|------|----------|--------|-----------|
+| an older payload for the newest      | suspect | 0     | 1    | none     | 0      | `payload` |
+| the same, resealed as the newest one | suspect | 0     | 1    | none     | 0      | `payload` |
 
 Payloads travel in unsigned answers, so nobody is convicted; what was verified before stays
 readable, and the state clears when the server answers truthfully. The payload hash that the author

@@ -28,6 +28,7 @@ from starlette.types import Receive, Scope, Send
 from parsec_fs.protocol import chain_rpc
 from parsec_fs.protocol.codec import encode
 from parsec_fs.protocol.ids import BlockId, DeviceId, Hash
+from parsec_fs.protocol.statements import SignedStatement
 from server import listener
 from server.app import Outside, wall_ms
 from server.chain import HttpChainNode, new_client
@@ -173,8 +174,8 @@ async def run(options: argparse.Namespace) -> None:
         )
         publisher.world = world
 
-        async def other_statement() -> Any:
-            return await publisher.newest_statement(next(iter(world.apart)))
+        async def other_statement(epoch: int) -> SignedStatement:
+            return await publisher.statement(next(iter(world.apart)), epoch)
 
         node = LyingNode(real, other_statement)
         control = Control(world, publisher, node)

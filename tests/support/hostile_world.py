@@ -328,10 +328,11 @@ class TwoFacedPublisher(Publisher):
             final=False,
         )
 
-    async def newest_statement(self, name: str) -> SignedStatement:
-        """Of a branch."""
-        stored = await self.world.branches[name].database.read(stored_epochs.newest)
-        assert stored is not None
+    async def statement(self, name: str, epoch: int) -> SignedStatement:
+        """That a branch shows for an epoch."""
+        (stored,) = await self.world.branches[name].database.read(
+            lambda transaction: stored_epochs.range_of(transaction, epoch, epoch + 1)
+        )
         return stored.statement
 
 

@@ -2,9 +2,9 @@
 
 Data flow: device -> `LyingNode.app` -> real node -> answer, forged as told -> device.
 
-It works for a server that signed a second statement: each lie tries to make a device believe that
-the validators agreed on that one. Forged headers are remembered, so that the node's past is always
-the same.
+It works for a server that signed a second statement for each epoch: every lie tries to make a
+device believe that the validators agreed on that one. What is forged follows from the epoch and the
+height, so that the node's past never changes.
 
     value    the other statement, under the honest proof
     proof    the other statement, under a proof made to fit it, below an honest header
@@ -24,7 +24,7 @@ from starlette.routing import Route
 
 from parsec_fs.audit.headers import header_hash
 from parsec_fs.protocol import chain_rpc
-from parsec_fs.protocol.codec import encode
+from parsec_fs.protocol.codec import decode, encode
 from parsec_fs.protocol.simple_map import (
     HEADS_KEY,
     MapProof,
@@ -34,7 +34,7 @@ from parsec_fs.protocol.simple_map import (
     map_leaf_hash,
     proven_root,
 )
-from parsec_fs.protocol.statements import SignedStatement
+from parsec_fs.protocol.statements import SignedStatement, Statement
 from server.chain import ChainNode
 
 Json = dict[str, Any]
@@ -43,9 +43,9 @@ LIES: Final = ("value", "proof", "header", "commit")
 
 
 class LyingNode:
-    """`statement` gives what it wants devices to believe."""
+    """`statement` gives what it wants devices to believe of an epoch."""
 
-    def __init__(self, real: ChainNode, statement: Callable[[], Awaitable[SignedStatement]]):
+    def __init__(self, real: ChainNode, statement: Callable[[int], Awaitable[SignedStatement]]):
         self.lie = HONEST
         self._real = real
         self._statement = statement
@@ -71,7 +71,9 @@ class LyingNode:
 
     async def _forge_state(self, response: Json) -> None:
         """The other statement; its proof made to fit, except for the lie `value`."""
-        value = encode(await self._statement())
+        honest = decode(SignedStatement, base64.b64decode(response["value"]))
+        epoch = decode(Statement, honest.statement).epoch
+        value = encode(await self._statement(epoch))
         response["value"] = base64.b64encode(value).decode()
         if self.lie == "value":
             return
@@ -81,7 +83,7 @@ class LyingNode:
         response["proofOps"]["ops"] = [_text(inner.key, first), _text(HEADS_KEY, second)]
         below = proven_root(HEADS_KEY, proven_root(inner.key, value, first), second)
         # The header of the next height carries this state.
-        self._app_hashes.setdefault(int(response["height"]) + 1, below)
+        self._app_hashes[int(response["height"]) + 1] = below
 
     def _forge_block(self, signed: Json) -> None:
         """A header over the forged state; `commit` also forges what the commit is for."""

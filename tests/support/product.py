@@ -20,7 +20,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -177,6 +177,12 @@ class Machine:
     def identity(self) -> Identity:
         """Keys of this device: what a colluding member hands to a server."""
         return DeviceFile(self.home.device).load()
+
+    def use_nodes(self, *urls: str) -> None:
+        """Ask these chain nodes from the next mount on."""
+        file, identity = DeviceFile(self.home.device), self.identity()
+        anchor = replace(identity.anchor, rpc_urls=tuple(url.encode() for url in urls))
+        file.save(replace(identity, anchor=anchor), random=os.urandom)
 
     # Mount
 
