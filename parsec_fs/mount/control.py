@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 from parsec_fs.protocol.errors import LocalError
 from parsec_fs.protocol.ids import ObjectId
+from parsec_fs.protocol.limits import NAME_MAX_SIZE
 from parsec_fs.workspace.tree import Tree
 
 XATTR_PREFIX: Final = b"user.parsec."
@@ -63,3 +64,13 @@ def status_content(facts: Facts, inode: int) -> bytes:
     """What one of the status files says now."""
     contents: dict[int, Callable[[], bytes]] = {2: facts.status_text, 3: facts.status_json}
     return contents[inode]()
+
+
+def check_settable(name: bytes) -> None:
+    """An extended attribute that may be set or removed. Raises EPERM, EOPNOTSUPP, ERANGE."""
+    if name.startswith(XATTR_PREFIX):
+        raise LocalError("virtual attribute", errno=errno.EPERM)
+    if not name.startswith(b"user."):
+        raise LocalError("only user attributes are kept", errno=errno.EOPNOTSUPP)
+    if len(name) > NAME_MAX_SIZE:
+        raise LocalError("attribute name too long", errno=errno.ERANGE)

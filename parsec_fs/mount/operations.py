@@ -222,12 +222,12 @@ class Operations(pyfuse3.Operations):
 
     @changes
     def setxattr(self, inode: int, name: bytes, value: bytes, ctx: Any) -> None:
-        _check_xattr_name(name)
+        control.check_settable(name)
         files.set_xattr(self.tree, self.tree.node(inode), name, value, self.clock())
 
     @changes
     def removexattr(self, inode: int, name: bytes, ctx: Any) -> None:
-        _check_xattr_name(name)
+        control.check_settable(name)
         files.remove_xattr(self.tree, self.tree.node(inode), name, self.clock())
 
     @answers
@@ -291,6 +291,8 @@ class Operations(pyfuse3.Operations):
         node = handle.node
         if type(node) is not FileNode:
             return handle.data[offset : offset + size]
+        if self.gate.frozen and not self.gate.is_readable(node.id):
+            raise FUSEError(errno.EIO)
         now = self.clock()
         if node.atime_ns <= node.mtime_ns or now - node.atime_ns > DAY_NS:
             # relatime, in memory: it is logged with the next change of the file.
@@ -438,13 +440,3 @@ class Operations(pyfuse3.Operations):
         self.handles[info.fh].data = control.status_content(self.facts, inode)
         info.keep_cache, info.direct_io = False, True
         return info
-
-
-def _check_xattr_name(name: bytes) -> None:
-    """Raises EOPNOTSUPP, EPERM."""
-    if name.startswith(control.XATTR_PREFIX):
-        raise FUSEError(errno.EPERM)
-    if not name.startswith(b"user."):
-        raise FUSEError(errno.EOPNOTSUPP)
-    if len(name) > NAME_MAX_SIZE:
-        raise FUSEError(errno.ERANGE)

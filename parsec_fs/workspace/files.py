@@ -142,6 +142,8 @@ def truncate(tree: Tree, node: FileNode, size: int, now: int) -> None:
     """Cut or extend a file. Raises EFBIG, Missing."""
     if size > FILE_MAX_SIZE:
         raise LocalError("file too large", errno=errno.EFBIG)
+    if size:
+        require_content(node)
     gone = list(node.blocks or ())[block_count(size) :]
     file_ops.truncate(node, size)
     tree.drop_blocks(gone, tree.position + 1)

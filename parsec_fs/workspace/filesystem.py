@@ -57,6 +57,11 @@ BUFFERED_MAX: Final = 64 * MIB
 PRESSURE_STEP: Final = 16 * MIB
 """Buffers are counted after this many written bytes, and sealed above the limit."""
 
+TRIM_EVERY_S: Final = 30.0
+KEEP_NODES: Final = 50_000
+TRIM_SLICE: Final = 100
+"""Above this many nodes, those that are clean and unused are dropped, in slices of about 0.1 ms."""
+
 SMALL_TAIL: Final = 64 * 1024
 """A last block with at most this much new data is journalled at close, a larger one sealed."""
 
@@ -116,6 +121,7 @@ class Filesystem:
                 nursery.start_soon(self._write_groups)
                 nursery.start_soon(self._sync_now_and_then)
                 nursery.start_soon(self._sweep_open_files)
+                nursery.start_soon(self._trim)
                 nursery.start_soon(self.seals.run)
                 task_status.started()
         finally:
@@ -314,6 +320,15 @@ class Filesystem:
             await trio.sleep(SWEEP_EVERY_S)
             self.journal_open_files()
             self.measure_room()
+
+    async def _trim(self) -> None:
+        """What is clean and not used leaves memory, a few nodes at a time."""
+        while True:
+            await trio.sleep(TRIM_EVERY_S)
+            nodes = list(self.tree.nodes.values()) if len(self.tree.nodes) > KEEP_NODES else []
+            for start in range(0, len(nodes), TRIM_SLICE):
+                self.tree.trim(nodes[start : start + TRIM_SLICE])
+                await trio.lowlevel.checkpoint()
 
     def measure_room(self) -> None:
         """Free bytes on the backing file system."""

@@ -229,18 +229,17 @@ class Tree:
         if refs:
             self.dropped.append((position, refs))
 
-    def trim(self, keep: int) -> int:
-        """Drop clean nodes that the kernel does not know until `keep` remain; how many went."""
-        excess = len(self.nodes) - keep
-        if excess <= 0:
-            return 0
-        droppable = [node for node in self.nodes.values() if self._droppable(node)]
-        for node in droppable[:excess]:
+    def trim(self, nodes: Iterable[Node]) -> int:
+        """Drop those of the nodes that are clean and unused; how many went."""
+        droppable = [node for node in nodes if self._droppable(node)]
+        for node in droppable:
             self.drop(node)
-        return min(excess, len(droppable))
+        return len(droppable)
 
     def _droppable(self, node: Node) -> bool:
         if node.lookups > 0 or node.opens > 0 or node.created or self.is_dirty(node.id):
+            return False
+        if self.nodes.get(node.id) is not node:
             return False
         if type(node) is FolderNode:
             # Nodes below refer to their folder; and what is pending in a folder needs its nodes.

@@ -207,7 +207,7 @@ class TreeMachine(RuleBasedStateMachine):
         """Whatever is clean and unused leaves memory."""
         for node in self.world.tree.nodes.values():
             node.lookups = 0
-        self.world.tree.trim(0)
+        self.world.tree.trim(list(self.world.tree.nodes.values()))
 
     @rule()
     def restart(self) -> None:
