@@ -27,7 +27,7 @@ from starlette.types import Receive, Scope, Send
 
 from parsec_fs.protocol import chain_rpc
 from parsec_fs.protocol.codec import encode
-from parsec_fs.protocol.ids import BlockId, DeviceId, Hash
+from parsec_fs.protocol.ids import BlockId, DeviceId, Hash, RealmId
 from parsec_fs.protocol.statements import SignedStatement
 from server import listener
 from server.app import Outside, wall_ms
@@ -36,6 +36,7 @@ from server.config import Config
 from server.identity import load_identity
 from server.log.epochs import EpochCache
 from server.store import epochs as stored_epochs
+from tests.support.hostile_records import append_again
 from tests.support.hostile_world import MAIN, TwoFacedPublisher, World, pad
 from tests.support.lying_node import LyingNode
 
@@ -106,6 +107,17 @@ class Control:
     async def do_payload(self, hash: str, data: str) -> None:
         """Give another payload for a hash."""
         self._world.payloads[Hash(bytes.fromhex(hash))] = bytes.fromhex(data)
+
+    async def do_append_again(self, branch: str, realm: str, number: int) -> None:
+        """Append the realm's certificate of this number (0: its creation) once more."""
+        async with self._world.changing:
+            await append_again(
+                self._world.branches[branch].database,
+                RealmId(bytes.fromhex(realm)),
+                number,
+                context=self._world.context,
+                now_ms=wall_ms(),
+            )
 
     async def do_honest(self) -> None:
         """Tell no lies about blocks and payloads any more."""

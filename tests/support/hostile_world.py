@@ -32,10 +32,10 @@ from parsec_fs.protocol.commands import (
 from parsec_fs.protocol.epochs import opening_leaf, org_logs_map, orgs_map
 from parsec_fs.protocol.errors import ParsecFSError
 from parsec_fs.protocol.hashing import org_map_key, payload_hash
-from parsec_fs.protocol.ids import BlockId, DeviceId, Hash, LogId, OrgId, RealmId
+from parsec_fs.protocol.ids import NO_HASH, BlockId, DeviceId, Hash, LogId, OrgId, RealmId
 from parsec_fs.protocol.keys import VerifyKey
 from parsec_fs.protocol.merkle import Frontier
-from parsec_fs.protocol.records import EpochOpening, LogState
+from parsec_fs.protocol.records import Context, EpochOpening, LogState
 from parsec_fs.protocol.statements import SignedStatement, Statement, sign_statement
 from server.app import Outside, Server, application, running
 from server.blocks.base import BlockStore, Redirect
@@ -174,6 +174,17 @@ class World:
             most=self.config.quotas.sessions,
             monotonic=monotonic,
             random=random,
+        )
+
+    @property
+    def context(self) -> Context:
+        """Chain and server of everything that is signed here."""
+        return Context(
+            chain_id=self.config.chain_id,
+            genesis=NO_HASH,
+            server_log=self.identity.server_log,
+            org=OrgId(bytes(32)),
+            log=LogId(bytes(32)),
         )
 
     # Branches

@@ -15,7 +15,13 @@ from parsec_fs.device_file import DeviceFile
 from parsec_fs.protocol.hashing import payload_hash
 from parsec_fs.protocol.ids import ROOT_OBJECT, Hash, ObjectId
 from parsec_fs.protocol.manifests import BlockRef, FileManifest, encode_manifest
-from parsec_fs.protocol.sealing import ManifestContext, open_block, seal_block, seal_manifest
+from parsec_fs.protocol.sealing import (
+    ManifestContext,
+    RealmKey,
+    open_block,
+    seal_block,
+    seal_manifest,
+)
 from parsec_fs.storage.realm_store import RealmStore
 from parsec_fs.storage.realm_tables import StoredObject
 from parsec_fs.workspace.opener import Opener
@@ -63,6 +69,10 @@ class Insider:
     def close(self) -> None:
         """Close the copy."""
         self._store.close()
+
+    def key(self) -> RealmKey:
+        """The key of the realm."""
+        return self._keys.newest()
 
     def file(self, name: str) -> KnownFile:
         """A file of the root folder."""
