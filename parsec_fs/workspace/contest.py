@@ -202,6 +202,7 @@ class Contest:
         if theirs is not None and (ours is None or ours[0] != theirs.id):
             done = self._filesystem.give_way(folder.id, name, theirs, self._label())
             self._invalidate(done[1])
+            self._place(theirs.id)
 
     def _apply(self, change: RemoteChange) -> None:
         self._invalidate(self._filesystem.apply_remote([change]))
