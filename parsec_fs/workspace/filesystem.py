@@ -49,6 +49,9 @@ log = logging.getLogger(__name__)
 GROUP_DELAY_S: Final = 0.012
 """From the first change of a group to its write; with scheduling below the 20 ms promised."""
 
+RETRY_S: Final = 1.0
+"""Between attempts while the journal cannot be written (no room); new data is refused meanwhile."""
+
 SYNC_EVERY_S: Final = 5.0
 SWEEP_EVERY_S: Final = 0.5
 """How often data of files that stay open is journalled."""
@@ -274,9 +277,12 @@ class Filesystem:
             await trio.sleep(GROUP_DELAY_S)
             self._changed = trio.Event()
             self.flush()
+            if self.journal.records:
+                await trio.sleep(RETRY_S)
+                self._changed.set()
 
     def flush(self) -> None:
-        """Write the group of records made so far."""
+        """Write the group of records made so far; without room they wait for the next attempt."""
         for node in self.seals.late():
             files.journal_content(self.tree, node)
         if not self.journal.records:

@@ -19,6 +19,7 @@ from parsec_fs.mount.operations import Operations
 from parsec_fs.workspace.filesystem import Filesystem
 from parsec_fs.workspace.gate import Gate
 from tests.support.local_daemon import open_filesystem
+from tests.support.waiting import until
 
 CALLER = SimpleNamespace(uid=0, gid=0, pid=1, umask=0o22)
 ROOT = pyfuse3.ROOT_INODE
@@ -152,3 +153,20 @@ async def test_fsync_waits_for_what_the_mount_promises(operations: Operations) -
     await operations.fsync(fh, False)
     assert waited == [operations.tree.position]
     assert operations.filesystem.journal.synced >= waited[0]
+
+
+@pytest.mark.expects_log("journal: cannot write")
+async def test_a_full_disk_is_tried_again(operations: Operations, filesystem: Filesystem) -> None:
+    healthy, journal = filesystem.journal._write, filesystem.journal
+
+    def full(packed: bytes, count: int) -> None:
+        raise OSError(errno.ENOSPC, "no room")
+
+    journal._write = full  # type: ignore[method-assign]
+    await made(operations, b"file", b"x")
+    with pytest.raises(OSError):
+        journal.flush()
+    filesystem.flush()
+    assert filesystem.room == 0
+    journal._write = healthy  # type: ignore[method-assign]
+    await until(lambda: journal.written == operations.tree.position)
