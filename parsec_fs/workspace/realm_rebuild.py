@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Final
 
 from parsec_fs.protocol.certificates import (
+    NO_ROLE,
     OWNER,
     Authored,
     Certificate,
@@ -58,6 +59,19 @@ def light_state(store: RealmStore, context: Context) -> RealmState:
         rotations=tuple(rotations),
         chains=MappingProxyType(store.chains()),
     )
+
+
+def rotation_pending(store: RealmStore) -> bool:
+    """True iff somebody lost their role since the newest key was made: until the next rotation
+    they could open what is sealed now (rule 10)."""
+    pending = False
+    for authored in _certificates(store):
+        content = authored.content
+        if isinstance(content, Rotation):
+            pending = False
+        elif isinstance(content, Role) and content.role == NO_ROLE:
+            pending = True
+    return pending
 
 
 def with_map(state: RealmState, store: RealmStore) -> Generator[None, None, RealmState]:

@@ -302,13 +302,15 @@ class Sync:
                 await trio.sleep(_PAUSE_FIRST_S)
                 continue
             try:
-                while await self.push_once():
+                while await self.push_once() and not self._stopped:
                     pass
                 pause, self.trouble = _PAUSE_FIRST_S, ""
+                if self._filesystem.dirty_since() is not None:
+                    # What is left is being written just now: it is not settled yet.
+                    await trio.sleep(QUIET_S)
             except ParsecFSError as error:
                 self._report(error, "push")
-                with trio.move_on_after(0 if isinstance(error, StaleError) else pause):
-                    await trio.sleep_forever()
+                await trio.sleep(min(pause, QUIET_S) if isinstance(error, StaleError) else pause)
                 pause = min(2 * pause, _PAUSE_LONGEST_S)
 
     async def _until_due(self) -> None:

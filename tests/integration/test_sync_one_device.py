@@ -1,8 +1,23 @@
 """One device logs what it changed; another replica of the same log shows it."""
 
+import os
 from pathlib import Path
 
-from tests.support.laptops import found, laptop, second_device
+import pytest
+
+from parsec_fs.protocol.certificates import (
+    NO_ROLE,
+    READER,
+    STANDARD,
+    Role,
+    User,
+    sign_certificate,
+)
+from parsec_fs.protocol.errors import StaleError
+from parsec_fs.protocol.hashing import map_key
+from parsec_fs.protocol.ids import NO_HASH, UserId
+from parsec_fs.protocol.sealing import BoxKey
+from tests.support.laptops import Laptop, found, laptop, second_device
 from tests.support.server import in_process
 
 
@@ -21,3 +36,52 @@ async def test_a_file_reaches_another_device(tmp_path: Path) -> None:
                 await two.open(realm)
                 assert await two.walk() == await one.walk()
                 assert (await two.walk())["hello.txt"] == b"hello"
+
+
+async def test_nothing_is_sealed_after_a_removal(tmp_path: Path) -> None:
+    """Rule 10: until the key is rotated, who was removed could still open it."""
+    async with in_process(tmp_path / "server") as server:
+        alice = await found(server)
+        async with laptop(server, alice, tmp_path / "one") as one:
+            realm = await one.create_realm()
+            await one.open(realm)
+            await one.push()
+            bob = await _add_user(one)
+            for role in (READER, NO_ROLE):
+                await _set_role(one, bob, role)
+                await one.pull()
+            one.make("secret", b"1")
+            with pytest.raises(StaleError):
+                await one.push()
+            assert one.pending()
+
+
+async def _add_user(one: Laptop) -> UserId:
+    user = UserId(os.urandom(16))
+    content = User(
+        user=user,
+        name=b"bob",
+        email=b"bob@acme.example",
+        profile=STANDARD,
+        generation=1,
+        box_key=BoxKey(os.urandom(96)).public,
+    )
+    org = await one.org.pull()
+    chain = org.chains[one.author.secrets.device]
+    header = one.author.header(org.context, chain, one.org.seen())
+    await one.client.append_certificate(one.org.log, one.author.sign(content, header=header))
+    await one.org.pull()
+    return user
+
+
+async def _set_role(one: Laptop, user: UserId, role: int) -> None:
+    replica = one.workspace.replica
+    chain = replica.state.chains[one.author.secrets.device]
+    header = one.author.header(replica.state.context, chain, replica.seen())
+    body = sign_certificate(
+        Role(user=user, role=role),
+        header=header,
+        replaces=replica.state.map.get(map_key(b"role", user)) or NO_HASH,
+        key=one.author.secrets.signing_key(),
+    )
+    await one.client.append_certificate(replica.log, body)
