@@ -140,6 +140,8 @@ class Machine:
         self.home = Home(root=product.root / name)
         self.path = product.root / f"{name}.mnt"
         self.evidence = self.home.evidence
+        self.program_module = ["-Pm", "parsec_fs"]
+        """What stands for `parsec-fs` on this device."""
 
     # Command line
 
@@ -167,8 +169,8 @@ class Machine:
 
     def command(self, *arguments: str) -> list[str]:
         """Command line of parsec-fs for this device."""
-        parts = [sys.executable, "-Pm", "parsec_fs", "--json", "--home", str(self.home.root)]
-        return [*parts, *arguments]
+        options = ["--json", "--home", str(self.home.root)]
+        return [sys.executable, *self.program_module, *options, *arguments]
 
     def device_id(self) -> str:
         """In hex."""
@@ -189,7 +191,7 @@ class Machine:
     def mount(self, *options: str, without: str | None = None) -> "Machine":
         """Mount the workspace; `without` names the one check that this daemon leaves out."""
         self.path.mkdir(exist_ok=True)
-        program = ["-m", "tests.support.victim", without] if without else ["-Pm", "parsec_fs"]
+        program = ["-m", "tests.support.victim", without] if without else self.program_module
         reading, writing = os.pipe()
         command = [sys.executable, *program, "--home", str(self.home.root), "mount", WORKSPACE]
         command += [str(self.path), "--ready-fd", str(writing), *options]
@@ -432,19 +434,22 @@ class Product:
         self.machines.append(machine)
         return machine
 
-    def first_device(self, name: str, *, rpc_urls: Sequence[str] = ()) -> Machine:
-        """The device that founds the organization and creates the workspace."""
+    def first_device(self, name: str, *, module: Sequence[str] = ()) -> Machine:
+        """The device that founds the organization and creates the workspace. `module` replaces the
+        program, as options of Python."""
         machine = self.machine(name)
+        machine.program_module = list(module) or machine.program_module
         genesis = Path(self.node.home) / "config/genesis.json"
-        chains = [part for url in rpc_urls or [self.node.rpc_url] for part in ("--chain", url)]
-        founding = ("org", "create", "acme", "--server", self.server_url, *chains)
-        machine.cli(*founding, "--genesis", str(genesis), "--device", name, "--user", "alice")
+        founding = ("org", "create", "acme", "--server", self.server_url)
+        founding += ("--chain", self.node.rpc_url, "--genesis", str(genesis))
+        machine.cli(*founding, "--device", name, "--user", "alice")
         machine.cli("workspace", "create", WORKSPACE)
         return machine
 
-    def next_device(self, inviter: Machine, name: str) -> Machine:
+    def next_device(self, inviter: Machine, name: str, *, module: Sequence[str] = ()) -> Machine:
         """Another device of the same user, with a code as people pass it on."""
         machine = self.machine(name)
+        machine.program_module = list(module) or machine.program_module
         adding = subprocess.Popen(
             inviter.command("device", "add", "--yes"),
             stdin=subprocess.DEVNULL,
