@@ -36,7 +36,7 @@ class Transparent:
 
 
 if __name__ == "__main__":
-    aead.AESGCM = Transparent  # type: ignore[misc,assignment]
+    aead.AESGCM = Transparent  # type: ignore[assignment]
     from parsec_fs.cli.main import main
 
     main()
