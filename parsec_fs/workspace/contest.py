@@ -274,6 +274,10 @@ class Contest:
         names = list(self._tree.dirty_names.items())
         self._filesystem.revert(id)
         self._apply(RemoteNode(id=id, manifest=self._stored(id)))
+        node = self._tree.nodes.get(id)
+        if type(node) is FolderNode:
+            # What was put into it meanwhile was passed over: its names are loaded again.
+            node.children = None
         for (folder, name), (_, was) in names:
             if was is not None and was[0] == id:
                 if self._deleted_here(folder):

@@ -139,7 +139,8 @@ def _apply_names(
     tree: Tree, change: RemoteNames, touched: set[ObjectId], out: list[Invalidation]
 ) -> None:
     folder = tree.nodes.get(change.folder)
-    if type(folder) is not FolderNode:
+    if type(folder) is not FolderNode or folder.nlink == 0:
+        # What is put into a folder that was deleted here is for sync to settle.
         return
     if folder.children is not None:
         for name, child in change.names.items():
