@@ -61,6 +61,7 @@ _NAME: Final = tag("realm-name")
 
 def found_org(
     *,
+    token: bytes,
     name: str,
     user_name: str,
     email: str,
@@ -71,7 +72,8 @@ def found_org(
     rpc_urls: tuple[str, ...],
     random: Random,
 ) -> tuple[CreateOrg, Identity]:
-    """The request that creates an organization, and the identity of its first device."""
+    """The request that creates an organization, and the identity of its first device. `token`: 32
+    bytes that the server's operator gave for this one founding."""
     org = OrgId(random(32))
     root = SigningKey(random(32))
     user_key = UserKeySeed(generation=1, seed=random(96))
@@ -92,7 +94,7 @@ def found_org(
     user = _root_sign(contents[1], anchor.context(), first, root, random)
     second = DeviceChain(sequence=2, last=signed_hash(user))
     device = _root_sign(contents[2], anchor.context(), second, root, random)
-    request = CreateOrg(genesis=genesis, user=user, device=device)
+    request = CreateOrg(token=token, genesis=genesis, user=user, device=device)
     return request, Identity(anchor=anchor, secrets=secrets, pins=())
 
 

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from services import ServiceError, Services
+from services import Addresses, ServiceError, Services
 
 from parsec_fs.cli.exit_codes import CommandError, ExitCode, exit_code
 from parsec_fs.cli.mountpoint import check_fuse, mount_type
@@ -151,16 +151,22 @@ class Quickstart:
     def _enrol(self) -> None:
         addresses = self._services.addresses()
         if not (self._home.device / "device.dat").exists():
-            chains = [part for url in addresses.rpc_urls for part in ("--chain", url)]
-            genesis = ("--genesis", str(self._services.genesis))
+            self._found(addresses)
+        if WORKSPACE not in [one["name"] for one in self._workspaces()]:
+            self._run("creating the workspace", "workspace", "create", WORKSPACE)
+
+    def _found(self, addresses: Addresses) -> None:
+        chains = [part for url in addresses.rpc_urls for part in ("--chain", url)]
+        token = self._services.draw_token()
+        try:
             self._run(
                 "founding your organization",
                 *("org", "create", "quickstart", "--server", addresses.server_url),
+                *("--genesis", str(self._services.genesis), "--token-file", str(token)),
                 *chains,
-                *genesis,
             )
-        if WORKSPACE not in [one["name"] for one in self._workspaces()]:
-            self._run("creating the workspace", "workspace", "create", WORKSPACE)
+        finally:
+            token.unlink(missing_ok=True)
 
     def _workspaces(self) -> list[Json]:
         found: list[Json] = self._run("looking for the workspace", "workspace", "list")[

@@ -160,6 +160,10 @@ class Services:
         )
         return [*groups, {"name": "server", "programs": [{"name": "server", "command": command}]}]
 
+    def draw_token(self) -> Path:
+        """A file with a one-time token for founding an organization; the caller removes it."""
+        return Path(run_server("token", "--home", str(self.root / "server")).strip())
+
     def pid(self) -> int | None:
         """The supervisor's, if it runs: who holds the lock is alive, whatever a file says."""
         try:
@@ -255,13 +259,14 @@ def server_command(*arguments: str) -> list[str]:
     return [str(Path(sys.executable).parent / "parsec-server"), *arguments]
 
 
-def run_server(*arguments: str) -> None:
-    """A short command of the metadata server."""
+def run_server(*arguments: str) -> str:
+    """A short command of the metadata server; what it prints."""
     done = subprocess.run(
         server_command(*arguments), capture_output=True, text=True, timeout=60, check=False
     )
     if done.returncode:
         raise ServiceError(f"parsec-server {arguments[0]}: {done.stderr.strip()[-500:]}")
+    return done.stdout
 
 
 def has_block(rpc_url: str) -> bool:

@@ -20,6 +20,7 @@ from server.announcer import Announcer
 from server.blocks.base import BlockStore
 from server.chain import ChainNode
 from server.config import Config
+from server.founding import Founder
 from server.http import block, epoch, events, mailbox, org, realm, session
 from server.http import log as log_routes
 from server.http import server as server_routes
@@ -139,6 +140,13 @@ def _services(
             most=quotas.sessions,
             monotonic=outside.monotonic,
             random=outside.random,
+        ),
+        founder=Founder(
+            database=database,
+            transactor=transactor,
+            clock=clock,
+            identity=identity,
+            config=config,
         ),
         sequencer=sequencer,
         reader=reader,

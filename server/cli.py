@@ -5,8 +5,10 @@ Data flow: operator -> parsec-server -> keys and configuration -> app -> listene
 
 import json
 import logging
+import os
 import sys
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -16,7 +18,7 @@ import typer
 from parsec_fs.protocol.codec import encode
 from parsec_fs.protocol.errors import ParsecFSError
 from server import listener
-from server.app import Outside, running
+from server.app import Outside, running, wall_ms
 from server.blocks.base import BlockStore
 from server.blocks.directory import DirectoryStore
 from server.blocks.s3 import S3Store, is_s3, parse_address
@@ -27,6 +29,7 @@ from server.inspection import report
 from server.log.verify import verify_database
 from server.store.database import Database
 from server.store.server_row import chain_of
+from server.tokens import permit_founding
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
@@ -92,6 +95,27 @@ def run(
         anyio.run(serve)
     except BaseExceptionGroup as group:
         raise first_cause(group) from group
+
+
+@app.command()
+def token(
+    home: Home,
+    database: Annotated[str, typer.Option(help="SQLAlchemy URL; SQLite if not given.")] = "",
+) -> None:
+    """Draw a one-time token for founding an organization; print the file that holds it.
+
+    The server may be running. Give the file's content to the founder over a private channel, for
+    `parsec-fs org create`, and delete the file."""
+    load_identity(home)
+    opened = Database(database or f"sqlite:///{(home / DATABASE).resolve()}")
+    try:
+        opened.migrate()
+        permit = permit_founding(opened, home, token=os.urandom(32), now_ms=wall_ms())
+    finally:
+        opened.close()
+    expires = datetime.fromtimestamp(permit.expires_ms // 1000, UTC)
+    print(permit.file)
+    print(f"founds one organization, until {expires:%Y-%m-%d %H:%M} UTC", file=sys.stderr)
 
 
 @app.command()

@@ -75,9 +75,9 @@ def create_identity(
     except DataError as error:
         raise InputError(f"not a usable name or interval: {error}") from error
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    _write_new(home / HEAD_KEY_FILE, head_seed, mode=0o600)
-    _write_new(home / CO_KEY_FILE, co_seed, mode=0o600)
-    _write_new(home / REGISTRATION_FILE, encode(identity.registration), mode=0o644)
+    write_new(home / HEAD_KEY_FILE, head_seed, mode=0o600)
+    write_new(home / CO_KEY_FILE, co_seed, mode=0o600)
+    write_new(home / REGISTRATION_FILE, encode(identity.registration), mode=0o644)
     return identity
 
 
@@ -101,7 +101,8 @@ def load_identity(home: Path) -> ServerIdentity:
     return identity
 
 
-def _write_new(path: Path, data: bytes, *, mode: int) -> None:
+def write_new(path: Path, data: bytes, *, mode: int) -> None:
+    """A new file, synced. Raises InputError if there is one of that name."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     except FileExistsError as error:

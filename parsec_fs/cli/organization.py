@@ -5,15 +5,17 @@ Data flow: server's registration, chain's genesis -> found_org -> device file, s
 
 import os
 import socket
+import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import trio
 import typer
 
 from parsec_fs.cli.exit_codes import CommandError, ExitCode
 from parsec_fs.cli.fingerprint import fingerprint
+from parsec_fs.cli.output import Output
 from parsec_fs.cli.settings import Settings, settings_of
 from parsec_fs.connection import connect
 from parsec_fs.enrolment import found_org
@@ -21,11 +23,13 @@ from parsec_fs.identity import Identity
 from parsec_fs.protocol.chain_rpc import parse_genesis_validators
 from parsec_fs.protocol.chain_types import ChainAnchor
 from parsec_fs.protocol.codec import encode
-from parsec_fs.protocol.commands import ServerInfo
-from parsec_fs.protocol.errors import DataError
+from parsec_fs.protocol.commands import CreateOrg, Outcome, ServerInfo
+from parsec_fs.protocol.errors import DataError, RefusedError
 from parsec_fs.remote.chain_node import HttpChainNode
 from parsec_fs.remote.server_client import PublicClient
 from parsec_fs.remote.transport import Transport, http_client
+
+GET_TOKEN: Final = "the server's operator draws one with: parsec-server token --home DIR"
 
 app = typer.Typer(no_args_is_help=True, help="Organizations.")
 
@@ -46,6 +50,14 @@ def create(
             help="Genesis file of the chain; without it the first node is believed once.",
         ),
     ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="File with the one-time token of the server's operator; else standard input.",
+        ),
+    ] = None,
     user: Annotated[str, typer.Option(help="Your name.")] = "",
     email: Annotated[str, typer.Option(help="Your e-mail address.")] = "",
     device: Annotated[str, typer.Option(help="Name of this device.")] = "",
@@ -57,10 +69,12 @@ def create(
             ExitCode.BUSY,
             f"{settings.home.device} has a device already; for another: --home DIR",
         )
+    token = parse_token(_read_token(token_file, settings.output))
     user = user or os.environ.get("USER") or "owner"
     trio.run(
         _create,
         settings,
+        token,
         name,
         server,
         tuple(chain),
@@ -71,6 +85,7 @@ def create(
 
 async def _create(
     settings: Settings,
+    token: bytes,
     name: str,
     server_url: str,
     rpc_urls: tuple[str, ...],
@@ -84,6 +99,7 @@ async def _create(
         anchor = chain_anchor(document, info)
         user, email, device = labels
         request, identity = found_org(
+            token=token,
             name=name,
             user_name=user,
             email=email,
@@ -97,7 +113,7 @@ async def _create(
         file = settings.device_file()
         file.create(identity, random=os.urandom)
         try:
-            await public.create_org(request)
+            await _send(public, request)
             await _verify(settings, identity)
         except BaseException:
             # Nothing was achieved that a second try could not do: leave no half device behind.
@@ -121,6 +137,44 @@ def anchor(
     lines = [f"{file}: trust anchor of organization {trusted.org.hex()[:16]} (validators {mark})"]
     document = {"file": str(file), "organization": trusted.org.hex(), "validators": mark}
     settings.output.result(document, lines)
+
+
+def parse_token(text: str) -> bytes:
+    """32 bytes in hex. Raises CommandError, which never shows what was given."""
+    try:
+        token = bytes.fromhex(text.strip())
+    except ValueError:
+        token = b""
+    if len(token) != 32:
+        raise CommandError(
+            ExitCode.USAGE,
+            "founding an organization takes a one-time token, 64 hexadecimal digits, from"
+            f" --token-file FILE or standard input; {GET_TOKEN}",
+        )
+    return token
+
+
+def _read_token(file: Path | None, output: Output) -> str:
+    if file is not None:
+        with file.open(errors="replace") as opened:
+            return opened.read(4096)
+    if sys.stdin.isatty():
+        output.note("One-time token of the server's operator (parsec-server token --home DIR):")
+        return sys.stdin.readline()
+    return sys.stdin.read(4096)
+
+
+async def _send(public: PublicClient, request: CreateOrg) -> None:
+    try:
+        await public.create_org(request)
+    except RefusedError as error:
+        if error.outcome != Outcome.NOT_ALLOWED.name:
+            raise
+        raise CommandError(
+            ExitCode.NOT_ALLOWED,
+            "the server does not take this token: it is unknown, expired or used already;"
+            f" {GET_TOKEN}",
+        ) from error
 
 
 def chain_anchor(genesis: bytes, info: ServerInfo) -> ChainAnchor:

@@ -7,7 +7,7 @@ encoded answer record of the command. Refusals of commits are signed (rule 15) a
 Requests are signed by the device: see `Authorization`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Annotated, Final
 
@@ -125,8 +125,10 @@ class ServerInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateOrg:
-    """org/create (not signed): bodies of genesis, first user, first device."""
+    """org/create (not signed): one-time token of the server's operator (secret, hidden in repr),
+    bodies of genesis, first user, first device."""
 
+    token: Bytes32 = field(repr=False)
     genesis: Body
     user: Body
     device: Body

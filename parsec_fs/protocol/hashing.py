@@ -51,6 +51,7 @@ _BOX: Final = tag("box")
 _GENESIS: Final = tag("genesis")
 _CHAIN: Final = tag("validator-set")
 _CHAIN_HISTORY: Final = tag("chain-history")
+_TOKEN: Final = tag("founding-token")
 
 
 def rfc6962_leaf(data: bytes) -> Hash:
@@ -180,6 +181,11 @@ def validator_set_hash(encoded: bytes) -> Hash:
 def chain_history_leaf(signed_statement: bytes) -> Hash:
     """Leaf of the chain's own log of everything it accepted (chain application state)."""
     return rfc6962_leaf(_CHAIN_HISTORY + signed_statement)
+
+
+def founding_token_hash(token: bytes) -> Hash:
+    """What a server keeps of a one-time token: nobody who reads its database can found with it."""
+    return _tagged(_TOKEN, token)
 
 
 def keyed(key: bytes, purpose: str, data: bytes) -> bytes:

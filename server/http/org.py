@@ -1,6 +1,6 @@
 """org/create, org/append: founding an organization, adding users and devices.
 
-Data flow: request -> endpoint -> this -> log/sequencer -> head.
+Data flow: request -> endpoint -> this -> founding, log/sequencer -> head.
 """
 
 from starlette.routing import Route
@@ -14,6 +14,6 @@ def routes(services: Services) -> list[Route]:
     """Data flow: device -> sequencer -> org log."""
     sequencer = services.sequencer
     return [
-        open_command(services, "/v1/org/create", CreateOrg, sequencer.found_org, limit=MEDIUM),
+        open_command(services, "/v1/org/create", CreateOrg, services.founder.found, limit=MEDIUM),
         command(services, "/v1/org/append", AppendCertificate, sequencer.append_org, limit=MEDIUM),
     ]

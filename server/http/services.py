@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from server.announcer import Announcer
 from server.blocks.base import BlockStore
 from server.config import Config
+from server.founding import Founder
 from server.identity import ServerIdentity
 from server.limits import Buckets
 from server.log.epochs import EpochReader
@@ -28,6 +29,7 @@ class Services:
     identity: ServerIdentity
     database: Database
     sessions: Sessions
+    founder: Founder
     sequencer: Sequencer
     reader: Reader
     stamps: StampWindows

@@ -234,6 +234,21 @@ org_roots = Table(
     sqlite_with_rowid=False,
 )
 
+founding_tokens = Table(
+    "founding_tokens",
+    metadata,
+    Column("token_hash", LargeBinary(32), primary_key=True, comment="the token is never stored"),
+    Column("expires_ms", BigInteger, nullable=False, comment="founds nothing from this time on"),
+    Column(
+        "org",
+        LargeBinary(32),
+        nullable=True,
+        comment="organization it was spent on; null: unused. Only that founding repeats",
+    ),
+    Index("founding_tokens_by_expiry", "expires_ms"),
+    comment="One-time permissions of the operator to found an organization.",
+)
+
 mail = Table(
     "mail",
     metadata,

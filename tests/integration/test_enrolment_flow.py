@@ -43,6 +43,7 @@ from parsec_fs.protocol.hashing import sha256
 from parsec_fs.remote.server_client import PublicClient
 from parsec_fs.remote.transport import Transport
 from tests.support.identities import chain_anchor
+from tests.support.permits import token_for
 from tests.support.server import BASE_URL, InProcess, in_process
 
 Clients = Callable[[], httpx.AsyncClient]
@@ -67,6 +68,7 @@ class World:
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     async with in_process(tmp_path / "server") as running:
         request, identity = found_org(
+            token=token_for(running.identity.registration),
             name="acme",
             user_name="alice",
             email="alice@acme.example",

@@ -69,9 +69,9 @@ async def test_org_is_founded_once(
     request, anchor, secrets = founding(server.identity.registration)
     first = await alice.public.create_org(request)
     again = await alice.public.create_org(request)
-    other, _, _ = founding(server.identity.registration)
     assert first.record != b"" != again.record
-    mixed = type(request)(genesis=request.genesis, user=other.user, device=other.device)
+    other, _, _ = founding(server.identity.registration)
+    mixed = replace(other, genesis=request.genesis)
     await refused(Outcome.INVALID, alice.public.create_org(mixed))
     assert (await RawDevice(http, anchor, secrets).pull_org()).size == 3
 

@@ -6,6 +6,7 @@ Data flow: devices -> two server processes' worth of state -> one PostgreSQL -> 
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -16,7 +17,11 @@ from alembic.migration import MigrationContext
 from sqlalchemy import make_url
 
 from parsec_fs.protocol.certificates import CONTRIBUTOR
+from parsec_fs.protocol.commands import CreateOrg
+from parsec_fs.protocol.errors import RefusedError
 from parsec_fs.protocol.ids import LogId, RealmId
+from parsec_fs.remote.server_client import PublicClient
+from parsec_fs.remote.transport import Transport
 from server.app import Outside, wall_ms
 from server.blocks.directory import DirectoryStore
 from server.log.verify import verify_database
@@ -24,9 +29,10 @@ from server.store import epochs
 from server.store.database import Database
 from server.store.schema import metadata
 from tests.support.chain_double import ChainDouble
-from tests.support.devices import RawDevice, new_object, new_org
+from tests.support.devices import RawDevice, founding, new_object, new_org
+from tests.support.permits import token_for
 from tests.support.postgresql import running_postgresql
-from tests.support.server import InProcess, in_process, server_identity
+from tests.support.server import BASE_URL, InProcess, in_process, server_identity
 from tests.support.servers import CHAIN_ID
 from tests.support.waiting import eventually
 
@@ -77,6 +83,27 @@ async def test_history_survives_a_restart(url: str, tmp_path: Path) -> None:
     with database.reading() as transaction:
         assert verify_database(transaction, IDENTITY, CHAIN_ID).leaves == 4 + 4
     database.close()
+
+
+async def test_one_token_founds_once_at_two_servers(url: str, tmp_path: Path) -> None:
+    """The second transaction waits for the token's row and finds it spent."""
+    outcomes: list[str] = []
+
+    async def found(server: InProcess, request: CreateOrg) -> None:
+        async with server.http() as http:
+            try:
+                await PublicClient(Transport(http, BASE_URL)).create_org(request)
+                outcomes.append("OK")
+            except RefusedError as error:
+                outcomes.append(error.outcome)
+
+    async with serving(url, tmp_path) as one, serving(url, tmp_path) as two:
+        token = token_for(IDENTITY.registration)
+        async with trio.open_nursery() as nursery:
+            for server in (one, two) * 3:
+                request, _, _ = founding(IDENTITY.registration)
+                nursery.start_soon(found, server, replace(request, token=token))
+    assert sorted(outcomes) == [*["NOT_ALLOWED"] * 5, "OK"]
 
 
 async def test_migrations_make_the_schema(url: str, tmp_path: Path) -> None:

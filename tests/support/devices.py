@@ -48,6 +48,7 @@ from parsec_fs.remote.server_client import CommitReport, PublicClient, ServerCli
 from parsec_fs.remote.sessions import Signer
 from parsec_fs.remote.transport import Transport
 from tests.support.identities import chain_anchor
+from tests.support.permits import token_for
 
 PAYLOAD = b"sealed manifest"
 
@@ -279,6 +280,7 @@ class RawDevice:
 def founding(registration: ServerRegistration) -> tuple[CreateOrg, TrustAnchor, DeviceSecrets]:
     """Request that founds an organization on a server, and its first device."""
     request, identity = found_org(
+        token=token_for(registration),
         name="acme",
         user_name="alice",
         email="alice@acme.example",

@@ -145,6 +145,7 @@ class HonestServer:
         self.versions: list[tuple[ObjectId, ObjectState]] = []
         self.realm_states: list[RealmState] = []
         request, identity = found_org(
+            token=bytes(32),
             name="acme",
             user_name="alice",
             email="alice@acme.example",

@@ -44,6 +44,7 @@ def chain_anchor(chain_id: bytes = b"parsec-test") -> ChainAnchor:
 def founded(random: CountingRandom | None = None) -> tuple[CreateOrg, Identity]:
     """A new organization."""
     return found_org(
+        token=bytes(32),
         name="acme",
         user_name="alice",
         email="alice@acme.example",

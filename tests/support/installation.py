@@ -105,10 +105,11 @@ class Installation:
     def found(self) -> None:
         """An organization with a workspace named `research`."""
         addresses = self.services.addresses()
+        token = self.services.draw_token()
         self.alice.run(
             *("org", "create", "acme", "--user", "alice", "--device", "laptop"),
             *("--server", addresses.server_url, "--chain", addresses.rpc_urls[0]),
-            *("--genesis", str(self.services.genesis)),
+            *("--genesis", str(self.services.genesis), "--token-file", str(token)),
         )
         self.alice.run("workspace", "create", "research")
 

@@ -36,6 +36,7 @@ from parsec_fs.workspace.nodes import ROOT_INODE, FileNode, FolderNode, Node
 from parsec_fs.workspace.org_replica import OrgReplica
 from parsec_fs.workspace.push import Hook
 from tests.support.identities import chain_anchor
+from tests.support.permits import token_for
 from tests.support.server import BASE_URL, InProcess, ServerProcess, in_process
 
 
@@ -104,6 +105,7 @@ async def found(server: InProcess | Place) -> Identity:
     """A new organization on the server; its first device."""
     place = place_of(server) if isinstance(server, InProcess) else server
     request, identity = found_org(
+        token=token_for(place.registration),
         name="acme",
         user_name="alice",
         email="alice@acme.example",

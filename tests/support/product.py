@@ -426,6 +426,13 @@ class Product:
         assert "error" not in document, document
         return document
 
+    def draw_token(self) -> str:
+        """File with a one-time token for founding an organization."""
+        program = str(Path(sys.executable).parent / "parsec-server")
+        command = [program, "token", "--home", str(self.server_home)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+        return done.stdout.strip()
+
     # Devices
 
     def machine(self, name: str) -> Machine:
@@ -440,9 +447,10 @@ class Product:
         machine = self.machine(name)
         machine.program_module = list(module) or machine.program_module
         genesis = Path(self.node.home) / "config/genesis.json"
-        founding = ("org", "create", "acme", "--server", self.server_url)
+        founding: tuple[str, ...] = ("org", "create", "acme", "--server", self.server_url)
         founding += ("--chain", self.node.rpc_url, "--genesis", str(genesis))
-        machine.cli(*founding, "--device", name, "--user", "alice")
+        token = ("--token-file", self.draw_token())
+        machine.cli(*founding, *token, "--device", name, "--user", "alice")
         machine.cli("workspace", "create", WORKSPACE)
         return machine
 

@@ -33,6 +33,7 @@ from server.chain import ChainNode
 from server.config import Config, Timing
 from server.identity import ServerIdentity, create_identity, load_identity, make_identity
 from server.store.database import Database
+from tests.support.permits import operating
 from tests.support.servers import CHAIN_ID
 from tests.support.waiting import eventually
 
@@ -97,7 +98,8 @@ async def in_process(
     pieces = pieces or outside(folder, nodes)
     try:
         async with running(config, identity, pieces) as server:
-            yield InProcess(server=server, identity=identity, config=config)
+            with operating(identity.server_log, pieces.database, folder):
+                yield InProcess(server=server, identity=identity, config=config)
     finally:
         pieces.database.close()
 
@@ -176,10 +178,13 @@ async def socket_server(home: Path) -> AsyncIterator[ServerProcess]:
 @asynccontextmanager
 async def _started(home: Path, port: int, command: list[str]) -> AsyncIterator[ServerProcess]:
     process = ServerProcess(home=home, url=f"http://127.0.0.1:{port}", command=command)
+    database = Database(f"sqlite:///{home / 'server.sqlite'}")
     try:
         await process.start()
-        yield process
+        with operating(load_identity(home).server_log, database, home):
+            yield process
     finally:
+        database.close()
         with trio.CancelScope(shield=True):
             await process.kill()
 

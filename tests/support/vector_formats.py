@@ -115,6 +115,7 @@ def hashing() -> Vectors:
         ("realm_key_commitment", [a, b], ref.realm_key_commitment(a, b)),
         ("box_hash", [a], ref.tagged("box", a)),
         ("genesis_hash", [a], ref.tagged("genesis", a)),
+        ("founding_token_hash", [a], ref.tagged("founding-token", a)),
         ("validator_set_hash", [a], ref.tagged("validator-set", a)),
         ("chain_history_leaf", [a], ref.tagged_leaf("chain-history", a)),
     ]

@@ -57,6 +57,14 @@ def test_founded_organization_replays(organization: tuple[OrgState, Identity]) -
     assert state.genesis.root_key == identity.anchor.root_key
 
 
+def test_founding_hides_its_token() -> None:
+    request, _ = founded()
+    marked = replace(request, token=b"secret--" * 4)
+    assert b"secret--" in encode(marked)
+    assert "secret--" not in repr(marked)
+    assert "token" not in repr(marked)
+
+
 def test_another_genesis_is_refused(random: CountingRandom) -> None:
     request, identity = founded(random)
     other, _ = founded(random)

@@ -246,7 +246,10 @@ def registration(org: HonestOrg) -> ServerRegistration:
 def test_founding_must_name_this_server() -> None:
     org, other = HonestOrg(b"one"), HonestOrg(b"two")
     request = CreateOrg(
-        genesis=org.leaves[0].body, user=org.leaves[1].body, device=org.leaves[2].body
+        token=bytes(32),
+        genesis=org.leaves[0].body,
+        user=org.leaves[1].body,
+        device=org.leaves[2].body,
     )
     chain = org.context.chain_id
 
@@ -265,7 +268,7 @@ def test_founding_must_name_this_server() -> None:
     effects = found(org, chain)
     assert isinstance(effects, OrgEffects)
     assert [leaf.header.org_size for leaf in effects.change.leaves] == [1, 2, 3]
-    swapped = CreateOrg(genesis=request.user, user=request.genesis, device=request.device)
+    swapped = replace(request, genesis=request.user, user=request.genesis)
     assert orgs.org_of_request(swapped) is Outcome.BAD_REQUEST
     assert orgs.org_of_request(replace(request, genesis=b"x")) is Outcome.BAD_REQUEST
 
