@@ -6,6 +6,8 @@ Data flow: filesystem (full or settled block) -> `seal` -> pending/ -> sync uplo
 Rules guarded here (rules 5, 21):
 - a block is sealed once, under a fresh id and single-use key; its reference is the only way in;
 - digest first, then decryption; what lies in the cache is checked like a download;
+- what was opened counts for the whole reference, never for the id: a member with the help of the
+  block storage could otherwise put own bytes under the id of another member's block;
 - what is pending is never evicted; uploaded blocks are, the least recently used first;
 - a check that fails is an error, reported to `on_damage`, never data.
 Functions named `*_job` or documented so run in worker threads: they release the GIL for the work.
@@ -84,8 +86,8 @@ class Contents:
         self._open_block = open
         self.cache_limit = cache_limit
         self.on_damage = on_damage
-        self.opened: OrderedDict[BlockId, bytes] = OrderedDict()
-        self._opening: dict[BlockId, Result[bytes]] = {}
+        self.opened: OrderedDict[BlockRef, bytes] = OrderedDict()
+        self._opening: dict[BlockRef, Result[bytes]] = {}
         self._fetching = trio.Lock()
         self._spare: list[bytearray] = []
         self._unsynced: set[BlockId] = set()
@@ -137,14 +139,14 @@ class Contents:
 
     def cached(self, ref: BlockRef) -> bytes | None:
         """An opened block, if it is in memory."""
-        plain = self.opened.get(ref.id)
+        plain = self.opened.get(ref)
         if plain is not None:
-            self.opened.move_to_end(ref.id)
+            self.opened.move_to_end(ref)
         return plain
 
     def wanted(self, ref: BlockRef) -> bool:
         """True iff the block is neither in memory nor on its way there."""
-        return ref.id not in self.opened and ref.id not in self._opening
+        return ref not in self.opened and ref not in self._opening
 
     def prefetch(self, ref: BlockRef) -> None:
         """Begin to open a block that will be wanted soon; failures show when it is read."""
@@ -156,7 +158,7 @@ class Contents:
         plain = self.cached(ref)
         if plain is not None:
             return plain
-        opening = self._opening.get(ref.id) or self._start(ref)
+        opening = self._opening.get(ref) or self._start(ref)
         await opening.done.wait()
         try:
             return opening.get()
@@ -171,11 +173,11 @@ class Contents:
         opening = self.workers.submit(
             lambda: self._open_job(ref), lambda _: self._opened_in_thread(ref)
         )
-        self._opening[ref.id] = opening
+        self._opening[ref] = opening
         return opening
 
     def _opened_in_thread(self, ref: BlockRef) -> None:
-        del self._opening[ref.id]
+        del self._opening[ref]
         self._make_room()
 
     def _make_room(self) -> None:
@@ -199,7 +201,7 @@ class Contents:
             except VerificationError as error:
                 raise self._damaged(ref, error) from error
             self._put_in_cache(ref, sealed)
-            self.opened[ref.id] = plain
+            self.opened[ref] = plain
             self._make_room()
             return plain
 
@@ -222,7 +224,7 @@ class Contents:
         finally:
             os.close(fd)
             self._spare.append(buffer)
-        self.opened[ref.id] = plain
+        self.opened[ref] = plain
         return plain
 
     # For synchronisation

@@ -5,6 +5,7 @@ Data flow: plaintext -> Contents -> files (perhaps damaged) -> plaintext or a re
 
 import errno
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import trio
 from parsec_fs.protocol.errors import DecryptionError, LocalError, OfflineError, VerificationError
 from parsec_fs.protocol.ids import BlockId, RealmId
 from parsec_fs.protocol.manifests import BlockRef
+from parsec_fs.protocol.sealing import block_ref, seal_block
 from parsec_fs.storage.contents import Contents
 
 REALM = RealmId(b"r" * 32)
@@ -39,6 +41,20 @@ def sealed_elsewhere(contents: Contents, remote: Remote, plain: bytes) -> BlockR
     remote.blocks[ref.id] = contents.read_sealed(ref.id)
     contents.discard(ref)
     return ref
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forged:
+    """Another block under an id that is taken."""
+
+    ref: BlockRef
+    sealed: bytes
+
+
+def sealed_block(contents: Contents, block_id: BlockId, plain: bytes) -> Forged:
+    key = os.urandom(32)
+    sealed = seal_block(plain, realm=contents.realm, block_id=block_id, key=key)
+    return Forged(ref=block_ref(sealed, block_id=block_id, key=key), sealed=sealed)
 
 
 async def test_blocks_come_back(tmp_path: Path) -> None:
@@ -180,3 +196,21 @@ async def test_memory_is_bounded(tmp_path: Path) -> None:
     for ref in refs:
         await contents.read(ref)
     assert len(contents.opened) <= 24
+
+
+@pytest.mark.parametrize("kept", ["in memory", "on its way"])
+async def test_an_id_does_not_stand_for_a_block(tmp_path: Path, kept: str) -> None:
+    """A contributor names another member's block with a key and digest of his own, and the block
+    storage hands out his bytes: they are his file's, and never those of the other file."""
+    remote = Remote()
+    contents = Contents(tmp_path, REALM, fetch=remote.fetch)
+    honest = sealed_elsewhere(contents, remote, b"honest" * 100)
+    forged = sealed_block(contents, honest.id, b"forged" * 100)
+    remote.blocks[honest.id] = forged.sealed
+    if kept == "in memory":
+        assert await contents.read(forged.ref) == b"forged" * 100
+    else:
+        (contents.cache_dir / honest.id.hex()).write_bytes(forged.sealed)
+        contents.prefetch(forged.ref)
+    with pytest.raises(LocalError):
+        await contents.read(honest)
