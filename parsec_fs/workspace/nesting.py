@@ -8,11 +8,15 @@ ceil(n / 1024) node blocks and one more level per factor of 1,024 (MAX_DEPTH lev
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from typing import Final
 
 from parsec_fs.protocol.codec import decode, encode_trusted
 from parsec_fs.protocol.errors import DataError
 from parsec_fs.protocol.limits import REFS_PER_NODE
 from parsec_fs.protocol.manifests import BlockRef, FileManifest, RefNode, block_count
+
+MOST_REFS: Final = 2**20
+"""Data blocks of one file that a device can hold flat: 1 TiB, holes included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,11 +41,22 @@ async def flatten(
 ) -> FileManifest:
     """The manifest with all data blocks (depth 0). Raises DataError and what `read_node` does."""
     refs = manifest.refs
-    most = block_count(manifest.size)
+    most = min(block_count(manifest.size), MOST_REFS)
     for _ in range(manifest.depth):
-        nodes = [decode(RefNode, await read_node(ref)).refs for ref in refs]
-        refs = tuple([ref for node in nodes for ref in node])
-        if len(refs) > most:
-            # A hostile author could otherwise make us expand without end (exhaustion).
-            raise DataError("manifest: more blocks than the size allows")
+        refs = await _level(refs, most, read_node)
     return replace(manifest, refs=refs, depth=0)
+
+
+async def _level(
+    nodes: tuple[BlockRef, ...], most: int, read_node: Callable[[BlockRef], Awaitable[bytes]]
+) -> tuple[BlockRef, ...]:
+    """What these nodes hold. A hostile author could otherwise make us expand without end: one node
+    named a thousand times on each of four levels is a thousand million references."""
+    if len({ref.id for ref in nodes}) != len(nodes):
+        raise DataError("manifest: a node of references is named twice")
+    found: list[BlockRef] = []
+    for ref in nodes:
+        found += decode(RefNode, await read_node(ref)).refs
+        if len(found) > most:
+            raise DataError("manifest: more blocks than the size allows")
+    return tuple(found)

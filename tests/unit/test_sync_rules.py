@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import trio
 
+from parsec_fs.protocol.codec import encode_trusted
 from parsec_fs.protocol.errors import DataError, ForkError, ProofError, RollbackError
 from parsec_fs.protocol.hashing import EMPTY_MAP, EMPTY_TREE
 from parsec_fs.protocol.ids import (
@@ -25,6 +26,7 @@ from parsec_fs.protocol.manifests import (
     FileManifest,
     FolderManifest,
     PageManifest,
+    RefNode,
     page_id,
     page_of,
 )
@@ -275,6 +277,24 @@ def test_references_nest_and_come_back(count: int) -> None:
     if nested.depth:
         with pytest.raises(DataError):
             trio.run(flatten, replace(nested, size=MIB), read)
+
+
+def test_a_node_named_again_and_again_is_not_expanded() -> None:
+    """Three small blocks could stand for a thousand million references (exhaustion)."""
+    leaf, asked = encode_trusted(RefNode(refs=(ref(1),) * REFS_PER_NODE)), []
+    node = encode_trusted(RefNode(refs=(ref(2),) * REFS_PER_NODE))
+
+    async def read(one: BlockRef) -> bytes:
+        asked.append(one)
+        return leaf if one == ref(2) else node
+
+    file = FileManifest(
+        attributes=ATTRIBUTES, size=2**62, inline=b"", depth=3, refs=(ref(3),) * REFS_PER_NODE
+    )
+    for refs in (file.refs, file.refs[:1]):
+        with pytest.raises(DataError):
+            trio.run(flatten, replace(file, refs=refs), read)
+    assert len(asked) <= 1
 
 
 # Pages
