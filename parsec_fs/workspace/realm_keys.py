@@ -8,6 +8,7 @@ same. Each rotation carries the key before it, sealed under the new one; that on
 commitment of its own rotation. Boxes are kept, sealed as they are: mounting needs no server.
 """
 
+import logging
 from collections.abc import Sequence
 from typing import Final
 
@@ -16,12 +17,14 @@ from parsec_fs.identity import DeviceSecrets
 from parsec_fs.protocol.certificates import Rotation
 from parsec_fs.protocol.codec import decode, encode_trusted
 from parsec_fs.protocol.commands import BoxAnswer
-from parsec_fs.protocol.errors import DecryptionError, OfflineError
+from parsec_fs.protocol.errors import DataError, DecryptionError, OfflineError
 from parsec_fs.protocol.hashing import realm_key_commitment, tag
 from parsec_fs.protocol.ids import OrgId, RealmId
 from parsec_fs.protocol.sealing import RealmKey, open_secret, realm_key_context, seal_secret
 from parsec_fs.remote.server_client import ServerClient
 from parsec_fs.storage.realm_store import RealmStore
+
+log = logging.getLogger(__name__)
 
 _PREVIOUS: Final = tag("previous-realm-key")
 
@@ -75,7 +78,13 @@ class RealmKeys:
         for rotation, older in zip(reversed(rotations), reversed(rotations[:-1]), strict=False):
             if older.index in self._keys or not rotation.previous:
                 return
-            key = open_previous_key(rotation, key, older, org=org, realm=self._realm)
+            try:
+                key = open_previous_key(rotation, key, older, org=org, realm=self._realm)
+            except (DataError, DecryptionError) as error:
+                # Whoever rotates could otherwise shut the workspace for all who come later. What
+                # is older stays closed, the rest goes on (rule 12).
+                log.warning("rotation %d hides the key before it: %s", rotation.index, error)
+                return
             self._keys[key.index] = key
 
 
