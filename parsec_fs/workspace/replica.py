@@ -147,8 +147,11 @@ class RealmReplica:
     async def reach(self, head: HeadPair, *, known_size: int) -> None:
         """Believe a head that came with another answer: replay up to it, its roots must hold.
         `known_size`: verified size when that request was sent."""
-        while self.size() < head[0].size:
+        if self.size() < head[0].size:
             await self.pull()
+        if self.size() < head[0].size:
+            # Signed later and smaller. Asking until it fits would keep us busy for ever.
+            raise self._hidden(head)
         try:
             self._checks.promise(
                 head,
@@ -188,10 +191,11 @@ class RealmReplica:
                 if self.size() < size:
                     raise self._hidden()
 
-    def _hidden(self) -> ProofError:
-        """The head that hides leaves is evidence (P3)."""
-        shown = () if self._shown is None else (encode_trusted(self._shown[1]),)
-        return ProofError("the log is shorter than what was signed or anchored", evidence=shown)
+    def _hidden(self, *signed: HeadPair) -> ProofError:
+        """The head that hides leaves is evidence (P3), and so is one that showed them."""
+        heads = (*signed, *(() if self._shown is None else (self._shown,)))
+        evidence = tuple(encode_trusted(raw) for _, raw in heads)
+        return ProofError("the log is shorter than what was signed or anchored", evidence=evidence)
 
     def heads_due(self, epoch: int) -> list[HeadPair]:
         """Heads relied upon whose promise was for this epoch or before, not settled yet."""

@@ -1,9 +1,11 @@
 """One device logs what it changed; another replica of the same log shows it."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import trio
 
 from parsec_fs.protocol.certificates import (
     NO_ROLE,
@@ -13,7 +15,7 @@ from parsec_fs.protocol.certificates import (
     User,
     sign_certificate,
 )
-from parsec_fs.protocol.errors import StaleError
+from parsec_fs.protocol.errors import ProofError, StaleError
 from parsec_fs.protocol.hashing import map_key
 from parsec_fs.protocol.ids import NO_HASH, UserId
 from parsec_fs.protocol.sealing import BoxKey
@@ -54,6 +56,22 @@ async def test_nothing_is_sealed_after_a_removal(tmp_path: Path) -> None:
             with pytest.raises(StaleError):
                 await one.push()
             assert one.pending()
+
+
+async def test_a_head_that_nothing_leads_to_does_not_keep_us_busy(tmp_path: Path) -> None:
+    """A server signs a head of more leaves than it gives when it is asked next."""
+    async with in_process(tmp_path / "server") as server:
+        alice = await found(server)
+        async with laptop(server, alice, tmp_path / "one") as one:
+            await one.open(await one.create_realm())
+            await one.push()
+            replica = one.workspace.replica
+            known = replica.newest_head()
+            assert known is not None
+            promised = replace(known[0], size=known[0].size + 1)
+            with trio.fail_after(20), pytest.raises(ProofError) as caught:
+                await replica.reach((promised, known[1]), known_size=known[0].size)
+            assert len(caught.value.evidence) == 2
 
 
 async def _add_user(one: Laptop) -> UserId:
