@@ -59,6 +59,10 @@ NEXT_HEADER_WAIT_S: Final = 10.0
 WITNESS_WAIT_S: Final = 3.0
 """A node that is further behind is not compared this time."""
 POLL_S: Final = 0.05
+CANDIDATE_TIMEOUT_S: Final = 60.0
+"""One node's whole case for its head. A lying one could otherwise lead us from header to header, a
+patient ten seconds each, while the others wait."""
+WITNESS_TIMEOUT_S: Final = 15.0
 MAX_HOPS: Final = 64
 """Headers verified on the way to one target; each halves the distance."""
 
@@ -103,6 +107,7 @@ class LightClient:
         self._now_ns = now_ns
         self._checks = checks
         self._lying: dict[str, str] = {}
+        self._late: set[str] = set()
 
     @property
     def lying(self) -> Mapping[str, str]:
@@ -120,14 +125,25 @@ class LightClient:
         failure: Exception = OfflineError("no chain node can be reached")
         for candidate in await self._candidates():
             try:
-                block = await self._light_block(candidate.node, candidate.answer.height + 1)
-                return await self._accept(candidate, block)
+                return await self._judge(candidate)
             except (OfflineError, RefusedError, StaleError) as error:
                 failure = error
             except _NodeError as error:
                 self._drop(candidate.node, error)
                 failure = ProofError(f"chain node {candidate.node.name}: {error}")
         raise failure
+
+    async def _judge(self, candidate: _Candidate) -> VerifiedChainHead:
+        """The candidate's head, in bounded time. A node that claims more than it shows is asked
+        last in the next round, so that it cannot delay every one."""
+        name = candidate.node.name
+        self._late.add(name)
+        with trio.move_on_after(CANDIDATE_TIMEOUT_S):
+            block = await self._light_block(candidate.node, candidate.answer.height + 1)
+            head = await self._accept(candidate, block)
+            self._late.discard(name)
+            return head
+        raise OfflineError(f"chain node {name} does not show its head in time")
 
     async def _candidates(self) -> list[_Candidate]:
         """Answers of all nodes, newest state first: an old answer is valid but not newest."""
@@ -149,7 +165,15 @@ class LightClient:
         if not found and failures:
             raise failures[0]
         order = [node.name for node in self._nodes]
-        return sorted(found, key=lambda one: (-one.answer.height, order.index(one.node.name)))
+        late, self._late = self._late, set()
+        return sorted(
+            found,
+            key=lambda one: (
+                one.node.name in late,
+                -one.answer.height,
+                order.index(one.node.name),
+            ),
+        )
 
     async def _accept(self, candidate: _Candidate, block: LightBlock) -> VerifiedChainHead:
         start = self.trust
@@ -255,6 +279,10 @@ class LightClient:
         forks: list[LightBlock] = []
 
         async def ask(node: ChainNode) -> None:
+            with trio.move_on_after(WITNESS_TIMEOUT_S):
+                await judge(node)
+
+        async def judge(node: ChainNode) -> None:
             try:
                 other = await self._conflicting_block(node, block, start)
             except _NodeError as error:

@@ -13,7 +13,7 @@ from trio.testing import MockClock
 
 from parsec_fs.audit.chain_evidence import check_chain_fork, encode_chain_fork
 from parsec_fs.audit.headers import SECOND_NS, TRUSTING_PERIOD_NS, trust_anchor
-from parsec_fs.audit.light_client import LightClient
+from parsec_fs.audit.light_client import CANDIDATE_TIMEOUT_S, WITNESS_TIMEOUT_S, LightClient
 from parsec_fs.protocol.chain_rpc import Params
 from parsec_fs.protocol.chain_types import BlockReference, LightBlock, TrustState
 from parsec_fs.protocol.codec import decode, encode
@@ -343,6 +343,45 @@ async def test_unreachable_node_is_passed_over(
     assert light.lying == {}
     with pytest.raises(OfflineError):
         await client(dead).newest_head()
+
+
+class PatientNode(SimulatedNode):
+    """Claims the newest state of all, and shows headers of its own validators at every height that
+    it is led to, each just before the call would be given up."""
+
+    async def call(self, method: str, params: Params) -> bytes:
+        if method != "abci_query":
+            await trio.sleep(9.9)
+            own, height = operators(21, 22, 23, 24), int(params["height"])
+            header = make_header(height, own, own, app_hash=state_with(TX)[0])
+            self.blocks[height] = sign_header(header, own)
+        return await super().call(method, params)
+
+
+@pytest.mark.parametrize("claims", [500, 5])
+async def test_a_patient_liar_does_not_keep_the_others_waiting(
+    autojump_clock: MockClock, claims: int
+) -> None:
+    """As the first to be asked, and as a witness."""
+    liar = PatientNode(name="liar", blocks={}, height=claims, tx=TX)
+    light = client(node("alive"), liar)
+    start = trio.current_time()
+    assert (await light.newest_head()).confirmed_by == ("alive",)
+    assert trio.current_time() - start <= CANDIDATE_TIMEOUT_S + WITNESS_TIMEOUT_S
+    again = trio.current_time()
+    assert (await light.newest_head()).height == 6
+    assert trio.current_time() - again <= WITNESS_TIMEOUT_S
+
+
+async def test_who_was_late_once_is_asked_first_again(autojump_clock: MockClock) -> None:
+    slow = node("slow", height=7)
+    block = slow.blocks.pop(8)
+    light = client(slow, node("old", height=5))
+    assert (await light.newest_head()).height == 6
+    slow.blocks[8] = block
+    assert (await light.newest_head()).height == 6
+    slow.blocks[6] = node("old", height=5).blocks[6]
+    assert (await light.newest_head()).height == 8
 
 
 async def test_header_that_is_due_is_waited_for(autojump_clock: MockClock) -> None:
