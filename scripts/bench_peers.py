@@ -71,10 +71,10 @@ class Peer:
         shutil.rmtree(self.mountpoint, ignore_errors=True)
 
 
-class ParsecFs(Peer):
-    """This project, with journal and contents, on this device alone."""
+class Local(Peer):
+    """This project's mount alone, with journal and contents but no server: for profiles."""
 
-    name = "parsec-fs"
+    name = "local"
 
     def command(self) -> list[str]:
         module = [_python(), "-m", "tests.support.local_daemon"]
