@@ -162,6 +162,8 @@ class Operations(pyfuse3.Operations):
         node = self.tree.node(inode)
         if type(node) is not SymlinkNode:
             raise FUSEError(errno.EINVAL)
+        if self.gate.frozen and not self.gate.is_readable(node.id):
+            raise FUSEError(errno.EIO)
         return node.target
 
     # Attributes

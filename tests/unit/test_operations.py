@@ -91,9 +91,11 @@ async def test_a_frozen_mount_changes_nothing_and_shows_what_was_verified(
     operations: Operations,
 ) -> None:
     seen, unseen = await made(operations, b"seen", b"1"), await made(operations, b"unseen", b"2")
+    link = await operations.symlink(ROOT, b"link", b"unseen target", CALLER)
     seen_id = operations.tree.inodes[seen].id
     operations.gate.freeze()
     operations.gate.is_readable = lambda id: id == seen_id
+    assert await refusal(operations.readlink(link.st_ino, CALLER)) == errno.EIO
     info, _ = (await operations.open(seen, os.O_RDONLY, CALLER)), None
     assert bytes(await operations.read(info.fh, 0, 10)) == b"1"
     assert await refusal(operations.open(unseen, os.O_RDONLY, CALLER)) == errno.EIO
