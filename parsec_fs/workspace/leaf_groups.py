@@ -11,12 +11,15 @@ from typing import Final
 
 from parsec_fs.protocol.commits import ObjectRecord
 from parsec_fs.protocol.ids import DeviceId, Hash, ObjectId
+from parsec_fs.protocol.limits import MIB
 from parsec_fs.protocol.realm_state import RealmState, Transition
 from parsec_fs.protocol.records import CERTIFICATE, Leaf, ObjectState
 from parsec_fs.storage.realm_store import RealmStore
 from parsec_fs.storage.realm_writer import LeafRow
 
 GROUP_OBJECTS: Final = 4000
+GROUP_BYTES: Final = 64 * MIB
+"""Payloads of a group are in memory together: full ones would be 4 GiB (exhaustion)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +39,7 @@ class LeafGroup:
     leaves: list[LeafRow] = field(default_factory=list)
     objects: dict[ObjectId, ChangedObject] = field(default_factory=dict)
     operations: list[tuple[ObjectId, int, int]] = field(default_factory=list)
+    payload_bytes: int = 0
 
     def authors(self) -> set[DeviceId]:
         """Whose chains have grown."""
@@ -57,7 +61,9 @@ class LeafGroups:
 
     def add(self, leaf: Leaf, transition: Transition) -> None:
         """A verified leaf and what it does."""
-        group = self._group(len(transition.objects))
+        size = sum(record.payload_size for record, _ in transition.objects)
+        group = self._group(len(transition.objects), size)
+        group.payload_bytes += size
         group.state = self.state = transition.state
         group.leaves.append(_row(leaf, transition))
         author = transition.author
@@ -68,9 +74,13 @@ class LeafGroups:
             group.objects[record.object] = change
             group.operations.append((record.object, state.version, leaf.header.index))
 
-    def _group(self, objects: int) -> LeafGroup:
+    def _group(self, objects: int, size: int) -> LeafGroup:
         last = self.groups[-1] if self.groups else None
-        if last is None or len(last.objects) + objects > GROUP_OBJECTS:
+        if (
+            last is None
+            or len(last.objects) + objects > GROUP_OBJECTS
+            or (last.leaves and last.payload_bytes + size > GROUP_BYTES)
+        ):
             last = LeafGroup(state=self.state)
             self.groups.append(last)
         return last

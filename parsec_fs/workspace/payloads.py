@@ -94,9 +94,12 @@ class PayloadReader:
     async def _sealed(self, group: LeafGroup, slices: Slices) -> dict[Hash, bytes]:
         found: dict[Hash, bytes] = {}
         missing: list[Hash] = []
+        declared: dict[Hash, int] = {}
         for change in group.objects.values():
             if change.record.flags & DELETED:
                 continue
+            record = change.record
+            declared[record.payload] = max(record.payload_size, declared.get(record.payload, 0))
             kept = self._kept(change)
             if kept is None:
                 missing.append(change.record.payload)
@@ -107,7 +110,10 @@ class PayloadReader:
             if not 0 < len(answer) <= len(missing):
                 raise DataError("the server gives no payloads")
             for expected, payload in zip(missing, answer, strict=False):
-                found[expected] = self._checks.payload(payload, expected=expected)
+                checked = self._checks.payload(payload, expected=expected)
+                # Longer than its author declared: the object is damaged, and it must not fill the
+                # memory, which groups are measured for by what is declared.
+                found[expected] = checked if len(checked) <= declared[expected] else b""
                 await slices.pause()
             del missing[: len(answer)]
         return found
