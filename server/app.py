@@ -125,7 +125,6 @@ def _services(
     sequencer = Sequencer(
         database=database,
         transactor=transactor,
-        clock=clock,
         identity=identity,
         config=config,
         announce=announcer.announce,

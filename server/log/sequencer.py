@@ -15,7 +15,6 @@ from parsec_fs.protocol.commands import (
     CommitAnswer,
     CommitBatch,
     CommitResult,
-    CreateOrg,
     CreateRealm,
     HeadAnswer,
     Outcome,
@@ -32,12 +31,9 @@ from server.decisions.access import is_outsider
 from server.decisions.commits import BatchEffects, BatchView, ParsedBatch, Repeated
 from server.decisions.effects import LogChange
 from server.identity import ServerIdentity
-from server.log.books import newest_org
-from server.log.clock import LeasedClock
 from server.log.transactor import NO_NONCE, Changed, Done, Transactor, View
 from server.store import logs, records
-from server.store.database import Database, Transaction, lock
-from server.store.server_row import due_epoch, hold_due_epoch
+from server.store.database import Database, Transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,56 +52,15 @@ class Sequencer:
         *,
         database: Database,
         transactor: Transactor,
-        clock: LeasedClock,
         identity: ServerIdentity,
         config: Config,
         announce: Callable[[OrgId, LogId], None],
     ) -> None:
         self._database = database
         self._transactor = transactor
-        self._clock = clock
         self._identity = identity
         self._config = config
         self._announce = announce
-
-    async def found_org(self, request: CreateOrg) -> HeadAnswer | Outcome:
-        """org/create."""
-        org = orgs.org_of_request(request)
-        if isinstance(org, Outcome):
-            return org
-        await self._clock.ensure()
-
-        def work(transaction: Transaction) -> tuple[OrgState, int, int] | Outcome:
-            lock(transaction, org)
-            hold_due_epoch(transaction)
-            now_ms = self._clock.read()
-            if logs.count_orgs(transaction) >= self._config.quotas.orgs:
-                return Outcome.QUOTA
-            effects = orgs.found(
-                request,
-                existing=newest_org(transaction, org, None),
-                server=self._identity.registration,
-                chain_id=self._config.chain_id,
-                now_ms=now_ms,
-            )
-            if isinstance(effects, Outcome):
-                return effects
-            due = due_epoch(transaction)
-            logs.append(transaction, effects.change, due_epoch=due)
-            return effects.state, due, now_ms
-
-        result = await self._database.write(work)
-        if result is Outcome.EXISTS:
-            return await self._founded_before(org, request)
-        if isinstance(result, Outcome):
-            return result
-        state, due, now_ms = result
-        return HeadAnswer(head=self._transactor.sign(state, due, now_ms))
-
-    async def _founded_before(self, org: OrgId, request: CreateOrg) -> HeadAnswer | Outcome:
-        """Identical bytes sent again get a head; another founding of the same id does not."""
-        bodies = (request.genesis, request.user, request.device)
-        return await self._head_if_repeated(org, LogId(org), bodies)
 
     async def _head_if_repeated(
         self, org: OrgId, log: LogId, bodies: tuple[bytes, ...]

@@ -116,3 +116,8 @@ def test_homes_lie_in_our_programs() -> None:
 
 def test_shells_exist() -> None:
     assert set(SHELLS) <= set(modules())
+
+
+def test_organizations_are_founded_only_where_a_token_is_spent() -> None:
+    founding = {name for name, text in modules().items() if "orgs.found(" in text}
+    assert founding == {"server.founding"}
