@@ -251,9 +251,10 @@ class Sync:
             return
         self._rejected()
         self._refusals += 1
-        log.info("refused: %s, %d objects", outcome_name(refusal.outcome), len(refusal.conflicts))
+        name, count = outcome_name(refusal.outcome), len(refusal.conflicts)
+        log.info("refused: %s, %d objects, attempt %d", name, count, self._refusals)
         if refusal.outcome not in _RETRIED:
-            raise RefusedError(outcome_name(refusal.outcome), refusal)
+            raise RefusedError(name, refusal)
         await self._stand_back(refusal)
 
     async def _stand_back(self, refusal: Refusal) -> None:

@@ -1,0 +1,180 @@
+"""Two devices of one workspace at the same time: they converge quickly, quietly, and completely.
+
+Data flow: alice's mount -> server -> bob's mount, and back, compared by the tools people use.
+"""
+
+import os
+import re
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.product import Machine, Product, poll, product
+from tests.support.requirements import require_fuse, require_program
+
+FILES = 500
+CONVERGED_S = 10.0
+SEEN_S = 2.0
+MOST_REFUSALS = 3
+"""Of one batch, in a row: the server took something else first."""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Product]:
+    require_fuse()
+    with product() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def alice(server: Product) -> Machine:
+    return server.first_device("alice").mount()
+
+
+@pytest.fixture(scope="module")
+def bob(server: Product, alice: Machine) -> Machine:
+    return server.next_device(alice, "bob").mount()
+
+
+def at_once(*actions: Callable[[], None]) -> None:
+    """All of them, each in a thread of its own."""
+    threads = [threading.Thread(target=action) for action in actions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+        assert not thread.is_alive()
+
+
+def run(*command: str | Path) -> str:
+    """Output of a program that succeeds and complains about nothing."""
+    parts = [str(part) for part in command]
+    done = subprocess.run(parts, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, ""), (parts, done.stdout, done.stderr)
+    return done.stdout
+
+
+def assert_identical(one: Path, other: Path) -> None:
+    """Names, contents, modes, times, owners, links and attributes, in both directions."""
+    assert run("diff", "-r", "--no-dereference", one, other) == ""
+    for source, target in ((one, other), (other, one)):
+        listed = run("rsync", "-nacHXi", "--delete", f"{source}/", f"{target}/")
+        assert listed == ""
+
+
+def count(machine: Machine) -> int:
+    """Entries of the shared folder."""
+    return len(os.listdir(machine.path / "shared"))
+
+
+def refusals_in_a_row(log: str) -> int:
+    """The longest run of refusals of one batch, as the daemon counts them."""
+    return max((int(one) for one in re.findall(r"refused: .* attempt (\d+)", log)), default=0)
+
+
+def test_five_hundred_files_each_in_one_folder(
+    server: Product, alice: Machine, bob: Machine
+) -> None:
+    (alice.path / "shared").mkdir()
+    alice.wait("logged")
+    poll(lambda: (bob.path / "shared").is_dir())
+
+    def create(machine: Machine) -> None:
+        for number in range(FILES):
+            name = f"{machine.name}-{number:03}"
+            (machine.path / "shared" / name).write_bytes(name.encode())
+
+    at_once(lambda: create(alice), lambda: create(bob))
+    ended = time.monotonic()
+    poll(lambda: count(alice) == count(bob) == 2 * FILES, 60, lambda: (count(alice), count(bob)))
+    took = time.monotonic() - ended
+    assert took <= CONVERGED_S, f"converged after {took:.1f} s"
+    expected = {f"{one.name}-{number:03}" for one in (alice, bob) for number in range(FILES)}
+    for machine in (alice, bob):
+        folder = machine.path / "shared"
+        assert set(os.listdir(folder)) == expected  # nothing lost, no conflict copies
+        assert all((folder / name).read_bytes() == name.encode() for name in expected)
+        log = server.programs.log(machine.program).read_text()
+        assert refusals_in_a_row(log) <= MOST_REFUSALS, log[-3000:]
+
+
+def test_a_change_of_one_is_seen_by_the_other(alice: Machine, bob: Machine) -> None:
+    """Each kind of change, in both directions, within two seconds."""
+    sees_changes(alice, bob)
+    sees_changes(bob, alice)
+
+
+def sees_changes(writer: Machine, reader: Machine) -> None:
+    """A file's life: made, written, changed, moved, deleted."""
+    old, new = f"by-{writer.name}", f"moved-by-{writer.name}"
+    here, there = writer.path, reader.path
+    seen(lambda: (here / old).write_bytes(b"new"), lambda: reader.read(old) == b"new")
+    seen(lambda: (here / old).write_bytes(b"newer"), lambda: reader.read(old) == b"newer")
+    seen(lambda: (here / old).chmod(0o750), lambda: (there / old).stat().st_mode & 0o777 == 0o750)
+    seen(
+        lambda: (here / old).rename(here / new),
+        lambda: {old, new} & set(os.listdir(there)) == {new},
+    )
+    seen((here / new).unlink, lambda: not (there / new).exists())
+
+
+def seen(change: Callable[[], object], shown: Callable[[], bool]) -> None:
+    """The other device shows a change in time."""
+    change()
+    started = time.monotonic()
+    poll(shown, 30)
+    took = time.monotonic() - started
+    assert took <= SEEN_S, f"seen after {took:.1f} s"
+
+
+def fill(tree: Path) -> None:
+    """Everything that copies keep: times set back, links of both kinds, attributes, modes."""
+    for number in range(40):
+        folder = tree / f"d{number % 4}" / f"e{number % 3}"
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / f"f{number}"
+        file.write_bytes(os.urandom(number * number * 1_500))
+        os.utime(file, ns=(10**18, 10**18 + 7 * number))
+    (tree / "d0/empty").mkdir()
+    (tree / "d1/name \N{SNOWMAN}\n").touch(0o600)
+    os.link(tree / "d0/e0/f0", tree / "d1/hard")
+    os.link(tree / "d0/e0/f0", tree / "hard")
+    (tree / "d2/soft").symlink_to("../d1/hard")
+    (tree / "d2/dangling").symlink_to("nowhere")
+    os.setxattr(tree / "d1/hard", "user.comment", b"kept")
+    os.setxattr(tree / "d3", "user.folder", b"kept as well")
+    (tree / "d3/e0").chmod(0o750)
+    for folder in sorted((one for one in tree.rglob("*") if one.is_dir()), reverse=True):
+        age = len(folder.parts) * 10**15
+        os.utime(folder, ns=(10**18, 10**18 + age))
+    os.utime(tree, ns=(10**18, 10**18 + 5))
+
+
+def test_a_copied_tree_is_identical_on_both(tmp_path: Path, alice: Machine, bob: Machine) -> None:
+    require_program("rsync", "install rsync")
+    tree = tmp_path / "tree"
+    fill(tree)
+    assert_tree_arrives(tree, alice, bob, "copied")
+    # Over what is there already, and from the other side: times of folders go back again.
+    (bob.path / "copied/d2/e1/added").write_bytes(b"moves the folder's time forward")
+    bob.wait("logged")
+    poll(lambda: (alice.path / "copied/d2/e1/added").exists())
+    (bob.path / "copied/d2/e1/added").unlink()
+    assert_tree_arrives(tree, bob, alice, "copied")
+
+
+def assert_tree_arrives(tree: Path, writer: Machine, reader: Machine, name: str) -> None:
+    """`cp -a` on one device; identical there, on the other, and between the two."""
+    target = writer.path / name
+    target.mkdir(exist_ok=True)
+    run("cp", "-a", f"{tree}/.", target)
+    assert_identical(tree, target)
+    writer.wait("logged", timeout_s=60)
+    size = writer.status()["changes"]["logged"]
+    poll(lambda: reader.status()["changes"]["logged"] >= size, 30)
+    assert_identical(target, reader.path / name)
+    assert_identical(tree, reader.path / name)
