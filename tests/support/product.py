@@ -337,12 +337,12 @@ class Machine:
 
 @dataclass(kw_only=True)
 class Product:
-    """Everything under one folder. The chain has one validator."""
+    """Everything under one folder. The chain has one validator, or as many as asked for."""
 
     root: Path
     programs: Programs
     registration: ServerRegistration
-    node: Node
+    nodes: Sequence[Node]
     server_port: int
     control_port: int
     node_port: int
@@ -351,6 +351,11 @@ class Product:
     machines: list[Machine] = field(default_factory=list)
 
     # Servers
+
+    @property
+    def node(self) -> Node:
+        """The first validator."""
+        return self.nodes[0]
 
     @property
     def server_home(self) -> Path:
@@ -368,24 +373,30 @@ class Product:
         return f"http://127.0.0.1:{self.node_port}"
 
     def start_chain(self) -> None:
-        """The application, then CometBFT, until there is a block."""
-        self.start_app()
+        """Applications, then CometBFT, until there is a block."""
+        for index in range(len(self.nodes)):
+            self.start_app(index)
+        for index in range(1, len(self.nodes)):
+            self.start_validator(index, wait=False)
         self.start_validator()
 
-    def start_app(self) -> None:
-        """The chain's application."""
-        self.programs.start("app", app_command(self.node))
-        socket = Path(self.node.app_address.removeprefix("unix://"))
-        poll(lambda: not self.node.app_address.startswith("unix://") or socket.exists(), START_S)
+    def start_app(self, index: int = 0) -> None:
+        """The chain's application, of one validator."""
+        node = self.nodes[index]
+        self.programs.start(f"app{index or ''}", app_command(node))
+        socket = Path(node.app_address.removeprefix("unix://"))
+        poll(lambda: not node.app_address.startswith("unix://") or socket.exists(), START_S)
 
-    def start_validator(self) -> None:
-        """CometBFT."""
-        self.programs.start("validator", node_command(self.cometbft, self.node))
-        poll(self._has_block, START_S, lambda: "no first block")
+    def start_validator(self, index: int = 0, *, wait: bool = True) -> None:
+        """CometBFT, of one validator."""
+        node = self.nodes[index]
+        self.programs.start(f"validator{index or ''}", node_command(self.cometbft, node))
+        if wait:
+            poll(lambda: self._has_block(node), START_S, lambda: "no first block")
 
-    def _has_block(self) -> bool:
+    def _has_block(self, node: Node) -> bool:
         try:
-            document = get_json(f"{self.node.rpc_url}/status")
+            document = get_json(f"{node.rpc_url}/status")
         except OSError:
             return False
         return int(document["result"]["sync_info"]["latest_block_height"]) >= 1
@@ -394,7 +405,8 @@ class Product:
         """The honest or the hostile one, over the same folder."""
         listen = f"127.0.0.1:{self.server_port}"
         arguments = ["--home", str(self.server_home), "--chain-id", CHAIN_ID]
-        arguments += ["--rpc", self.node.rpc_url, "--listen", listen]
+        arguments += [part for node in self.nodes for part in ("--rpc", node.rpc_url)]
+        arguments += ["--listen", listen]
         if self.hostile:
             command = [sys.executable, "-m", "tests.support.hostile_server", *arguments]
             command += ["--control", str(self.control_port), "--node", str(self.node_port)]
@@ -521,7 +533,9 @@ def get_json(url: str) -> Json:
 
 
 @contextlib.contextmanager
-def product(*, hostile: bool = False, epoch_ms: int = EPOCH_MS) -> Iterator[Product]:
+def product(
+    *, hostile: bool = False, epoch_ms: int = EPOCH_MS, validators: int = 1
+) -> Iterator[Product]:
     """Chain and server running, no device yet."""
     cometbft = require_cometbft()
     root = Path(tempfile.mkdtemp(prefix="pfs-"))
@@ -536,7 +550,7 @@ def product(*, hostile: bool = False, epoch_ms: int = EPOCH_MS) -> Iterator[Prod
         root / "chain",
         [registration],
         chain_id=CHAIN_ID,
-        validators=1,
+        validators=validators,
         timing=TEST_TIMING,
         cometbft=cometbft,
         now=datetime.now(UTC),
@@ -546,7 +560,7 @@ def product(*, hostile: bool = False, epoch_ms: int = EPOCH_MS) -> Iterator[Prod
         root=root,
         programs=Programs(root / "logs"),
         registration=registration,
-        node=network.nodes[0],
+        nodes=network.nodes,
         server_port=server_port,
         control_port=control_port,
         node_port=node_port,
