@@ -66,7 +66,6 @@ def test_a_second_place_in_the_list_is_not_believed(hostile: Product, alice: Mac
     dave.only_suspect()
     assert dave.epochs() - before <= 1
     is_fooled(erin, alice, before)
-    hostile.tell(do="list_twice", branch="")
 
 
 def victims(product: Product, alice: Machine, branch: str, *, weak: str) -> tuple[Machine, Machine]:
