@@ -5,8 +5,10 @@ Data flow: copy onto the mount -> SIGKILL -> started again -> what is there, her
 A kill counts only if files were fsynced before it and changes were pending at it; a round that has
 nothing to lose proves nothing and fails. In the end the copy is repeated: it is identical here,
 audited, and identical on a second device that has never seen anything. Nobody is accused.
+`scripts/crash_test` does it more often.
 """
 
+import os
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -18,12 +20,14 @@ from tests.support.copying import FAILED, Copy, differences
 from tests.support.product import Machine, Product, poll, product
 from tests.support.requirements import require_fuse
 
-MOMENTS = 20
+MOMENTS = int(os.environ.get("PARSEC_CRASH_KILLS", "12"))
 TARGET = "copy"
 MOST_SYNCED = 24
-"""The copy fsyncs 36 files: a kill after the 24th still finds it under way."""
+"""The copy fsyncs more than 40 files: a kill after the 24th still finds it under way."""
 JITTER_S = 0.03
 """About the time from one fsynced file to the next."""
+REST_S = 2.0
+"""At most, between two rounds: kills meet uploads at every stage, and what they left undone."""
 
 Restart = Callable[[Product], None]
 
@@ -65,6 +69,7 @@ def test_daemon(server: Product, source: Path, chance: random.Random) -> None:
         assert copy.wait() == FAILED
         alice.mount()
         assert copy.missing() == []
+        time.sleep(chance.uniform(0, REST_S))
     ends_identical(server, alice, source)
 
 
