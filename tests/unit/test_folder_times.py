@@ -1,4 +1,4 @@
-"""A folder shows the times of its latest change, whichever of its objects carries them (rule 11)."""
+"""A folder shows the times of its latest change, whichever object carries them (rule 11)."""
 
 from parsec_fs.workspace.times import NEVER, latest
 
