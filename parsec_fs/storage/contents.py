@@ -78,8 +78,8 @@ class Contents:
     ) -> None:
         self.pending_dir = directory / "pending"
         self.cache_dir = directory / "cache"
-        self.pending_dir.mkdir(parents=True, exist_ok=True)
-        self.cache_dir.mkdir(parents=True, exist_ok=True)
+        for folder in (directory, self.pending_dir, self.cache_dir):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.realm = realm
         self.random = random
         self.fetch = fetch

@@ -25,7 +25,9 @@ class Database:
     """An open file. `tables` creates what is missing; `version` refuses another format."""
 
     def __init__(self, path: Path, tables: str, *, version: int) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # SQLite gives its -wal and -shm files the mode of the file: whatever the umask, ours alone.
+        path.touch(mode=0o600)
         self._writer = _connect(path)
         self._writer.execute("PRAGMA synchronous = FULL")
         self._writer.executescript(tables)

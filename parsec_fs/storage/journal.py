@@ -97,7 +97,7 @@ class Journal:
         self._first = 0
         self._unsynced: list[int] = []
         self._opened: tuple[int, tuple[Any, ...]] = (0, ())
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     # Opening
 
@@ -163,7 +163,7 @@ class Journal:
         if not recovered.damaged:
             return
         aside = self.directory / "damaged"
-        aside.mkdir(exist_ok=True)
+        aside.mkdir(mode=0o700, exist_ok=True)
         first = recovered.damaged[0]
         prefix = [group for group in self._groups if group.path == first]
         data = first.read_bytes()
@@ -178,6 +178,7 @@ class Journal:
         for group in prefix:
             group.offset, offset = offset, offset + group.size
         if kept:
+            first.touch(mode=0o600)
             first.write_bytes(kept)
             _sync_path(first)
         _sync_path(self.directory)
