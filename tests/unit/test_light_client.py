@@ -326,6 +326,16 @@ async def test_dropped_node_is_not_asked_again() -> None:
     assert liar.calls == []
 
 
+async def test_if_none_is_left_who_was_caught_gets_another_chance() -> None:
+    only = node("broken proxy", spoil=nonsense)
+    light = client(only)
+    with pytest.raises(ProofError):
+        await light.newest_head()
+    only.spoil = lambda _method, result: result
+    assert (await light.newest_head()).statement_bytes == TX
+    assert set(light.lying) == {"broken proxy"}
+
+
 async def test_witness_with_an_unsigned_header_is_dropped() -> None:
     unsigned = sign_header(make_header(6, FOUR, data=b"other"), FOUR, signers=[0])
     light = client(node("honest"), node("liar", blocks={6: unsigned}, height=1))
