@@ -36,6 +36,7 @@ from parsec_fs.joining import (
     open_mail,
     seal_mail,
 )
+from parsec_fs.plain_text import plain_name
 from parsec_fs.protocol.certificates import Device
 from parsec_fs.protocol.codec import encode
 from parsec_fs.protocol.commands import PutMail, ReadMail
@@ -104,7 +105,7 @@ async def invite(
         show_code(format_code(JoinCode(secret=secret, invitation=digest, server_url=url)))
         sealed = await mailbox.wait(REQUEST)
         request = open_mail(sealed, JoinRequest, slot=REQUEST, secret=secret)
-        name = request.label.decode(errors="replace")
+        name = plain_name(request.label)
         if not await confirm(name):
             raise InputError(f"{name} was not added")
         index = await certify(connection, request)

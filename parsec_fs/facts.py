@@ -14,6 +14,7 @@ from typing import Any, Final
 from parsec_fs.audit.auditor import Auditor
 from parsec_fs.connection import Connection
 from parsec_fs.directory import Workspace as NamedWorkspace
+from parsec_fs.plain_text import plain_name
 from parsec_fs.protocol.ids import DeviceId, ObjectId
 from parsec_fs.workspace.assembly import Workspace
 
@@ -84,8 +85,8 @@ class WorkspaceFacts:
         entry = org.devices.get(device)
         if entry is None:
             return device.hex()
-        user = org.users[entry.device.user].name.decode(errors="replace")
-        return f"{user} ({entry.device.label.decode(errors='replace')})"
+        user = plain_name(org.users[entry.device.user].name)
+        return f"{user} ({plain_name(entry.device.label)})"
 
     def xattr(self, id: ObjectId, name: bytes) -> bytes | None:
         """Value of a virtual attribute, or None."""

@@ -26,6 +26,7 @@ from parsec_fs.audit.commitments import (
 )
 from parsec_fs.audit.verdict import Kind, NotProvenError, Verdict, fingerprint
 from parsec_fs.identity import TrustAnchor
+from parsec_fs.plain_text import plain_name
 from parsec_fs.protocol.certificates import peek_certificate
 from parsec_fs.protocol.codec import Size, decode
 from parsec_fs.protocol.commits import CommitBody, commit_hash, peek_commit
@@ -112,7 +113,7 @@ def of_anchored(anchored: AnchoredState) -> Commitment:
 
 def blame(anchor: TrustAnchor) -> str:
     """The server as evidence names it."""
-    name = anchor.server.name.decode(errors="backslashreplace")
+    name = plain_name(anchor.server.name)
     return f"server {name} ({fingerprint(anchor.server.server_log)})"
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from parsec_fs.audit.transitions import Body, OrgLog, valid_org
 from parsec_fs.audit.verdict import Kind, NotProvenError, Verdict
 from parsec_fs.identity import TrustAnchor
+from parsec_fs.plain_text import plain_name
 from parsec_fs.protocol.certificates import verify_certificate
 from parsec_fs.protocol.codec import U8
 from parsec_fs.protocol.commits import verify_commit
@@ -54,8 +55,8 @@ def check_equivocation(unverified: DeviceEquivocation, anchor: TrustAnchor) -> V
     if (first.seen.log_root, first.seen.map_root) == (second.seen.log_root, second.seen.map_root):
         raise NotProvenError("both records saw the same history")
     user = org.users[org.device(unverified.device).device.user]
-    label = org.device(unverified.device).device.label.decode(errors="backslashreplace")
-    name = user.name.decode(errors="backslashreplace")
+    label = plain_name(org.device(unverified.device).device.label)
+    name = plain_name(user.name)
     return Verdict(
         kind=Kind.DEVICE_EQUIVOCATION,
         blamed=f"device {label} of {name}: duplicated or stolen",

@@ -15,6 +15,7 @@ from parsec_fs.audit.client_state import BOOTSTRAPPED, MEANINGS, ClientState, Wo
 from parsec_fs.audit.proof import ProvenObject
 from parsec_fs.audit.trusted_state import REALM, TrustedState
 from parsec_fs.audit.verdict import Verdict, fingerprint
+from parsec_fs.plain_text import plain_name
 
 Json = dict[str, Any]
 _GOOD: Final = "✔"
@@ -140,7 +141,7 @@ def audit_report(
 
 def proof_text(proven: ProvenObject) -> str:
     """What a checked proof says."""
-    state, label = proven.state, proven.label.decode(errors="backslashreplace")
+    state, label = proven.state, plain_name(proven.label)
     time = _EPOCH + timedelta(microseconds=proven.header_time_ns // 1000)
     return "\n".join(
         [
@@ -148,10 +149,10 @@ def proof_text(proven: ProvenObject) -> str:
             f" {_GOOD} state         version {state.version}, {state.operations} operations, "
             f"history {state.history.hex()}",
             f" {_GOOD} checkpoint    epoch {proven.epoch}, log of {proven.log_size:,} records",
-            f" {_GOOD} chain         {proven.chain_id.decode(errors='backslashreplace')}, "
+            f" {_GOOD} chain         {plain_name(proven.chain_id)}, "
             f"header {proven.height:,} of {time:%Y-%m-%d %H:%M:%S} UTC, "
             f"{proven.validators} validators",
-            f"The prover calls it {label!r}; that name is not part of what is proven.",
+            f"The prover calls it '{label}'; that name is not part of what is proven.",
         ]
     )
 

@@ -20,6 +20,7 @@ from parsec_fs.connection import connect
 from parsec_fs.device_joining import invite, join
 from parsec_fs.identity import Identity
 from parsec_fs.joining import parse_code
+from parsec_fs.plain_text import plain_name
 from parsec_fs.protocol.errors import OfflineError
 from parsec_fs.snapshots import realm_states
 
@@ -115,8 +116,8 @@ async def _devices(settings: Settings, identity: Identity) -> list[tuple[str, st
             org = connection.org.state
         return [
             (
-                entry.device.label.decode(errors="replace"),
-                org.users[entry.device.user].name.decode(errors="replace"),
+                plain_name(entry.device.label),
+                plain_name(org.users[entry.device.user].name),
                 id.hex(),
                 id == identity.secrets.device,
             )

@@ -23,6 +23,7 @@ from parsec_fs.config import CACHE_DEFAULT_SIZE, Consistency, Durability, MountO
 from parsec_fs.directory import Workspace, matching
 from parsec_fs.identity import Identity
 from parsec_fs.lockfile import LockedError, holder, last_mountpoint
+from parsec_fs.plain_text import PlainFormatter
 from parsec_fs.protocol.limits import MIB
 
 _END_S: Final = 30.0
@@ -114,7 +115,9 @@ def _serve(
 ) -> None:
     from parsec_fs.daemon import Daemon  # half a second that no other command waits for
 
-    logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
+    handler = logging.StreamHandler()
+    handler.setFormatter(PlainFormatter(_LOG_FORMAT))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         daemon = Daemon(

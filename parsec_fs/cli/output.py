@@ -3,7 +3,8 @@
 Data flow: command -> result and progress -> stdout, stderr.
 
 Results go to stdout, everything else to stderr, so that output can be piped. With --json exactly
-one JSON document is printed, also for an error. Fields are only ever added.
+one JSON document is printed, also for an error. Fields are only ever added. What a terminal would
+obey is escaped here for all commands (JSON does so itself).
 """
 
 import json
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from parsec_fs.cli.exit_codes import ExitCode
+from parsec_fs.plain_text import plain, plain_lines
 
 Json = dict[str, Any]
 _PLAIN_EVERY_S: Final = 5.0
@@ -39,13 +41,13 @@ class Output:
             self._answered = True
         elif not self.quiet:
             for line in lines:
-                print(line)
+                print(plain_lines(line))
 
     def note(self, text: str) -> None:
         """Beside the result."""
         self.clear()
         if not (self.quiet or self.json):
-            print(text, file=sys.stderr)
+            print(plain_lines(text), file=sys.stderr)
 
     def error(self, message: str, code: ExitCode) -> None:
         """Why it failed, and what to type next."""
@@ -53,17 +55,17 @@ class Output:
         if self.json and not self._answered:
             print(json.dumps({"error": message, "exit": int(code)}))
         else:
-            print(f"parsec-fs: {message}", file=sys.stderr)
+            print(f"parsec-fs: {plain_lines(message)}", file=sys.stderr)
 
     def progress(self, text: str) -> None:
         """Replaces the line before on a terminal; elsewhere a plain line now and then."""
         if self.quiet or self.json:
             return
         if sys.stderr.isatty():
-            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+            print(f"\r\x1b[K{plain(text)}", end="", file=sys.stderr, flush=True)
             self._shown = text
         elif text != self._shown and time.monotonic() > self._shown_at + _PLAIN_EVERY_S:
-            print(text, file=sys.stderr, flush=True)
+            print(plain(text), file=sys.stderr, flush=True)
             self._shown, self._shown_at = text, time.monotonic()
 
     def clear(self) -> None:
