@@ -24,7 +24,7 @@ class Part:
 
 
 PROTOCOL = "parsec_fs.protocol"
-CLIENT_CORE = (PROTOCOL, "parsec_fs.identity", "parsec_fs.config")
+CLIENT_CORE = (PROTOCOL, "parsec_fs.identity", "parsec_fs.config", "parsec_fs.plain_text")
 EVIDENCE_OF_REPLICAS = ("parsec_fs.workspace.refused_leaf", "parsec_fs.workspace.replica_checks")
 
 # The longest prefix that fits a module decides. `ours` does not repeat the part itself.
@@ -32,6 +32,7 @@ PARTS = (
     Part(PROTOCOL, pure=True),
     Part("parsec_fs", ours=("parsec_fs",)),  # composition roots and what only they use
     Part("parsec_fs.identity", pure=True, ours=(PROTOCOL,)),
+    Part("parsec_fs.plain_text", pure=True),
     Part("parsec_fs.enrolment", pure=True, ours=CLIENT_CORE),
     Part("parsec_fs.joining", pure=True, ours=CLIENT_CORE),
     Part("parsec_fs.workspace", pure=True, ours=CLIENT_CORE),
