@@ -6,8 +6,6 @@ A label is any bytes: one with ESC rewrites what the terminal shows, one with a 
 to a log, one with a bidirectional override reads as another name. All of that is shown as escapes.
 """
 
-import logging
-
 
 def plain(text: str) -> str:
     """`text` on one line: what is not printable becomes an escape such as \\x1b or \\u202e."""
@@ -24,18 +22,6 @@ def plain_name(unverified_name: bytes) -> str:
 def plain_lines(text: str) -> str:
     """The same for our own text of several lines, which stay lines."""
     return "\n".join(plain(line) for line in text.split("\n"))
-
-
-class PlainFormatter(logging.Formatter):
-    """A log message is one line; only the traceback below it may have more."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
-        """The message line, escaped."""
-        return plain(super().formatMessage(record))
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The message and its traceback, escaped."""
-        return plain_lines(super().format(record))
 
 
 def _escape(one: str) -> str:

@@ -17,13 +17,13 @@ import typer
 from parsec_fs.cli import running
 from parsec_fs.cli.background import Reporter, start_daemon
 from parsec_fs.cli.exit_codes import CommandError, ExitCode, exit_code, first_cause
+from parsec_fs.cli.log_format import PlainFormatter
 from parsec_fs.cli.mountpoint import clear_dead_mount, prepare
 from parsec_fs.cli.settings import Settings, settings_of
 from parsec_fs.config import CACHE_DEFAULT_SIZE, Consistency, Durability, MountOptions
 from parsec_fs.directory import Workspace, matching
 from parsec_fs.identity import Identity
 from parsec_fs.lockfile import LockedError, holder, last_mountpoint
-from parsec_fs.plain_text import PlainFormatter
 from parsec_fs.protocol.limits import MIB
 
 _END_S: Final = 30.0

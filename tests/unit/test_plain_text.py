@@ -9,8 +9,9 @@ import logging
 import pytest
 
 from parsec_fs.cli.exit_codes import ExitCode
+from parsec_fs.cli.log_format import PlainFormatter
 from parsec_fs.cli.output import Output
-from parsec_fs.plain_text import PlainFormatter, plain, plain_lines, plain_name
+from parsec_fs.plain_text import plain, plain_lines, plain_name
 
 HOSTILE = "eve\x1b[2K\r\u202egpj\x9b31m"
 SHOWN = "eve\\x1b[2K\\r\\u202egpj\\x9b31m"
