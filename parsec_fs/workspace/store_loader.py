@@ -8,7 +8,6 @@ of: its id must follow from the folder's page key (rule 12; a hostile page names
 
 import errno
 import logging
-from dataclasses import replace
 
 from parsec_fs.protocol.errors import LocalError
 from parsec_fs.protocol.ids import ObjectId
@@ -39,18 +38,7 @@ class StoreLoader:
             manifest = self._opener.open(row)
         except DAMAGE as error:
             raise LocalError(f"object {id.hex()} is damaged", errno=errno.EIO) from error
-        if isinstance(manifest, FolderManifest):
-            return self._with_times(id, manifest)
         return None if isinstance(manifest, PageManifest) else manifest
-
-    def _with_times(self, id: ObjectId, folder: FolderManifest) -> FolderManifest:
-        """The folder with the times of its latest change, be it of attributes or names."""
-        own = (folder.attributes.mtime_ns, folder.attributes.ctime_ns)
-        pages = ((page.mtime_ns, page.ctime_ns) for page in self._pages(id, folder))
-        mtime, ctime = latest(own, *pages)
-        return replace(
-            folder, attributes=replace(folder.attributes, mtime_ns=mtime, ctime_ns=ctime)
-        )
 
     def load_children(self, id: ObjectId, folder: NodeManifest) -> Names:
         """All names of a folder. A damaged page costs its own names."""
