@@ -39,10 +39,6 @@ class DeviceAuditStore:
         """Write and sync the file and its folder entry."""
         await trio.to_thread.run_sync(_write, self._evidence, name, file)
 
-    def evidence_path(self, name: str) -> Path:
-        """Where a file lies."""
-        return self._evidence / name
-
 
 def _write(folder: Path, name: str, data: bytes) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -30,7 +30,6 @@ CREATE TABLE IF NOT EXISTS facts (
 """
     + HEAD_TABLES
 )
-_TRUST: Final = "trust"
 
 
 class OrgStore:
@@ -59,15 +58,6 @@ class OrgStore:
         """An epoch that anchors `size` leaves is verified."""
         async with self._db.transaction() as write:
             self.heads.settle(write, size)
-
-    def trust_state(self) -> bytes | None:
-        """The audit's trust state as it was last saved."""
-        row = self._db.one("SELECT value FROM facts WHERE name = ?", _TRUST)
-        return None if row is None else bytes(row[0])
-
-    async def save_trust_state(self, state: bytes) -> None:
-        """Durable when this returns."""
-        await self.save_fact(_TRUST, state)
 
     def fact(self, name: str) -> bytes | None:
         """A single named value."""
