@@ -78,7 +78,7 @@ class DaemonCommands:
         filesystem.flush()
         target = filesystem.tree.position
         told = 0.0
-        while self._workspace.store.journal_position() < target:
+        while sync.progress().logged_position < target:
             self._check_convicted()
             sync.wake()
             if trio.current_time() > told + _TELL_S:

@@ -10,6 +10,7 @@ import httpx
 
 from parsec_fs.protocol.chain_rpc import ANSWER_MAX_SIZE, Params, encode_request
 from parsec_fs.protocol.errors import OfflineError
+from parsec_fs.remote.bounded import PLAIN, body_of
 
 
 class HttpChainNode:
@@ -26,21 +27,12 @@ class HttpChainNode:
 
     async def call(self, method: str, params: Params) -> bytes:
         """Raw JSON, error answers included. Raises OfflineError."""
-        headers = {"Content-Type": "application/json"}
+        headers = PLAIN | {"Content-Type": "application/json"}
         body = encode_request(method, params)
         try:
             async with self._client.stream(
                 "POST", self._url, content=body, headers=headers
             ) as answer:
-                return await _bounded(answer)
+                return await body_of(answer, ANSWER_MAX_SIZE)
         except httpx.HTTPError as error:
             raise OfflineError(f"chain node {self._url}: {error!r}") from error
-
-
-async def _bounded(answer: httpx.Response) -> bytes:
-    body = bytearray()
-    async for part in answer.aiter_bytes():
-        body += part
-        if len(body) > ANSWER_MAX_SIZE:
-            raise OfflineError("chain node answers without end")
-    return bytes(body)

@@ -7,13 +7,14 @@ is an OfflineError, so that callers know one reaction: keep the work, try again 
 """
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Final
 
 import httpx
 
 from parsec_fs.protocol.errors import OfflineError
 from parsec_fs.protocol.limits import BATCH_MAX_SIZE, KIB
+from parsec_fs.remote.bounded import PLAIN, body_of, lines_of
 
 ANSWER_MAX_SIZE: Final = BATCH_MAX_SIZE + 64 * KIB
 """A batch and what frames it; a longer answer is cut off (exhaustion)."""
@@ -54,9 +55,9 @@ class Transport:
         url = self._base + path if path.startswith("/") else path
         try:
             async with self._client.stream(
-                method, url, content=body, headers=headers, timeout=TIMEOUT
+                method, url, content=body, headers=headers | PLAIN, timeout=TIMEOUT
             ) as answer:
-                data = await _bounded(answer, max_size)
+                data = await body_of(answer, max_size)
                 return HttpAnswer(answer.status_code, answer.headers, data)
         except httpx.HTTPError as error:
             raise OfflineError(f"{method} {path}: {error!r}") from error
@@ -66,11 +67,12 @@ class Transport:
         """Lines of an endless answer (events). Raises OfflineError, also between lines."""
         try:
             async with self._client.stream(
-                "GET", self._base + path, headers=headers, timeout=_STREAM_TIMEOUT
+                "GET", self._base + path, headers=headers | PLAIN, timeout=_STREAM_TIMEOUT
             ) as answer:
                 if answer.status_code != httpx.codes.OK:
                     raise OfflineError(f"GET {path}: status {answer.status_code}")
-                yield answer.aiter_lines()
+                async with aclosing(lines_of(answer)) as lines:
+                    yield lines
         except httpx.HTTPError as error:
             raise OfflineError(f"GET {path}: {error!r}") from error
 
@@ -82,12 +84,3 @@ HttpClients = Callable[[], httpx.AsyncClient]
 def http_client() -> httpx.AsyncClient:
     """A client as the daemon uses it: no proxies from the environment, no redirects followed."""
     return httpx.AsyncClient(timeout=TIMEOUT, limits=_LIMITS, trust_env=False)
-
-
-async def _bounded(answer: httpx.Response, max_size: int) -> bytes:
-    body = bytearray()
-    async for part in answer.aiter_bytes():
-        body += part
-        if len(body) > max_size:
-            raise OfflineError("the server answers without end")
-    return bytes(body)

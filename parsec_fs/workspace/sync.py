@@ -97,6 +97,7 @@ class Sync:
         self._used = used
         self._on_failure = on_failure
         self._flying: Capture | None = None
+        self._settled_position = 0
         self._refusals = 0
         self._stopped = False
         self._pushing = trio.Lock()
@@ -135,7 +136,7 @@ class Sync:
         return Progress(
             pending=pending,
             journal_position=tree.position,
-            logged_position=self.replica.store.journal_position(),
+            logged_position=self._logged_position(),
             log_size=self.replica.size(),
             online=self._events.connected,
             trouble=self.trouble,
@@ -153,7 +154,7 @@ class Sync:
         contains it. Waits as long as that takes."""
         target = self._filesystem.tree.position if position is None else position
         self._filesystem.flush()
-        while self.replica.store.journal_position() < target:
+        while self._logged_position() < target:
             self.wake()
             await self._advanced.wait()
         return self.replica.size()
@@ -179,6 +180,9 @@ class Sync:
             await self._org.pull()
         async with self._order:
             await self.replica.pull()
+        if self._flying is None:
+            # What was signed before the last start may have been found in the log.
+            self._advance()
 
     async def _pull_loop(self) -> None:
         pause = _PAUSE_FIRST_S
@@ -202,7 +206,7 @@ class Sync:
         """Log what is pending now; True if it is worth to come back at once.
         Raises OfflineError, RefusedError, StaleError, VerificationError."""
         async with self._pushing:
-            if not self.replica.store.outbox.empty():
+            if self._unfinished():
                 await self._deliver()
                 return True
             await self.replica.ready()
@@ -212,10 +216,16 @@ class Sync:
             if not capture:
                 await self._nothing_left(capture)
                 return False
+            self._settled_position = self.replica.store.journal_position()
             self._flying = capture
             if await self._post(capture):
                 await self._deliver()
             return bool(self.contest)
+
+    def _unfinished(self) -> bool:
+        """A capture is signed but not settled. The outbox may be empty even so: the answer was lost
+        and the pull, which replays own leaves too, was first to see it in the log."""
+        return self._flying is not None or not self.replica.store.outbox.empty()
 
     async def _post(self, capture: Capture) -> bool:
         """True iff there is something to deliver."""
@@ -290,6 +300,13 @@ class Sync:
         self._filesystem.logged(capture)
         self._advance()
 
+    def _logged_position(self) -> int:
+        """The store's watermark, but for a capture that it has and that the tree still shows as
+        under way."""
+        if self._flying is None:
+            return self.replica.store.journal_position()
+        return self._settled_position
+
     def _advance(self) -> None:
         self._advanced.set()
         self._advanced = trio.Event()
@@ -315,7 +332,7 @@ class Sync:
                 pause = min(2 * pause, _PAUSE_LONGEST_S)
 
     async def _until_due(self) -> None:
-        while self.replica.store.outbox.empty() and not self.contest:
+        while not self._unfinished() and not self.contest:
             self._changed = trio.Event()
             since = self._filesystem.dirty_since()
             if since is None:

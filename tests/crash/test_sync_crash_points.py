@@ -87,6 +87,30 @@ async def test_an_answer_that_is_lost(tmp_path: Path) -> None:
             assert not one.pending()
 
 
+async def test_an_answer_that_is_lost_and_seen_by_the_pull(tmp_path: Path) -> None:
+    """The log says what the answer would have said: the capture is settled all the same."""
+    async with in_process(tmp_path / "server") as server:
+        alice = await found(server)
+        async with laptop(server, alice, tmp_path / "one", "one") as one:
+            realm = await one.create_realm()
+            await one.open(realm)
+            await one.push()
+            one.make("file", b"content")
+            one.wire.cut_answers = True
+            with pytest.raises(OfflineError):
+                await one.push()
+            one.wire.cut_answers = False
+            await one.pull()
+            assert one.workspace.store.outbox.empty()
+            progress = one.workspace.sync.progress()
+            assert progress.pending
+            assert progress.logged_position < progress.journal_position
+            await one.push()
+            progress = one.workspace.sync.progress()
+            assert not progress.pending
+            assert progress.logged_position == progress.journal_position
+
+
 async def test_a_restored_device_signs_no_more(tmp_path: Path) -> None:
     """Rule 26: its own newest record in the log is news to it."""
     async with in_process(tmp_path / "server") as server:
