@@ -26,10 +26,24 @@ from parsec_fs.protocol.certificates import (
     verify_certificate,
 )
 from parsec_fs.protocol.codec import Bytes32, Increasing, Size, decode, encode_trusted
-from parsec_fs.protocol.commits import ObjectRecord, VerifiedCommit, peek_commit, verify_commit
+from parsec_fs.protocol.commits import (
+    DELETED,
+    ObjectRecord,
+    VerifiedCommit,
+    peek_commit,
+    verify_commit,
+)
 from parsec_fs.protocol.errors import TrustchainError
 from parsec_fs.protocol.hashing import history_digest, map_key, map_value
-from parsec_fs.protocol.ids import NO_HASH, DeviceId, Hash, ObjectId, RealmId, UserId
+from parsec_fs.protocol.ids import (
+    NO_HASH,
+    ROOT_OBJECT,
+    DeviceId,
+    Hash,
+    ObjectId,
+    RealmId,
+    UserId,
+)
 from parsec_fs.protocol.log_state import (
     DeviceChain,
     LogPosition,
@@ -98,6 +112,11 @@ class KeyIndexError(TrustchainError):
     """The commit is sealed under a key index that is not the newest (attack A18)."""
 
 
+class DeletedError(TrustchainError):
+    """The commit goes on from a tombstone, or makes one of the root: ids and versions never come
+    back (rule 7)."""
+
+
 def verify_leaf(state: RealmState, leaf: Leaf, *, org: OrgState, objects: ObjectView) -> Transition:
     """Check one leaf against the prefix before it; `org` is the org log's prefix of
     `leaf.header.org_size` leaves (or longer while nothing was revoked in between).
@@ -126,8 +145,8 @@ def apply_commit(
 ) -> Transition:
     """The state after a commit at index `state.position.size` (position itself unchanged).
 
-    Order of checks: author, role, chain, key index, preconditions and versions.
-    Raises NotAllowedError, TrustchainError, KeyIndexError, CommitConflictError."""
+    Order of checks: author, role, chain, key index, preconditions and versions, tombstones.
+    Raises NotAllowedError, TrustchainError, KeyIndexError, CommitConflictError, DeletedError."""
     commit = verified.commit
     author = org.device(commit.header.device)
     if state.role(author.device.user) < CONTRIBUTOR:
@@ -136,6 +155,7 @@ def apply_commit(
     if state.key is None or commit.key_index != state.key.index:
         raise KeyIndexError("commit is not sealed under the newest key")
     _check_versions(verified, objects)
+    _check_alive(verified, objects)
     index = state.position.size
     changed = tuple(
         (record, _next_state(objects(record.object), record, record_hash, index))
@@ -217,6 +237,17 @@ def _check_versions(verified: VerifiedCommit, objects: ObjectView) -> None:
         raise CommitConflictError(tuple(conflicts[one] for one in sorted(conflicts)))
 
 
+def _check_alive(verified: VerifiedCommit, objects: ObjectView) -> None:
+    """Nothing follows a tombstone, and the root, whose id is fixed, gets none. Whoever meets a
+    tombstone unaware gets a conflict before; a precondition may name one."""
+    for record in verified.objects:
+        current = objects(record.object)
+        if current is not None and current.flags & DELETED:
+            raise DeletedError("a deleted object is not written again (rule 7)")
+        if record.object == ROOT_OBJECT and record.flags & DELETED:
+            raise DeletedError("the root is never deleted (rule 7)")
+
+
 def _next_state(
     old: ObjectState | None, record: ObjectRecord, record_hash: Hash, index: int
 ) -> ObjectState:
@@ -226,6 +257,7 @@ def _next_state(
         write=record_hash,
         operations=old.operations + 1 if old else 1,
         history=history_digest(old.history if old else NO_HASH, record_hash),
+        flags=record.flags,
     )
 
 

@@ -147,13 +147,15 @@ class Head:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectState:
     """Map value of an object (rule 7): version, last write (leaf index, record hash), number of
-    operations and history digest over all of them. Compare-and-swap uses version and write."""
+    operations and history digest over all of them, flags of the last version (1: deleted, for
+    ever). Compare-and-swap uses version and write."""
 
     version: U64
     write_index: U64
     write: Hash
     operations: U64
     history: Hash
+    flags: U8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,7 @@ from parsec_fs.storage.realm_writer import (
     decode_number,
 )
 
-_STATE: Final = "version, write_index, write_hash, operations, history"
+_STATE: Final = "version, write_index, write_hash, operations, history, flags"
 
 
 class RealmStore:
@@ -102,7 +102,7 @@ class RealmStore:
         row = self._db.one(query, id)
         if row is None:
             return None
-        author, kind, sealed, flat = row[5:]
+        author, kind, sealed, flat = row[6:]
         return StoredObject(
             id=id, state=_state(row), author=author, kind=kind, sealed=sealed, flat=flat
         )
@@ -110,7 +110,7 @@ class RealmStore:
     def states_after(self, id: bytes, count: int) -> list[tuple[ObjectId, ObjectState]]:
         """Up to `count` objects with an id larger than `id`, in order: for rebuilding the map."""
         query = f"SELECT {_STATE}, id FROM objects WHERE id > ? ORDER BY id LIMIT ?"
-        return [(row[5], _state(row)) for row in self._db.all(query, id, count)]
+        return [(row[6], _state(row)) for row in self._db.all(query, id, count)]
 
     def link_count(self, id: ObjectId) -> int:
         """Number of names of an object."""
@@ -155,11 +155,12 @@ class RealmStore:
 
 
 def _state(row: Row) -> ObjectState:
-    version, write_index, write, operations, history = row[:5]
+    version, write_index, write, operations, history, flags = row[:6]
     return ObjectState(
         version=version,
         write_index=write_index,
         write=write,
         operations=operations,
         history=history,
+        flags=flags,
     )

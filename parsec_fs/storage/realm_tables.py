@@ -21,6 +21,7 @@ CREATE TABLE IF NOT EXISTS objects (
     write_hash BLOB NOT NULL,             -- record of the last write
     operations INTEGER NOT NULL,
     history BLOB NOT NULL,                -- history digest
+    flags INTEGER NOT NULL,               -- of the last version; 1: deleted
     author BLOB NOT NULL,                 -- device of the last write
     kind INTEGER NOT NULL,                -- manifest kind; 0: deleted or damaged
     sealed BLOB,

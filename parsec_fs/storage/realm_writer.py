@@ -74,9 +74,9 @@ class RealmWriter:
     def object(self, row: StoredObject) -> None:
         """The newest state of an object."""
         s = row.state
-        state = (s.version, s.write_index, s.write, s.operations, s.history)
+        state = (s.version, s.write_index, s.write, s.operations, s.history, s.flags)
         self._sql(
-            "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (row.id, *state, row.author, row.kind, row.sealed, row.flat),
         )
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from parsec_fs.protocol.commits import DELETED
 from parsec_fs.protocol.ids import NO_HASH, ObjectId
 from parsec_fs.protocol.manifests import (
     FOLDER,
@@ -167,7 +168,8 @@ class Builder:
             page_id(folder.page_key, folder.page_bits, number)
             for number in range(1 << folder.page_bits)
         )
-        return tuple(NewVersion(id=one, manifest=None, before=self._view.state(one)) for one in ids)
+        pages = (NewVersion(id=one, manifest=None, before=self._view.state(one)) for one in ids)
+        return tuple(page for page in pages if not _is_dead(page.before))
 
     def _folder(self, captured: CapturedFolder) -> None:
         before = self._view.state(captured.id)
@@ -255,6 +257,10 @@ class Builder:
             lost=frozenset(old - new),
             atomic=True,
         )
+
+
+def _is_dead(state: ObjectState | None) -> bool:
+    return state is not None and state.flags & DELETED != 0
 
 
 def _by_page(

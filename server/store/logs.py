@@ -160,6 +160,7 @@ def _object_row(log: LogId, object_id: ObjectId, state: ObjectState) -> dict[str
         "write": state.write,
         "operations": state.operations,
         "history": state.history,
+        "flags": state.flags,
     }
 
 
@@ -249,6 +250,7 @@ _OBJECT_COLUMNS = (
     objects.c.write,
     objects.c.operations,
     objects.c.history,
+    objects.c.flags,
 )
 _OBJECTS = select(*_OBJECT_COLUMNS).where(
     (objects.c.log == bindparam("log")) & one_of(objects.c.object)
@@ -275,7 +277,13 @@ def all_objects(transaction: Transaction, log: LogId) -> Iterator[tuple[ObjectId
 
 
 def _object(
-    object_id: bytes, version: int, write_index: int, write: bytes, operations: int, history: bytes
+    object_id: bytes,
+    version: int,
+    write_index: int,
+    write: bytes,
+    operations: int,
+    history: bytes,
+    flags: int,
 ) -> tuple[ObjectId, ObjectState]:
     state = ObjectState(
         version=version,
@@ -283,6 +291,7 @@ def _object(
         write=Hash(write),
         operations=operations,
         history=Hash(history),
+        flags=flags,
     )
     return ObjectId(object_id), state
 

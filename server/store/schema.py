@@ -135,6 +135,7 @@ objects = Table(
     Column("write", LargeBinary(32), nullable=False, comment="record hash of the last write"),
     Column("operations", BigInteger, nullable=False),
     Column("history", LargeBinary(32), nullable=False, comment="digest over all operations"),
+    Column("flags", Integer, nullable=False, comment="of the last version; 1: deleted"),
     PrimaryKeyConstraint("log", "object"),
     comment="Newest map value of every object; tombstones stay (rule 7).",
     sqlite_with_rowid=False,

@@ -408,18 +408,30 @@ def unlawful_bodies(scene: Scene) -> dict[str, bytes]:
     outsider = server.add_device("carol")
     impostor = replace(scene.bob, secrets=replace(scene.bob.secrets, sign_seed=bytes(32)))
     stale = replace(server.new_record(sorted(server.objects)[0]), version=1, base=NO_HASH)
+    server.commit(server.alice)
+    dead = max(server.objects, key=lambda one: server.objects[one].write_index)
+    server.delete(server.alice, dead)
     return {
         "unknown device": server.commit_body(stranger, record),
         "no role": server.commit_body(outsider, record),
         "forged signature": server.commit_body(impostor, record),
         "wrong key": server.commit_body(server.alice, record, key_index=7),
         "lost update": server.commit_body(server.alice, stale),
+        "over a tombstone": server.commit_body(scene.bob, server.new_record(dead)),
         "replayed": server.realm_log.leaves[3].body,
         "malformed": b"\x90",
     }
 
 
-UNLAWFUL = ("unknown device", "no role", "forged signature", "wrong key", "lost update", "replayed")
+UNLAWFUL = (
+    "unknown device",
+    "no role",
+    "forged signature",
+    "wrong key",
+    "lost update",
+    "over a tombstone",
+    "replayed",
+)
 
 
 @pytest.mark.parametrize("name", [*UNLAWFUL, "malformed"])

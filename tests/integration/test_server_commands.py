@@ -15,10 +15,10 @@ from parsec_fs.enrolment import create_realm
 from parsec_fs.identity import UNSEEN
 from parsec_fs.protocol.certificates import CONTRIBUTOR, NO_ROLE, READER, RealmRegistered
 from parsec_fs.protocol.commands import Outcome, PutMail, ReadMail
-from parsec_fs.protocol.commits import Precondition
+from parsec_fs.protocol.commits import DELETED, Precondition
 from parsec_fs.protocol.errors import RefusedError
 from parsec_fs.protocol.hashing import payload_hash, read_stamp, sha256
-from parsec_fs.protocol.ids import BlockId, Hash, LogId, RealmId
+from parsec_fs.protocol.ids import ROOT_OBJECT, BlockId, Hash, LogId, RealmId
 from parsec_fs.remote.blocks import BlockClient
 from tests.support.devices import PAYLOAD, RawDevice, founding, new_object, new_org
 from tests.support.server import InProcess, in_process
@@ -266,7 +266,28 @@ async def test_deletion_is_a_tombstone(alice: RawDevice) -> None:
     gone = alice.sign(realm, alice.record(realm, target, delete=True), payloads=())
     assert (await alice.send(realm, gone)).fates[0].index == 3
     await alice.pull(realm)
-    assert alice.realms[realm].objects[target].version == 2
+    state = alice.realms[realm].objects[target]
+    assert (state.version, state.flags) == (2, DELETED)
+    for delete in (False, True):
+        again = alice.sign(
+            realm,
+            alice.record(realm, target, delete=delete),
+            payloads=() if delete else (PAYLOAD,),
+        )
+        refusal = (await alice.send(realm, again)).fates[0].refusal
+        assert refusal is not None
+        assert refusal.outcome == Outcome.INVALID
+        await alice.pull(realm)
+        assert alice.realms[realm].objects[target] == state
+
+
+async def test_the_root_is_never_deleted(alice: RawDevice) -> None:
+    realm = await alice.create_realm()
+    await alice.write(realm, ROOT_OBJECT)
+    gone = alice.sign(realm, alice.record(realm, ROOT_OBJECT, delete=True), payloads=())
+    refusal = (await alice.send(realm, gone)).fates[0].refusal
+    assert refusal is not None
+    assert refusal.outcome == Outcome.INVALID
 
 
 async def test_stamps_of_a_window_share_a_leaf(http: httpx.AsyncClient, alice: RawDevice) -> None:

@@ -51,7 +51,8 @@ class Story:
         return person
 
     def known(self) -> list[ObjectId]:
-        return sorted(self.realm.objects) or [self.realm.new_object()]
+        alive = [one for one, state in self.realm.objects.items() if not state.flags]
+        return sorted(alive) or [self.realm.new_object()]
 
     def new(self) -> None:
         self.realm.commit([self.realm.new_object()], self.writer())

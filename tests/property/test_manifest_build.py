@@ -3,6 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from parsec_fs.protocol.commits import DELETED
 from parsec_fs.protocol.ids import NO_HASH, Hash, ObjectId
 from parsec_fs.protocol.manifests import (
     FILE,
@@ -62,12 +63,14 @@ class DictStore:
     def take(self, versions: tuple[NewVersion, ...]) -> None:
         for one in versions:
             assert one.before == self.state(one.id)
+            assert one.before is None or not one.before.flags & DELETED
             state = ObjectState(
                 version=one.version,
                 write_index=0,
                 write=Hash(one.id * 2),
                 operations=1,
                 history=NO_HASH,
+                flags=0 if one.manifest else DELETED,
             )
             if isinstance(one.manifest, PageManifest):
                 assert all(self.load(child.id) is not None for child in one.manifest.children)

@@ -27,7 +27,7 @@ from parsec_fs.protocol.certificates import (
 )
 from parsec_fs.protocol.codec import decode, encode
 from parsec_fs.protocol.commands import EpochProof, Epochs, LogOpening
-from parsec_fs.protocol.commits import ObjectRecord, sign_commit
+from parsec_fs.protocol.commits import DELETED, ObjectRecord, sign_commit
 from parsec_fs.protocol.epochs import opening_leaf, org_logs_map, orgs_map
 from parsec_fs.protocol.hashing import (
     EMPTY_MAP,
@@ -386,6 +386,12 @@ class HonestServer:
         """Log a new version of objects, of a new one if none is given. Returns the leaf index."""
         records = [self.new_record(one) for one in objects] or [self.new_record()]
         return self.append_realm(COMMIT, self.commit_body(member, *records))
+
+    def delete(self, member: Member, object: ObjectId) -> int:
+        """Log a tombstone. Returns the leaf index."""
+        changes = {"payload": NO_HASH, "payload_size": 0, "flags": DELETED}
+        record = replace(self.new_record(object), **changes)  # type: ignore[arg-type]
+        return self.append_realm(COMMIT, self.commit_body(member, record))
 
     def stamp(self) -> int:
         """Log a window of blinded reads."""

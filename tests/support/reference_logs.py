@@ -71,7 +71,8 @@ def _take_object(result: Replayed, index: int, name: bytes, record: list[Any]) -
     object_id, version = record[0], record[1]
     history = result.histories.setdefault(object_id, [])
     history.append(ref.object_record_hash(name, record))
-    state = [version, index, history[-1], len(history), ref.history(history)]
+    flags = record[6]
+    state = [version, index, history[-1], len(history), ref.history(history), flags]
     result.states[object_id] = state
     result.entries[ref.map_key(b"object", object_id)] = ref.map_value(state)
 

@@ -98,7 +98,9 @@ class Log:
         history = self.histories.setdefault(object_id, [])
         history.append(ref.object_record_hash(name, [*record]))
         index = len(self.leaves) - 1
+        flags = record[6]
         state: list[Plain] = [version, index, history[-1], len(history), ref.history(history)]
+        state.append(flags)
         self.put(b"object", object_id, state)
         return state
 
@@ -213,7 +215,9 @@ def bad_realm_leaves(org: Log, realm: Log, states: list[list[Plain]]) -> list[Ca
     org_size, last = len(org.leaves), states[-1][2]
     assert isinstance(last, bytes)
     fourth = object_record(4, last)
-    body = realm.commit(BOB_DEVICE, [fourth])
+    young = [filler(b"young", 16), *object_record(1, ZERO)[1:]]
+    body = realm.commit(BOB_DEVICE, [young])
+    again_gone = object_record(4, last, deleted=True)
     stale = object_record(3, states[1][2])  # type: ignore[arg-type]
     header = realm.header(BOB_DEVICE)
     assert isinstance(header, list)
@@ -234,7 +238,9 @@ def bad_realm_leaves(org: Log, realm: Log, states: list[list[Plain]]) -> list[Ca
         ("time-not-after", "TrustchainError", COMMIT, body, {"time": FIRST_TIME}),
         ("unknown-kind", "TrustchainError", 9, body, {}),
         ("stale-version", "CommitConflictError", COMMIT, realm.commit(BOB_DEVICE, [stale]), {}),
-        ("old-key", "KeyIndexError", COMMIT, realm.commit(BOB_DEVICE, [fourth], 0), {}),
+        ("old-key", "KeyIndexError", COMMIT, realm.commit(BOB_DEVICE, [young], 0), {}),
+        ("after-its-tombstone", "DeletedError", COMMIT, realm.commit(BOB_DEVICE, [fourth]), {}),
+        ("deleted-again", "DeletedError", COMMIT, realm.commit(BOB_DEVICE, [again_gone]), {}),
         (
             "signature-changed",
             "SignatureError",
@@ -253,15 +259,15 @@ def bad_realm_leaves(org: Log, realm: Log, states: list[list[Plain]]) -> list[Ca
             "other-context",
             "SignatureError",
             COMMIT,
-            ref.commit(other_place, 1, [], [fourth], seed),
+            ref.commit(other_place, 1, [], [young], seed),
             {},
         ),
-        ("other-author", "SignatureError", COMMIT, ref.commit(by_alice, 1, [], [fourth], seed), {}),
+        ("other-author", "SignatureError", COMMIT, ref.commit(by_alice, 1, [], [young], seed), {}),
         (
             "sequence-skipped",
             "DeviceChainError",
             COMMIT,
-            ref.commit(skipped, 1, [], [fourth], seed),
+            ref.commit(skipped, 1, [], [young], seed),
             {},
         ),
         ("replayed-commit", "DeviceChainError", COMMIT, _body(realm.leaves[4]), {}),

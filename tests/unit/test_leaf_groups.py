@@ -36,7 +36,7 @@ CONTEXT = Context(
     log=LogId(b"l" * 32),
 )
 AUTHOR = DeviceId(b"a" * 16)
-STATE = ObjectState(version=1, write_index=0, write=NO_HASH, operations=1, history=NO_HASH)
+STATE = ObjectState(version=1, write_index=0, write=NO_HASH, operations=1, history=NO_HASH, flags=0)
 
 
 def transition(number: int, *sizes: int) -> Transition:

@@ -25,11 +25,12 @@ from parsec_fs.protocol.codec import decode, encode
 from parsec_fs.protocol.commits import CommitBody, Precondition, peek_commit, verify_commit
 from parsec_fs.protocol.errors import DataError, SignatureError, TrustchainError
 from parsec_fs.protocol.hashing import map_key
-from parsec_fs.protocol.ids import NO_HASH, Hash, ObjectId, RealmId, UserId
+from parsec_fs.protocol.ids import NO_HASH, ROOT_OBJECT, Hash, ObjectId, RealmId, UserId
 from parsec_fs.protocol.log_state import NotAllowedError, ReplacedError
 from parsec_fs.protocol.membership import realm_context
 from parsec_fs.protocol.realm_state import (
     CommitConflictError,
+    DeletedError,
     KeyIndexError,
     RealmState,
     certificate_entry,
@@ -90,6 +91,28 @@ def test_conflict_names_every_object_with_its_state(
     assert isinstance(error, CommitConflictError)
     states = {one.object: one.state for one in error.conflicts}
     assert states == {old: (realm.objects[old],), gone: (realm.objects[gone],), new: ()}
+
+
+def test_a_tombstone_is_the_last_version(people: tuple[HonestRealm, Person, Person]) -> None:
+    realm, bob, _ = people
+    old, unborn, new = sorted(realm.new_object() for _ in range(3))
+    realm.commit([old])
+    realm.commit([old, unborn], deleted=True)
+    for gone in (old, unborn):
+        for deleted in (False, True):
+            records = [realm.record(gone, deleted=deleted), realm.record(new)]
+            body = realm.sign_commit(sorted(records, key=lambda one: one.object), bob)
+            refuse(realm, realm.leaf(COMMIT, body), DeletedError)
+    state = realm.objects[old]
+    still = Precondition(object=old, version=state.version, write=state.write)
+    realm.commit([new], bob, preconditions=(still,))
+
+
+def test_the_root_is_never_deleted(people: tuple[HonestRealm, Person, Person]) -> None:
+    realm, bob, _ = people
+    realm.commit([ROOT_OBJECT])
+    body = realm.sign_commit([realm.record(ROOT_OBJECT, deleted=True)], bob)
+    refuse(realm, realm.leaf(COMMIT, body), DeletedError)
 
 
 def test_version_counts_up_by_one(people: tuple[HonestRealm, Person, Person]) -> None:

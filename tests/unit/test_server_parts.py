@@ -16,7 +16,7 @@ from parsec_fs.protocol.log_state import (
     NotAllowedError,
     ReplacedError,
 )
-from parsec_fs.protocol.realm_state import CommitConflictError, KeyIndexError
+from parsec_fs.protocol.realm_state import CommitConflictError, DeletedError, KeyIndexError
 from parsec_fs.protocol.records import STAMPS
 from server.config import Rate
 from server.decisions.effects import next_leaf
@@ -80,6 +80,7 @@ def test_leaf_times_strictly_increase() -> None:
         (ReplacedError(), Outcome.CONFLICT),
         (KeyIndexError(), Outcome.STALE_KEY),
         (CommitConflictError(()), Outcome.CONFLICT),
+        (DeletedError(), Outcome.INVALID),
     ],
 )
 def test_reasons(error: ParsecFSError, outcome: Outcome) -> None:

@@ -210,6 +210,7 @@ def upgrade() -> None:
             nullable=False,
             comment="digest over all operations",
         ),
+        sa.Column("flags", sa.Integer(), nullable=False, comment="of the last version; 1: deleted"),
         sa.PrimaryKeyConstraint("log", "object"),
         comment="Newest map value of every object; tombstones stay (rule 7).",
         sqlite_with_rowid=False,
