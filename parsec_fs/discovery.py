@@ -69,6 +69,6 @@ async def _name(connection: Connection, org: OrgState, realm: RealmId) -> bytes 
     try:
         box = await connection.server.read_box(realm, rotation.index, secrets.user)
         key = open_realm_key(box, rotation, realm=realm, secrets=secrets)
-        return open_realm_name(rotation, key, realm=realm, secrets=secrets).encode()
+        return open_realm_name(rotation, key, realm=realm, secrets=secrets)
     except (RefusedError, DecryptionError):
         return None

@@ -7,6 +7,7 @@ then forgotten: nothing that it could sign later is accepted (`membership`). Key
 organization, realm, user, generation and device (verifiable-history 3.3).
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
@@ -35,7 +36,7 @@ from parsec_fs.protocol.certificates import (
 )
 from parsec_fs.protocol.chain_types import ChainAnchor
 from parsec_fs.protocol.commands import BoxAnswer, CreateOrg, CreateRealm
-from parsec_fs.protocol.errors import DecryptionError, TrustchainError
+from parsec_fs.protocol.errors import DataError, DecryptionError, TrustchainError
 from parsec_fs.protocol.hashing import genesis_hash, realm_key_commitment, signed_hash, tag
 from parsec_fs.protocol.ids import NO_HASH, OrgId, RealmId, UserId
 from parsec_fs.protocol.keys import SigningKey
@@ -44,6 +45,7 @@ from parsec_fs.protocol.membership import OrgState, realm_context
 from parsec_fs.protocol.merkle import tree_root, verify_inclusion
 from parsec_fs.protocol.records import ROOT_DEVICE, Context, DeviceHeader, Seen
 from parsec_fs.protocol.sealing import (
+    BOX_SIZE,
     SUITE,
     BoxKey,
     RealmKey,
@@ -163,7 +165,16 @@ def create_realm(
         header=author.header(context, DeviceChain(), unseen),
     )
     key = RealmKey(1, random(32))
-    rotation, box = _first_rotation(label(name), realm, key, secrets, random)
+    owner = org.users[secrets.user]
+    rotation, boxes = make_rotation(
+        label(name),
+        key,
+        previous=b"",
+        members=(owner,),
+        realm=realm,
+        org=secrets.org,
+        random=random,
+    )
     second = DeviceChain(sequence=1, last=signed_hash(created))
     chain = org.chains.get(secrets.device, DeviceChain())
     registered = author.sign(
@@ -175,38 +186,48 @@ def create_realm(
         registered=registered,
         created=created,
         rotation=author.sign(rotation, header=author.header(context, second, unseen)),
-        boxes=(box,),
+        boxes=boxes,
     )
     return request, key
 
 
-def _first_rotation(
-    name: bytes, realm: RealmId, key: RealmKey, secrets: DeviceSecrets, random: Random
-) -> tuple[Rotation, KeyBox]:
-    user_key = secrets.newest_user_key()
-    info = realm_key_box_info(secrets.org, realm, key.index, secrets.user, user_key.generation)
-    recipient = secrets.user_key(user_key.generation).public
-    box = KeyBox(
-        user=secrets.user,
-        generation=user_key.generation,
-        box=seal_box(key.secret(), recipient=recipient, info=info),
-    )
-    context = realm_key_context(secrets.org, realm, key.index)
-    sealed = seal_secret(name, key=key.secret(), context=_NAME + context, salt=random(32))
+def make_rotation(
+    name: bytes,
+    key: RealmKey,
+    *,
+    previous: bytes,
+    members: Iterable[User],
+    realm: RealmId,
+    org: OrgId,
+    random: Random,
+) -> tuple[Rotation, tuple[KeyBox, ...]]:
+    """A rotation to `key` for these members, and their boxes in order of user ids. `previous`:
+    the key before, sealed under this one; `name`: of the workspace."""
+    ordered = sorted(members, key=lambda one: one.user)
+    boxes = tuple(_realm_box(one, key, realm, org, random) for one in ordered)
+    context = realm_key_context(org, realm, key.index)
     rotation = Rotation(
         index=key.index,
         commitment=realm_key_commitment(key.secret(), context),
-        previous=b"",
-        boxes_root=tree_root([box.leaf()]),
-        name=sealed,
+        previous=previous,
+        boxes_root=tree_root([box.leaf() for box in boxes]),
+        name=seal_secret(name, key=key.secret(), context=_NAME + context, salt=random(32)),
     )
-    return rotation, box
+    return rotation, boxes
 
 
-def open_realm_key(
-    unverified: BoxAnswer, rotation: Rotation, *, realm: RealmId, secrets: DeviceSecrets
-) -> RealmKey:
-    """The realm key of a rotation, from this user's box. Raises ProofError, DecryptionError."""
+def _realm_box(member: User, key: RealmKey, realm: RealmId, org: OrgId, random: Random) -> KeyBox:
+    info = realm_key_box_info(org, realm, key.index, member.user, member.generation)
+    try:
+        box = seal_box(key.secret(), recipient=member.box_key, info=info)
+    except DataError:
+        # A member whose public key is none would otherwise keep all others from a new key.
+        box = random(BOX_SIZE)
+    return KeyBox(user=member.user, generation=member.generation, box=box)
+
+
+def check_realm_box(unverified: BoxAnswer, rotation: Rotation, *, secrets: DeviceSecrets) -> KeyBox:
+    """The box that a rotation holds for this user. Raises ProofError, TrustchainError."""
     box = unverified.box
     if box.user != secrets.user:
         raise TrustchainError("the server sent another user's key box")
@@ -217,6 +238,15 @@ def open_realm_key(
         unverified.proof,
         expected_root=rotation.boxes_root,
     )
+    return box
+
+
+def open_realm_key(
+    unverified: BoxAnswer, rotation: Rotation, *, realm: RealmId, secrets: DeviceSecrets
+) -> RealmKey:
+    """The realm key of a rotation, from this user's box. Raises ProofError, TrustchainError (the
+    server's doing), DecryptionError (the doing of the rotation's author)."""
+    box = check_realm_box(unverified, rotation, secrets=secrets)
     info = realm_key_box_info(secrets.org, realm, rotation.index, box.user, box.generation)
     secret = secrets.user_key(box.generation).open(box.box, info=info)
     context = realm_key_context(secrets.org, realm, rotation.index)
@@ -228,11 +258,10 @@ def open_realm_key(
 
 def open_realm_name(
     rotation: Rotation, key: RealmKey, *, realm: RealmId, secrets: DeviceSecrets
-) -> str:
+) -> bytes:
     """The workspace's name. Raises DecryptionError."""
     context = realm_key_context(secrets.org, realm, key.index)
-    name = open_secret(rotation.name, key=key.secret(), expected_context=_NAME + context)
-    return name.decode(errors="replace")
+    return open_secret(rotation.name, key=key.secret(), expected_context=_NAME + context)
 
 
 def add_device(

@@ -33,6 +33,7 @@ from parsec_fs.workspace.org_replica import OrgReplica
 from parsec_fs.workspace.payloads import PayloadReader
 from parsec_fs.workspace.push import Hook, Pusher
 from parsec_fs.workspace.realm_keys import RealmKeys
+from parsec_fs.workspace.rekeying import Rekeying
 from parsec_fs.workspace.replica import RealmReplica
 from parsec_fs.workspace.replica_checks import REPLICA_CHECKS, ReplicaChecks
 from parsec_fs.workspace.store_loader import StoreLoader
@@ -75,6 +76,7 @@ class Workspace:
     contents: Contents
     filesystem: Filesystem
     replica: RealmReplica
+    rekeying: Rekeying
     sync: Sync
 
     def close(self) -> None:
@@ -133,6 +135,7 @@ def assemble(directory: Path, realm: RealmId, outside: Outside) -> Workspace:
         pins=outside.pins,
         checks=outside.checks,
     )
+    rekeying = Rekeying(replica, outside.org, keys, outside.server, author=author)
     uploader = Uploader(blocks, contents)
     pusher = Pusher(
         replica,
@@ -140,6 +143,7 @@ def assemble(directory: Path, realm: RealmId, outside: Outside) -> Workspace:
         loader=loader,
         opener=opener,
         keys=keys,
+        rekeying=rekeying,
         uploader=uploader,
         author=author,
         places=lambda id: places_above(filesystem.tree, id),
@@ -149,6 +153,7 @@ def assemble(directory: Path, realm: RealmId, outside: Outside) -> Workspace:
         replica=replica,
         org=outside.org,
         pusher=pusher,
+        rekeying=rekeying,
         uploader=uploader,
         contest=Contest(filesystem, label=outside.label, invalidate=outside.invalidate),
         filesystem=filesystem,
@@ -166,5 +171,6 @@ def assemble(directory: Path, realm: RealmId, outside: Outside) -> Workspace:
         contents=contents,
         filesystem=filesystem,
         replica=replica,
+        rekeying=rekeying,
         sync=sync,
     )

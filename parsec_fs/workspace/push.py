@@ -22,7 +22,7 @@ from parsec_fs.protocol.commits import (
     commit_hash,
     signed_body,
 )
-from parsec_fs.protocol.errors import ForkError, LocalError, ProofError, StaleError
+from parsec_fs.protocol.errors import ForkError, LocalError, ProofError
 from parsec_fs.protocol.hashing import object_record_hash, payload_hash
 from parsec_fs.protocol.ids import NO_HASH, Hash, ObjectId
 from parsec_fs.protocol.keys import SigningKey
@@ -43,7 +43,7 @@ from parsec_fs.workspace.closures import closures, pack
 from parsec_fs.workspace.manifest_build import Builder, NewVersion, Places
 from parsec_fs.workspace.opener import Opener
 from parsec_fs.workspace.realm_keys import RealmKeys
-from parsec_fs.workspace.realm_rebuild import rotation_pending
+from parsec_fs.workspace.rekeying import Rekeying
 from parsec_fs.workspace.replica import RealmReplica
 from parsec_fs.workspace.store_loader import StoreLoader
 from parsec_fs.workspace.tree import NodeManifest
@@ -115,6 +115,7 @@ class Pusher:
         loader: StoreLoader,
         opener: Opener,
         keys: RealmKeys,
+        rekeying: Rekeying,
         uploader: Uploader,
         author: Author,
         places: Places,
@@ -127,6 +128,7 @@ class Pusher:
         self._view = StoreNow(replica, loader)
         self._opener = opener
         self._keys = keys
+        self._rekeying = rekeying
         self._uploader = uploader
         self._author = author
         self._key: SigningKey = author.secrets.signing_key()
@@ -135,8 +137,7 @@ class Pusher:
     async def post(self, capture: Capture, *, separate: bool) -> bool:
         """Build, seal, sign and put into the outbox. False: the store says all of it already."""
         self._replica.check_may_sign()
-        if rotation_pending(self._store):
-            raise StaleError("a member was removed: the workspace needs a new key first")
+        self._rekeying.check()
         slices = self._replica.slices
         builder = Builder(capture, self._view, self._places)
         for _ in builder.steps():

@@ -4,20 +4,22 @@ Data flow: rotation certificates, server (key box) -> this -> opener (reading), 
 
 verifiable-history 3.3, attacks A13, A15: the box is under the rotation's `boxes_root`, opens with
 the user's box key, and the key is the one the rotation commits to, so that all members hold the
-same. Each rotation carries the key before it, sealed under the new one; that one must match the
-commitment of its own rotation. Boxes are kept, sealed as they are: mounting needs no server.
+same. A box that is under the root and gives another key, or none, is the doing of whoever signed
+the rotation, and stops nobody: the key is missing here, the log goes on, and `rekeying` makes a new
+one. Each rotation carries an older key, sealed under the new one; it must match the commitment of
+its own rotation. Boxes are kept, sealed as they are: mounting needs no server.
 """
 
 import logging
 from collections.abc import Sequence
 from typing import Final
 
-from parsec_fs.enrolment import open_realm_key
+from parsec_fs.enrolment import check_realm_box, open_realm_key
 from parsec_fs.identity import DeviceSecrets
 from parsec_fs.protocol.certificates import Rotation
 from parsec_fs.protocol.codec import decode, encode_trusted
 from parsec_fs.protocol.commands import BoxAnswer
-from parsec_fs.protocol.errors import DataError, DecryptionError, OfflineError
+from parsec_fs.protocol.errors import DecryptionError, OfflineError, RefusedError
 from parsec_fs.protocol.hashing import realm_key_commitment, tag
 from parsec_fs.protocol.ids import OrgId, RealmId
 from parsec_fs.protocol.sealing import RealmKey, open_secret, realm_key_context, seal_secret
@@ -37,6 +39,7 @@ class RealmKeys:
         self._realm = realm
         self._secrets = secrets
         self._keys: dict[int, RealmKey] = {}
+        self._missing: set[int] = set()
 
     def key(self, index: int) -> RealmKey:
         """The key of a rotation. Raises DecryptionError if this user does not hold it."""
@@ -45,45 +48,79 @@ class RealmKeys:
             raise DecryptionError(f"no key {index} of this realm")
         return found
 
+    def holds(self, index: int) -> bool:
+        """True iff this user holds the key of that rotation."""
+        return index in self._keys
+
     def newest(self) -> RealmKey:
-        """The key to seal under. Raises OfflineError before the first one was fetched."""
+        """The newest key that this user holds. Nothing is sealed for upload under it unless it is
+        the realm's newest (`holds`). Raises OfflineError before the first one was fetched."""
         if not self._keys:
             raise OfflineError("the keys of this workspace were never fetched")
         return self._keys[max(self._keys)]
 
     def open_stored(self, rotations: Sequence[Rotation]) -> None:
-        """Open the newest box that is kept, without the server, and walk back from it."""
+        """Open the boxes that are kept, without the server, and walk back from each."""
         for rotation in reversed(rotations):
             kept = self._store.fact(_fact(rotation.index))
-            if kept is not None:
-                self._open(decode(BoxAnswer, kept), rotations[: rotation.index])
-                return
+            if kept is not None and not self._settled(rotation):
+                self._open(decode(BoxAnswer, kept), rotation, rotations)
 
     async def ensure(self, rotations: Sequence[Rotation], client: ServerClient) -> None:
-        """Hold the key of the newest of these verified rotations. Raises RefusedError (not a
-        member), OfflineError, ProofError, DecryptionError."""
-        if not rotations or rotations[-1].index in self._keys:
-            return
-        index = rotations[-1].index
-        answer = await client.read_box(self._realm, index, self._secrets.user)
-        self._open(answer, rotations)
-        async with self._store.writing() as write:
-            write.fact(_fact(index), encode_trusted(answer))
+        """Hold the keys of these verified rotations as far as they open here; `holds` tells.
+        Raises RefusedError (no box of the newest: not a member), OfflineError, ProofError, and
+        DecryptionError for a generation of the user's key that this device does not hold."""
+        for rotation in reversed(rotations):
+            if not self._settled(rotation):
+                await self._fetch(rotation, rotations, client)
 
-    def _open(self, unverified: BoxAnswer, rotations: Sequence[Rotation]) -> None:
-        newest = rotations[-1]
-        key = open_realm_key(unverified, newest, realm=self._realm, secrets=self._secrets)
+    def _settled(self, rotation: Rotation) -> bool:
+        return rotation.index in self._keys or rotation.index in self._missing
+
+    async def _fetch(
+        self, rotation: Rotation, rotations: Sequence[Rotation], client: ServerClient
+    ) -> None:
+        try:
+            answer = await client.read_box(self._realm, rotation.index, self._secrets.user)
+        except RefusedError:
+            if rotation is rotations[-1]:
+                raise
+            # Not a member at that time, and the key was not handed down: it stays closed.
+            self._missing.add(rotation.index)
+            return
+        self._open(answer, rotation, rotations)
+        async with self._store.writing() as write:
+            write.fact(_fact(rotation.index), encode_trusted(answer))
+
+    def _open(
+        self, unverified: BoxAnswer, rotation: Rotation, rotations: Sequence[Rotation]
+    ) -> None:
+        box = check_realm_box(unverified, rotation, secrets=self._secrets)
+        self._secrets.user_key(box.generation)  # Raises if it is us who are behind, not the author.
+        try:
+            key = open_realm_key(unverified, rotation, realm=self._realm, secrets=self._secrets)
+        except DecryptionError as error:
+            # A15: any contributor may rotate, and could otherwise stop the realm for whom they
+            # like. It is not provable without our key: nobody is accused but in our own status.
+            log.warning("the key of rotation %d is missing: %s", rotation.index, error)
+            self._missing.add(rotation.index)
+            return
         self._keys[key.index] = key
+        self._walk_back(key, rotations)
+
+    def _walk_back(self, key: RealmKey, rotations: Sequence[Rotation]) -> None:
         org = self._secrets.org
-        for rotation, older in zip(reversed(rotations), reversed(rotations[:-1]), strict=False):
-            if older.index in self._keys or not rotation.previous:
-                return
+        by_index = {one.index: place for place, one in enumerate(rotations)}
+        while (place := by_index[key.index]) and rotations[place].previous:
+            rotation, older = rotations[place], rotations[:place]
             try:
                 key = open_previous_key(rotation, key, older, org=org, realm=self._realm)
-            except (DataError, DecryptionError) as error:
+            except DecryptionError as error:
                 # Whoever rotates could otherwise shut the workspace for all who come later. What
-                # is older stays closed, the rest goes on (rule 12).
+                # is older opens with its own boxes or stays closed, the rest goes on (rule 12).
                 log.warning("rotation %d hides the key before it: %s", rotation.index, error)
+                return
+            if key.index in self._keys:
                 return
             self._keys[key.index] = key
 
@@ -91,21 +128,29 @@ class RealmKeys:
 def seal_previous_key(
     previous: RealmKey, new: RealmKey, *, org: OrgId, realm: RealmId, salt: bytes
 ) -> bytes:
-    """`Rotation.previous`: the key before, sealed under the new one."""
+    """`Rotation.previous`: the newest older key that the author holds, sealed under the new one."""
     context = _PREVIOUS + realm_key_context(org, realm, new.index)
     return seal_secret(previous.secret(), key=new.secret(), context=context, salt=salt)
 
 
 def open_previous_key(
-    rotation: Rotation, key: RealmKey, older: Rotation, *, org: OrgId, realm: RealmId
+    rotation: Rotation,
+    key: RealmKey,
+    older: Sequence[Rotation],
+    *,
+    org: OrgId,
+    realm: RealmId,
 ) -> RealmKey:
-    """The key of the rotation before. Raises DecryptionError if it is not the committed one."""
+    """The older key that a rotation hands down: that of the newest of `older` which commits to it,
+    for the key in between may have been missing where this one was made. Raises DecryptionError if
+    none does."""
     context = _PREVIOUS + realm_key_context(org, realm, rotation.index)
     secret = open_secret(rotation.previous, key=key.secret(), expected_context=context)
-    place = realm_key_context(org, realm, older.index)
-    if realm_key_commitment(secret, place) != older.commitment:
-        raise DecryptionError("an older realm key is not the one its rotation commits to")
-    return RealmKey(older.index, secret)
+    for one in reversed(older):
+        place = realm_key_context(org, realm, one.index)
+        if realm_key_commitment(secret, place) == one.commitment:
+            return RealmKey(one.index, secret)
+    raise DecryptionError("an older realm key is not one that a rotation commits to")
 
 
 def _fact(index: int) -> str:

@@ -25,7 +25,7 @@ from parsec_fs.protocol.certificates import (
 from parsec_fs.protocol.codec import decode
 from parsec_fs.protocol.errors import DataError
 from parsec_fs.protocol.hashing import signed_hash
-from parsec_fs.protocol.ids import Hash, UserId
+from parsec_fs.protocol.ids import DeviceId, Hash, UserId
 from parsec_fs.protocol.prefix_map import PrefixMap
 from parsec_fs.protocol.realm_state import (
     RealmState,
@@ -72,6 +72,14 @@ def rotation_pending(store: RealmStore) -> bool:
         elif isinstance(content, Role) and content.role == NO_ROLE:
             pending = True
     return pending
+
+
+def rotation_author(store: RealmStore) -> DeviceId | None:
+    """Who made the newest key."""
+    authors = [
+        one.header.device for one in _certificates(store) if isinstance(one.content, Rotation)
+    ]
+    return authors[-1] if authors else None
 
 
 def with_map(state: RealmState, store: RealmStore) -> Generator[None, None, RealmState]:

@@ -37,6 +37,7 @@ from parsec_fs.workspace.filesystem import Filesystem
 from parsec_fs.workspace.org_replica import OrgReplica
 from parsec_fs.workspace.payloads import Found
 from parsec_fs.workspace.push import Pusher
+from parsec_fs.workspace.rekeying import Rekeying
 from parsec_fs.workspace.replica import RealmReplica
 from parsec_fs.workspace.upload import Uploader
 
@@ -73,6 +74,7 @@ class Sync:
         replica: RealmReplica,
         org: OrgReplica,
         pusher: Pusher,
+        rekeying: Rekeying,
         uploader: Uploader,
         contest: Contest,
         filesystem: Filesystem,
@@ -87,6 +89,7 @@ class Sync:
         self.trouble = ""
         self._org = org
         self._pusher = pusher
+        self._rekeying = rekeying
         self._uploader = uploader
         self.contest = contest
         self._filesystem = filesystem
@@ -116,6 +119,7 @@ class Sync:
             nursery.start_soon(self._pull_loop)
             nursery.start_soon(self._push_loop)
             nursery.start_soon(self._observe_loop)
+            nursery.start_soon(self._rekeying.run, self.rekey_once, self._report)
             task_status.started()
 
     def wake(self) -> None:
@@ -139,7 +143,7 @@ class Sync:
             logged_position=self._logged_position(),
             log_size=self.replica.size(),
             online=self._events.connected,
-            trouble=self.trouble,
+            trouble=self._rekeying.problem() or self.trouble,
         )
 
     def logged_index(self, id: ObjectId) -> int | None:
@@ -183,6 +187,7 @@ class Sync:
         if self._flying is None:
             # What was signed before the last start may have been found in the log.
             self._advance()
+        self._rekeying.look()
 
     async def _pull_loop(self) -> None:
         pause = _PAUSE_FIRST_S
@@ -209,6 +214,7 @@ class Sync:
             if self._unfinished():
                 await self._deliver()
                 return True
+            self._rekeying.check()
             await self.replica.ready()
             await self._filesystem.settle()
             self.contest.settle()
@@ -221,6 +227,18 @@ class Sync:
             if await self._post(capture):
                 await self._deliver()
             return bool(self.contest)
+
+    async def rekey_once(self) -> None:
+        """Give the workspace a new key if it needs one and this device may make it (rule 10). Not
+        while commits are under way: the rotation follows them in this device's chain.
+        Raises OfflineError, RefusedError, VerificationError."""
+        async with self._pushing:
+            self._org_grown = True
+            await self.pull_once()
+            signing = self.replica.audit.may_send() and not self._stopped
+            if signing and self.replica.store.outbox.empty() and self._rekeying.wanted():
+                await self._rekeying.rotate()
+                await self.pull_once()
 
     def _unfinished(self) -> bool:
         """A capture is signed but not settled. The outbox may be empty even so: the answer was lost

@@ -18,9 +18,10 @@ import httpx
 import trio
 
 from parsec_fs.enrolment import add_device, create_realm, found_org
-from parsec_fs.identity import Author, Identity, new_secrets
-from parsec_fs.protocol.certificates import Device
-from parsec_fs.protocol.ids import ROOT_OBJECT, LogId, ObjectId, RealmId
+from parsec_fs.identity import Author, Identity, UserKeySeed, new_secrets
+from parsec_fs.protocol.certificates import STANDARD, Device, Role, User, sign_certificate
+from parsec_fs.protocol.hashing import map_key
+from parsec_fs.protocol.ids import NO_HASH, ROOT_OBJECT, LogId, ObjectId, RealmId, UserId
 from parsec_fs.protocol.keys import VerifyKey
 from parsec_fs.protocol.manifests import FOLDER, FolderManifest
 from parsec_fs.protocol.statements import ServerRegistration
@@ -439,3 +440,60 @@ async def in_step(*laptops: Laptop) -> dict[str, bytes | None]:
     stored = [one.names_in_store() for one in laptops]
     assert all(one == stored[0] for one in stored)
     return shown[0]
+
+
+async def second_user(first: Laptop, name: str = "bob") -> Identity:
+    """Another user with one device, added by the first one, an administrator."""
+    own = first.author.secrets
+    seed = UserKeySeed(generation=1, seed=os.urandom(96))
+    secrets = new_secrets(
+        org=own.org, user=UserId(os.urandom(16)), user_keys=(seed,), random=os.urandom
+    )
+    user = User(
+        user=secrets.user,
+        name=name.encode(),
+        email=f"{name}@acme.example".encode(),
+        profile=STANDARD,
+        generation=1,
+        box_key=secrets.user_key(1).public,
+    )
+    device = Device(
+        device=secrets.device,
+        user=secrets.user,
+        label=b"tablet",
+        sign_key=secrets.signing_key().verify_key.raw,
+        box_key=secrets.box_key().public,
+        generation=1,
+        user_key_box=b"",
+    )
+    for content in (user, device):
+        org = await first.org.pull()
+        chain = org.chains[own.device]
+        header = first.author.header(org.context, chain, first.org.seen())
+        body = first.author.sign(content, header=header)
+        await first.client.append_certificate(LogId(own.org), body)
+    await first.org.pull()
+    return Identity(anchor=first.identity.anchor, secrets=secrets, pins=())
+
+
+async def give_role(owner: Laptop, user: UserId, role: int) -> None:
+    """A role in the workspace that the owner has open, and a new key for all who then have one."""
+    await set_role(owner, user, role)
+    await owner.workspace.rekeying.rotate()
+    await owner.pull()
+
+
+async def set_role(owner: Laptop, user: UserId, role: int) -> None:
+    """Only the role."""
+    workspace, author = owner.workspace, owner.author
+    await workspace.replica.ready()
+    state = workspace.replica.state
+    chain = state.chains[author.secrets.device]
+    body = sign_certificate(
+        Role(user=user, role=role),
+        header=author.header(state.context, chain, workspace.replica.seen()),
+        replaces=state.map.get(map_key(b"role", user)) or NO_HASH,
+        key=author.secrets.signing_key(),
+    )
+    await owner.client.append_certificate(workspace.replica.log, body)
+    await owner.pull()

@@ -69,6 +69,7 @@ SHELLS: dict[str, tuple[str, ...]] = {
             "push",
             "realm_keys",
             "realm_rebuild",
+            "rekeying",
             "replica",
             "seal_queue",
             "slices",

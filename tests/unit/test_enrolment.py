@@ -116,7 +116,7 @@ def test_created_realm_replays_and_opens(
         box_answer(request), rotation_of(request), realm=request.realm, secrets=secrets
     )
     name = open_realm_name(rotation_of(request), key, realm=request.realm, secrets=secrets)
-    assert name == "research"
+    assert name == b"research"
 
 
 def test_key_box_of_another_rotation_is_refused(

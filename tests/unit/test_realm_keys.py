@@ -13,11 +13,17 @@ import pytest
 from parsec_fs.identity import DeviceSecrets, UserKeySeed, new_secrets
 from parsec_fs.protocol.certificates import KeyBox, Rotation
 from parsec_fs.protocol.commands import BoxAnswer
-from parsec_fs.protocol.errors import DecryptionError
+from parsec_fs.protocol.errors import DecryptionError, ProofError, RefusedError
 from parsec_fs.protocol.hashing import realm_key_commitment
 from parsec_fs.protocol.ids import Hash, OrgId, RealmId, UserId
 from parsec_fs.protocol.merkle import tree_root
-from parsec_fs.protocol.sealing import RealmKey, realm_key_box_info, realm_key_context, seal_box
+from parsec_fs.protocol.sealing import (
+    BOX_SIZE,
+    RealmKey,
+    realm_key_box_info,
+    realm_key_context,
+    seal_box,
+)
 from parsec_fs.workspace.realm_keys import RealmKeys, seal_previous_key
 
 ORG, REALM = OrgId(b"o" * 32), RealmId(b"r" * 32)
@@ -48,12 +54,14 @@ class Writing:
 
 @dataclass(slots=True)
 class Boxes:
-    """A server that has one box."""
+    """A server that has the boxes of some rotations."""
 
-    answer: BoxAnswer
+    answers: dict[int, BoxAnswer]
 
     async def read_box(self, realm: RealmId, index: int, user: UserId) -> BoxAnswer:
-        return self.answer
+        if index not in self.answers:
+            raise RefusedError("NOT_FOUND")
+        return self.answers[index]
 
 
 def rotation(key: RealmKey, secrets: DeviceSecrets, previous: bytes) -> tuple[Rotation, BoxAnswer]:
@@ -83,7 +91,7 @@ async def test_older_keys_come_with_the_newest(secrets: DeviceSecrets) -> None:
     second, answer = rotation(SECOND, secrets, previous)
     facts = Facts()
     keys = RealmKeys(facts, REALM, secrets)  # type: ignore[arg-type]
-    await keys.ensure((first, second), Boxes(answer))  # type: ignore[arg-type]
+    await keys.ensure((first, second), Boxes({2: answer}))  # type: ignore[arg-type]
     assert keys.newest().index == 2
     again = RealmKeys(facts, REALM, secrets)  # type: ignore[arg-type]
     again.open_stored((first, second))
@@ -101,7 +109,7 @@ async def test_who_hides_the_key_before_shuts_nobody_out(secrets: DeviceSecrets,
     second, answer = rotation(SECOND, secrets, previous)
     facts = Facts()
     keys = RealmKeys(facts, REALM, secrets)  # type: ignore[arg-type]
-    await keys.ensure((first, second), Boxes(answer))  # type: ignore[arg-type]
+    await keys.ensure((first, second), Boxes({2: answer}))  # type: ignore[arg-type]
     again = RealmKeys(facts, REALM, secrets)  # type: ignore[arg-type]
     again.open_stored((first, second))
     for one in (keys, again):
@@ -110,10 +118,39 @@ async def test_who_hides_the_key_before_shuts_nobody_out(secrets: DeviceSecrets,
             one.key(1)
 
 
-async def test_a_box_with_another_key_is_refused(secrets: DeviceSecrets) -> None:
-    """A15: all members hold the committed key, or the difference shows at once."""
+@pytest.mark.expects_log("the key of rotation 2 is missing")
+@pytest.mark.parametrize("lie", ["another key", "rubbish"])
+async def test_a_spoilt_box_costs_its_own_key(secrets: DeviceSecrets, lie: str) -> None:
+    """A15: all members hold the committed key, or the difference shows at once, and stops nobody;
+    after a restart it is the same, and the next key hands down the one before the gap."""
     first, answer = rotation(FIRST, secrets, b"")
+    second, spoilt = rotation(SECOND, secrets, b"x" * 92)
+    if lie == "another key":
+        second = replace(second, commitment=Hash(b"c" * 32))
+    else:
+        box = replace(spoilt.box, box=b"x" * BOX_SIZE)
+        spoilt = replace(spoilt, box=box)
+        second = replace(second, boxes_root=tree_root([box.leaf()]))
+    third_key = RealmKey(3, b"3" * 32)
+    previous = seal_previous_key(FIRST, third_key, org=ORG, realm=REALM, salt=bytes(32))
+    third, newest = rotation(third_key, secrets, previous)
+    facts, server = Facts(), Boxes({1: answer, 2: spoilt, 3: newest})
+    keys = RealmKeys(facts, REALM, secrets)  # type: ignore[arg-type]
+    await keys.ensure((first, second), server)  # type: ignore[arg-type]
+    assert (keys.newest().index, keys.holds(1), keys.holds(2)) == (1, True, False)
+    again = RealmKeys(facts, REALM, secrets)  # type: ignore[arg-type]
+    again.open_stored((first, second))
+    assert (again.newest().index, again.holds(2)) == (1, False)
+    late = RealmKeys(Facts(), REALM, secrets)  # type: ignore[arg-type]
+    await late.ensure((first, second, third), Boxes({2: spoilt, 3: newest}))  # type: ignore[arg-type]
+    assert [late.holds(index) for index in (1, 2, 3)] == [True, False, True]
+
+
+async def test_a_box_that_is_not_in_the_rotation_is_the_fault_of_the_server(
+    secrets: DeviceSecrets,
+) -> None:
+    first, answer = rotation(FIRST, secrets, b"")
+    other = replace(answer, box=replace(answer.box, box=b"x" * BOX_SIZE))
     keys = RealmKeys(Facts(), REALM, secrets)  # type: ignore[arg-type]
-    false = replace(first, commitment=Hash(b"c" * 32))
-    with pytest.raises(DecryptionError):
-        await keys.ensure((false,), Boxes(answer))  # type: ignore[arg-type]
+    with pytest.raises(ProofError):
+        await keys.ensure((first,), Boxes({1: other}))  # type: ignore[arg-type]
