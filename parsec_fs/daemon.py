@@ -12,6 +12,7 @@ from typing import Final
 
 import trio
 
+from parsec_fs.audit.auditor import Auditor
 from parsec_fs.audit.checks import ALL_CHECKS, Checks
 from parsec_fs.cli.background import Reporter
 from parsec_fs.cli.exit_codes import exit_code
@@ -35,7 +36,8 @@ STRICT_OPEN_TIMEOUT_S: Final = 30.0
 
 @dataclass(slots=True, kw_only=True)
 class Daemon:
-    """One workspace, from opening to closing. `checks` is never set but by the attack tests."""
+    """One workspace, from opening to closing. `checks` and `auditor_type` are never set but
+    by tests."""
 
     home: Home
     identity: Identity
@@ -44,6 +46,7 @@ class Daemon:
     options: MountOptions
     reporter: Reporter
     checks: Checks = ALL_CHECKS
+    auditor_type: type[Auditor] = Auditor
     kernel: Kernel = field(default_factory=Kernel)
     failures: list[VerificationError] = field(default_factory=list)
     failed: trio.Event = field(default_factory=trio.Event)
@@ -62,6 +65,7 @@ class Daemon:
                     connection=connection,
                     kernel=self.kernel,
                     checks=self.checks,
+                    auditor_type=self.auditor_type,
                     on_failure=self._on_failure,
                 )
                 try:

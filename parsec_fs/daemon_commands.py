@@ -67,10 +67,19 @@ class DaemonCommands:
         with trio.move_on_after(float("inf") if limit is None else float(limit)):
             await self._reach_logged(progress)
             if state != "logged":
-                await self._reach_audited(self._workspace.replica.size(), progress)
+                await self._reach(state, self._workspace.replica.size(), progress)
             return dict(self._facts.document()["changes"])
-        left = self._workspace.sync.progress()
-        raise TimeoutError(f"not {state} after {limit} s: {left.pending} changes are local")
+        raise TimeoutError(f"not {state} after {limit} s: {self._what_is_left(state)}")
+
+    def _what_is_left(self, state: str) -> str:
+        """What stands between now and a state, and what the device knows of the cause."""
+        document = self._facts.document()
+        changes, trouble = document["changes"], document["trouble"]
+        logged, reached = changes["logged"], changes[state]
+        left = [f"{changes['local']:,} changes are local"] * bool(changes["local"])
+        left += [f"{logged - reached:,} records are logged but not {state}"] * (logged > reached)
+        left += [trouble or self._auditor.client_state().reason or "see `parsec-fs status`"]
+        return "; ".join(left)
 
     async def _reach_logged(self, progress: Progress) -> None:
         filesystem, sync = self._workspace.filesystem, self._workspace.sync
@@ -88,15 +97,18 @@ class DaemonCommands:
                 await progress({"text": f"uploading, {now.pending:,} changes to go{trouble}"})
             await trio.sleep(_LOOK_S)
 
-    async def _reach_audited(self, size: int, progress: Progress) -> None:
+    async def _reach(self, state: str, size: int, progress: Progress) -> None:
+        """Until that many records are anchored, or audited."""
+        facts = self._facts
+        reached = facts.audited_size if state == "audited" else facts.anchored_size
         told = 0.0
-        while self._facts.audited_size() < size:
+        while reached() < size:
             self._check_convicted()
             self._auditor.kick()
             if trio.current_time() > told + _TELL_S:
                 told = trio.current_time()
-                left = size - self._facts.audited_size()
-                await progress({"text": f"waiting for the next epoch, {left:,} records to audit"})
+                left = f"{size - reached():,} records are not {state} yet"
+                await progress({"text": f"waiting for the next epoch, {left}"})
             await trio.sleep(_LOOK_S)
 
     def _check_convicted(self) -> None:

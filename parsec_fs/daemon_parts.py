@@ -79,6 +79,7 @@ def open_parts(
     connection: Connection,
     kernel: Kernel,
     checks: Checks,
+    auditor_type: type[Auditor],
     on_failure: Callable[[VerificationError], None],
 ) -> Parts:
     """Workspace, auditor and what speaks for them."""
@@ -100,7 +101,7 @@ def open_parts(
     )
     workspace = assemble(home.workspace(named.realm).root, named.realm, outside)
     gate = Gate()
-    auditor, heads = _open_audit(home, connection, workspace, gate, checks)
+    auditor, heads = _open_audit(home, connection, workspace, gate, checks, auditor_type)
     facts = WorkspaceFacts(
         named, mountpoint, connection=connection, workspace=workspace, auditor=auditor
     )
@@ -116,7 +117,12 @@ def open_parts(
 
 
 def _open_audit(
-    home: Home, connection: Connection, workspace: Workspace, gate: Gate, checks: Checks
+    home: Home,
+    connection: Connection,
+    workspace: Workspace,
+    gate: Gate,
+    checks: Checks,
+    auditor_type: type[Auditor],
 ) -> tuple[Auditor, RememberedHeads]:
     anchor = connection.identity.anchor
     store = DeviceAuditStore(connection.store, workspace.replica.log, home.evidence)
@@ -131,7 +137,7 @@ def _open_audit(
         gate.freeze()
         workspace.sync.stop_signing()
 
-    auditor = Auditor(
+    auditor = auditor_type(
         anchor=anchor,
         server=ServerDoor(connection.server),
         chain=heads,

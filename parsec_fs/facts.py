@@ -2,9 +2,10 @@
 
 Data flow: sync, auditor, stores -> this -> mount (`.status`, xattrs), control socket -> people.
 
-The words are those of data on its way: local, uploaded, logged, audited. A device learns that
-something is anchored by verifying it, so `anchored` and `audited` become true together here. A word
-is never better than what was verified: what cannot be reached is not shown as fine.
+The words are those of data on its way: local, uploaded, logged, anchored, audited. Anchored means
+that the light client saw the checkpoint final and that its opening covers this place of the log;
+audited, that the log up to there was compared with this device's own. A word is never better than
+what was verified: what cannot be reached is not shown as fine.
 """
 
 import json
@@ -54,7 +55,7 @@ class WorkspaceFacts:
     # Objects
 
     def state_word(self, id: ObjectId) -> str:
-        """local, uploaded, logged or audited."""
+        """local, uploaded, logged, anchored or audited."""
         if self._workspace.filesystem.tree.is_dirty(id):
             # What is in the outbox was uploaded before it was signed (rule 21).
             flying = id in self._workspace.filesystem.tree.flying_nodes
@@ -63,7 +64,17 @@ class WorkspaceFacts:
         index = self._workspace.sync.logged_index(id)
         if index is None:
             return "local"
-        return "audited" if index < self.audited_size() else "logged"
+        return self.record_word(index)
+
+    def record_word(self, index: int) -> str:
+        """logged, anchored or audited: a record of this workspace's log."""
+        if index < self.audited_size():
+            return "audited"
+        return "anchored" if index < self.anchored_size() else "logged"
+
+    def anchored_size(self) -> int:
+        """Leaves of this workspace's log that a final checkpoint covers; at least the audited."""
+        return self._auditor.anchored_index(self._workspace.replica.log)
 
     def audited_size(self) -> int:
         """Leaves of this workspace's log that are anchored and audited."""
@@ -116,6 +127,7 @@ class WorkspaceFacts:
             "changes": {
                 "local": progress.pending,
                 "logged": progress.log_size,
+                "anchored": self.anchored_size(),
                 "audited": self.audited_size(),
                 "pending_bytes": 0,
             },
@@ -147,7 +159,8 @@ class WorkspaceFacts:
             f"workspace  {document['name']}",
             *self._auditor.client_state().text().splitlines(),
             f"changes    {changes['local']} on this device only",
-            f"log        {changes['logged']} records, {changes['audited']} of them audited",
+            f"log        {changes['logged']} records, {changes['anchored']} of them anchored, "
+            f"{changes['audited']} audited",
             f"server     {'connected' if document['online'] else 'not connected'}",
         ]
         return ("\n".join(lines) + "\n").encode()

@@ -87,7 +87,7 @@ class History:
                     "time_ms": header.time_ms,
                     "by": self._facts.person(leaf.author) if leaf.author else "",
                     "record": index,
-                    "state": "audited" if index < self._facts.audited_size() else "logged",
+                    "state": self._facts.record_word(index),
                 }
             )
             if len(found) == _MOST_VERSIONS:
@@ -95,17 +95,25 @@ class History:
         return found
 
     def pending(self) -> list[Json]:
-        """Names whose change is not logged, at most a thousand."""
+        """Names in memory whose newest change is not audited, at most a thousand, with its word."""
         tree = self._workspace.filesystem.tree
         root = tree.nodes[ROOT_OBJECT]
+        waiting = self._waiting()
         found: list[Json] = []
         if isinstance(root, FolderNode):
             for path, id in _walk(root, tree.nodes):
-                if tree.is_dirty(id):
+                if id in waiting or tree.is_dirty(id):
                     found.append({"path": path, "state": self._facts.state_word(id)})
                 if len(found) == _MOST_PENDING:
                     break
         return found
+
+    def _waiting(self) -> frozenset[ObjectId]:
+        """Objects with a logged change that is not audited."""
+        audited = self._facts.audited_size()
+        if audited >= self._workspace.replica.size():
+            return frozenset()
+        return self._workspace.store.written_since(audited)
 
     def report(self) -> Json:
         """What the last audit verified, one tick per kind of check, and the same as text."""
@@ -145,7 +153,7 @@ class History:
 
 
 def _walk(root: FolderNode, nodes: Any) -> Iterator[tuple[str, ObjectId]]:
-    """Everything in memory, with its path; what is not in memory has no pending change."""
+    """Everything in memory, with its path; what is not in memory has no change that is local."""
     stack = [("", root)]
     while stack:
         place, folder = stack.pop()

@@ -85,6 +85,7 @@ class Auditor:
             anchor=anchor, server=server, histories=histories, checks=checks
         )
         self._record = _load(store, histories, chain, bootstrapped)
+        self._met = self._record.state
         self._progress_ns = clock.monotonic_ns()
         self._trouble = _CONVICTED if self._record.convictions else ""
         self._offline = ""
@@ -146,6 +147,12 @@ class Auditor:
         )
         now = self._clock
         return client_state(facts, monotonic_ns=now.monotonic_ns(), now_ns=now.now_ns())
+
+    def anchored_index(self, log_id: LogId) -> int:
+        """Leaves of a followed log that a checkpoint on the chain covers, in an epoch whose opening
+        was verified. That they are the leaves of this device is what the audit adds: once anything
+        is doubted, no more than the audited ones count."""
+        return max(self._met.of(log_id).size, self.verified_index(log_id))
 
     async def wait_audited(self, log_id: LogId, index: int) -> None:
         """Until at least `index` leaves of the log are audited; for ever if convicted before."""
@@ -217,7 +224,10 @@ class Auditor:
             return
         self._checks.chain_time_grows(head.header_time_ns, before_ns=self.state.chain_time_ns)
         self._behind = head.statement.epoch > self.epochs + 1
-        for opened in await self._open_until(head):
+        opened_epochs = await self._open_until(head)
+        if opened_epochs:
+            self._met = opened_epochs[-1].after
+        for opened in opened_epochs:
             for place in range(len(self._histories)):
                 await self._comparison.compare(place, opened, self.state)
             await self._save(opened.after)
@@ -253,6 +263,7 @@ class Auditor:
     async def _doubt(self, error: VerificationError | DataError, files: list[bytes]) -> None:
         """Convict if anything proves it, otherwise be suspicious."""
         self._trouble = str(error)
+        self._met = self.state
         log.warning("audit: %s", error)
         if isinstance(error, VerificationError):
             files = files + accusations.files_of(error)

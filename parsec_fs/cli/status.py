@@ -21,7 +21,7 @@ _WATCH_S = 1.0
 def status(
     context: typer.Context,
     watch: Annotated[bool, typer.Option("--watch", help="Show it again every second.")] = False,
-    files: Annotated[bool, typer.Option("--files", help="List what is not logged yet.")] = False,
+    files: Annotated[bool, typer.Option("--files", help="List what is not audited yet.")] = False,
 ) -> None:
     """Show the state of mounted workspaces."""
     settings = settings_of(context)
@@ -60,11 +60,13 @@ def _lines(documents: list[Json]) -> list[str]:
 
 def _row(document: Json) -> list[str]:
     state, changes = document["state"], document["changes"]
-    local, waiting = changes["local"], changes["logged"] - changes["audited"]
+    local, anchored = changes["local"], changes["anchored"]
+    unanchored, unaudited = changes["logged"] - anchored, anchored - changes["audited"]
     pending = [count_text(local, "change")] * bool(local)
     if changes["pending_bytes"]:
         pending.append(size_text(changes["pending_bytes"]))
-    pending += [f"{waiting:,} to audit"] * (waiting > 0)
+    pending += [f"{unanchored:,} to anchor"] * (unanchored > 0)
+    pending += [f"{unaudited:,} to audit"] * (unaudited > 0)
     checkpoint = "none yet"
     if state["epochs"]:
         checkpoint = f"epoch {state['epochs'] - 1}, {state['age_s']:.0f} s ago"
@@ -83,8 +85,12 @@ def wait(
         str | None, typer.Argument(help="Workspace or folder; default: the only mounted one.")
     ] = None,
     logged: Annotated[bool, typer.Option("--logged", help="The server has it (default).")] = False,
-    anchored: Annotated[bool, typer.Option("--anchored", help="It is on the chain.")] = False,
-    audited: Annotated[bool, typer.Option("--audited", help="And verified here.")] = False,
+    anchored: Annotated[
+        bool, typer.Option("--anchored", help="A final checkpoint covers it.")
+    ] = False,
+    audited: Annotated[
+        bool, typer.Option("--audited", help="And compared with all this device has.")
+    ] = False,
     timeout: Annotated[
         float | None, typer.Option(min=0, help="Seconds; then it ends with exit code 21.")
     ] = None,

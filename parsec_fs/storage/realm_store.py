@@ -122,6 +122,11 @@ class RealmStore:
         query = "SELECT version, leaf FROM operations WHERE object = ? ORDER BY version DESC"
         yield from ((row[0], row[1]) for row in self._db.all(query, id))
 
+    def written_since(self, leaf: int) -> frozenset[ObjectId]:
+        """Objects that the leaves from this one on wrote. Reads the whole table of operations."""
+        query = "SELECT DISTINCT object FROM operations WHERE leaf >= ?"
+        return frozenset(ObjectId(row[0]) for row in self._db.all(query, leaf))
+
     def count(self) -> int:
         """How many objects exist."""
         row = self._db.one("SELECT count(*) FROM objects WHERE sealed IS NOT NULL")

@@ -2,12 +2,16 @@
 
 usage: python -m tests.support.victim CHECK --home DIR mount WORKSPACE FOLDER --ready-fd N
 
+CHECK is a name of `WEAK`, or `switched`: a daemon whose auditor does nothing while there is a file
+`auditor-off` in its home, and gets no further than the chain while there is a `comparison-off`.
+
 Data flow: name of a check -> `WEAK` -> handed to the daemon's constructor -> mount.
 """
 
 import argparse
 import logging
 from pathlib import Path
+from typing import Any
 
 import trio
 
@@ -20,13 +24,15 @@ from parsec_fs.device_file import DeviceFile
 from parsec_fs.directory import Workspace, matching
 from parsec_fs.discovery import find_workspaces
 from parsec_fs.identity import Identity
-from tests.support.weakened import WEAK
+from tests.support.weakened import WEAK, switched_auditor, switched_checks
+
+SWITCHED = "switched"
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("check", choices=sorted(WEAK))
+    parser.add_argument("check", choices=[*sorted(WEAK), SWITCHED])
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("command", choices=["mount"])
     parser.add_argument("workspace")
@@ -38,6 +44,7 @@ def main() -> None:
     home = Home(root=options.home)
     identity = DeviceFile(home.device).load()
     reporter = Reporter(options.ready_fd)
+    weak = _weak(options.check, home)
     daemon = Daemon(
         home=home,
         identity=identity,
@@ -45,13 +52,23 @@ def main() -> None:
         mountpoint=options.folder,
         options=MountOptions(),
         reporter=reporter,
-        checks=WEAK[options.check],
+        **weak,
     )
     try:
         trio.run(daemon.run)
     except BaseException as error:
         reporter.error(repr(error), ExitCode.FAILED)
         raise
+
+
+def _weak(name: str, home: Home) -> dict[str, Any]:
+    """What the daemon's constructor is given in place of the real thing."""
+    if name != SWITCHED:
+        return {"checks": WEAK[name]}
+    return {
+        "auditor_type": switched_auditor(home.root / "auditor-off"),
+        "checks": switched_checks(home.root / "comparison-off"),
+    }
 
 
 async def _find(home: Home, identity: Identity, name: str) -> Workspace:

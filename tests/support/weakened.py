@@ -1,15 +1,18 @@
 """Checks with exactly one left out: only tests can make them, by handing them to a constructor."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from parsec_fs.audit.auditor import Auditor
 from parsec_fs.audit.checks import ALL_CHECKS, Checks
+from parsec_fs.audit.client_state import ClientState
 from parsec_fs.protocol.certificates import Role, decode_content, peek_certificate
 from parsec_fs.protocol.codec import encode_trusted
 from parsec_fs.protocol.epochs import opening_leaf
-from parsec_fs.protocol.errors import DataError, VerificationError
+from parsec_fs.protocol.errors import DataError, OfflineError, VerificationError
 from parsec_fs.protocol.hashing import map_key, map_value
 from parsec_fs.protocol.realm_state import Transition
 from parsec_fs.protocol.sealing import block_aad
@@ -87,6 +90,32 @@ def ignore_digest(self: Checks, unverified: Any, ref: Any, *, realm: Any) -> byt
 def believe_votes(self: Checks, *_: Any) -> bool:
     """Whatever is said to be signed was signed."""
     return True
+
+
+def _is_there(file: Path) -> bool:
+    return file.exists()
+
+
+def switched_auditor(off: Path) -> type[Auditor]:
+    """An auditor that does nothing while there is a file `off`."""
+
+    class Switched(Auditor):
+        async def audit_once(self) -> ClientState:
+            return self.client_state() if _is_there(off) else await super().audit_once()
+
+    return Switched
+
+
+def switched_checks(off: Path) -> Checks:
+    """All checks; but while there is a file `off` the leaves to compare cannot be had, as if the
+    server had gone away between the opening of an epoch and its comparison."""
+
+    def leaves_to_hold(self: Checks, anchored: Any) -> int:
+        if off.exists():
+            raise OfflineError("the leaves cannot be had")
+        return ALL_CHECKS.leaves_to_hold(anchored)
+
+    return without(leaves_to_hold=leaves_to_hold)
 
 
 WEAK: Final[dict[str, Checks]] = {

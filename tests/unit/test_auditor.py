@@ -3,10 +3,13 @@
 Data flow: simulated device -> rounds -> word, stored floor, evidence.
 """
 
+from pathlib import Path
+
 import pytest
 import trio
 
 from parsec_fs.audit.chain_head import VerifiedChainHead
+from parsec_fs.audit.checks import ALL_CHECKS, Checks
 from parsec_fs.audit.client_state import Word
 from parsec_fs.audit.ports import AuditRecord, stored_trust
 from parsec_fs.audit.verdict import Kind
@@ -24,6 +27,7 @@ from parsec_fs.protocol.ids import LogId
 from parsec_fs.protocol.realm_state import verify_leaf
 from tests.support.audited import AuditedDevice, SimulatedChain
 from tests.support.history import HonestServer
+from tests.support.weakened import switched_checks
 
 pytestmark = pytest.mark.allows_log("audit: ")
 
@@ -31,11 +35,11 @@ pytestmark = pytest.mark.allows_log("audit: ")
 class World:
     """One device and an honest server with two members."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, checks: Checks = ALL_CHECKS) -> None:
         self.server = HonestServer()
         self.chain = SimulatedChain(server=self.server)
         self.bob = self.server.add_member("bob", CONTRIBUTOR)
-        self.device = AuditedDevice(self.server, self.chain)
+        self.device = AuditedDevice(self.server, self.chain, checks=checks)
 
     async def work(self, epochs: int = 1) -> None:
         """Commits, seen here, anchored and audited."""
@@ -125,6 +129,43 @@ async def test_waiting_for_an_index_ends_with_its_epoch() -> None:
             await world.device.auditor.wait_audited(log, index)
             nursery.cancel_scope.cancel()
     assert world.device.auditor.verified_index(log) == index
+
+
+async def test_anchored_comes_before_the_comparison_and_audited_after_it(tmp_path: Path) -> None:
+    off = tmp_path / "off"
+    world = World(checks=switched_checks(off))
+    await world.work()
+    auditor, log = world.device.auditor, world.server.realm_log.log
+    assert auditor.anchored_index(log) == auditor.verified_index(log)
+
+    off.touch()
+    index = world.server.commit(world.bob) + 1
+    await world.device.pull()
+    await world.device.audit()
+    assert auditor.anchored_index(log) < index  # logged, and no checkpoint covers it
+    world.chain.publish(world.server.cut())
+    await world.device.audit()
+    assert auditor.verified_index(log) < auditor.anchored_index(log) == index
+
+    off.unlink()
+    assert await world.device.audit() == Word.VERIFIED
+    assert auditor.verified_index(log) == auditor.anchored_index(log) == index
+
+
+async def test_doubt_takes_the_word_anchored_back(tmp_path: Path) -> None:
+    off = tmp_path / "off"
+    world = World(checks=switched_checks(off))
+    await world.work()
+    auditor, log = world.device.auditor, world.server.realm_log.log
+    off.touch()
+    world.server.commit(world.bob)
+    await world.device.pull()
+    world.chain.publish(world.server.cut())
+    await world.device.audit()
+    assert auditor.anchored_index(log) > auditor.verified_index(log)
+    world.chain.failure = ProofError("chain node http://node: state proof does not lead there")
+    assert await world.device.audit() == Word.SUSPECT
+    assert auditor.anchored_index(log) == auditor.verified_index(log)
 
 
 async def test_catching_up_ends_or_says_why_not() -> None:

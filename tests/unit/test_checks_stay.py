@@ -8,6 +8,7 @@ import ast
 from tests.support.sources import modules
 
 CLASSES = {
+    "Auditor": "parsec_fs.audit.auditor",
     "HeaderChecks": "parsec_fs.audit.headers",
     "ReplicaChecks": "parsec_fs.workspace.replica_checks",
     "Checks": "parsec_fs.audit.checks",
