@@ -75,10 +75,18 @@ class LogPosition:
 
 
 def check_chain(
-    chains: Mapping[DeviceId, DeviceChain], header: DeviceHeader, *, expected_size: int
+    chains: Mapping[DeviceId, DeviceChain],
+    header: DeviceHeader,
+    *,
+    expected_size: int,
+    base: int = 0,
 ) -> DeviceHeader:
-    """Is this the device's next record in this log? Raises DeviceChainError."""
-    chain = chains.get(header.device, DeviceChain())
+    """Is this the device's next record in this log? Raises DeviceChainError.
+
+    After a snapshot of the first `base` leaves, a device is adopted at its first record, whatever
+    came before: who replays the whole log judges it (rule 25)."""
+    unknown = DeviceChain(sequence=header.sequence, last=header.previous) if base else DeviceChain()
+    chain = chains.get(header.device, unknown)
     if header.sequence != chain.sequence or header.previous != chain.last:
         raise DeviceChainError("record does not follow the device's last one in this log")
     if header.seen.size > expected_size:

@@ -18,6 +18,7 @@ from parsec_fs.protocol.certificates import (
     NO_ROLE,
     OWNER,
     Authored,
+    Content,
     KeyState,
     RealmCreated,
     Role,
@@ -75,7 +76,10 @@ class StampBatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RealmState:
-    """A realm after `position.size` leaves, without its objects' states."""
+    """A realm after `position.size` leaves, without its objects' states.
+
+    `base`: size at which it was taken from a snapshot (R-34), 0 if every leaf was checked. The map
+    does not hold device chains, so those of before the base are not known."""
 
     context: Context
     position: LogPosition = field(default_factory=LogPosition)
@@ -84,6 +88,7 @@ class RealmState:
     key: KeyState | None = None
     rotations: tuple[Rotation, ...] = ()
     chains: Mapping[DeviceId, DeviceChain] = field(default_factory=lambda: MappingProxyType({}))
+    base: int = 0
 
     def role(self, user: UserId) -> int:
         """Role number of a user, 0 if none."""
@@ -151,7 +156,7 @@ def apply_commit(
     author = org.device(commit.header.device)
     if state.role(author.device.user) < CONTRIBUTOR:
         raise NotAllowedError("only contributors write")
-    check_chain(state.chains, commit.header, expected_size=state.position.size)
+    check_chain(state.chains, commit.header, expected_size=state.position.size, base=state.base)
     if state.key is None or commit.key_index != state.key.index:
         raise KeyIndexError("commit is not sealed under the newest key")
     _check_versions(verified, objects)
@@ -175,7 +180,7 @@ def apply_certificate(state: RealmState, authored: Authored, *, org: OrgState) -
     """The state after a certificate (position itself unchanged). Raises TrustchainError."""
     header, content = authored.header, authored.content
     user = org.device(header.device).device.user
-    check_chain(state.chains, header, expected_size=state.position.size)
+    check_chain(state.chains, header, expected_size=state.position.size, base=state.base)
     role = state.role(user)
     if isinstance(content, RealmCreated):
         _check_creation(state, authored, content, org)
@@ -213,7 +218,11 @@ def object_entry(object_id: ObjectId, state: ObjectState) -> tuple[Hash, Hash]:
 
 def certificate_entry(authored: Authored) -> tuple[Hash, Hash]:
     """Key and value hash that a certificate of a realm log puts into the map."""
-    content = authored.content
+    return content_entry(authored.content)
+
+
+def content_entry(content: Content) -> tuple[Hash, Hash]:
+    """Key and value hash of a certificate's content in the realm's map."""
     if isinstance(content, RealmCreated):
         return map_key(b"created", content.realm), map_value(encode_trusted(content))
     if isinstance(content, Role):

@@ -16,6 +16,7 @@ from parsec_fs.protocol import (
     prefix_map,
     realm_state,
     records,
+    snapshots,
     statements,
 )
 from parsec_fs.protocol.codec import Increasing, IntRange, Size
@@ -31,6 +32,7 @@ MODULES = (
     manifests,
     chain_types,
     commands,
+    snapshots,
 )
 NOT_ENCODED = {
     certificates.Authored,
@@ -38,6 +40,7 @@ NOT_ENCODED = {
     realm_state.RealmState,
     realm_state.Transition,
     prefix_map.PrefixMap,
+    snapshots.Snapshot,
 }
 _NUMBERS = {
     (0, 2**8 - 1): "u8",
