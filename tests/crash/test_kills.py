@@ -20,13 +20,13 @@ from tests.support.copying import FAILED, Copy, differences
 from tests.support.product import Machine, Product, poll, product
 from tests.support.requirements import require_fuse
 
-MOMENTS = int(os.environ.get("PARSEC_CRASH_KILLS", "12"))
+MOMENTS = int(os.environ.get("PARSEC_CRASH_KILLS", "20"))
 TARGET = "copy"
 MOST_SYNCED = 24
 """The copy fsyncs more than 40 files: a kill after the 24th still finds it under way."""
 JITTER_S = 0.03
 """About the time from one fsynced file to the next."""
-REST_S = 2.0
+REST_S = 1.0
 """At most, between two rounds: kills meet uploads at every stage, and what they left undone."""
 
 Restart = Callable[[Product], None]
