@@ -1,9 +1,12 @@
 """Epochs: cut, sign, store, send until final; one after the other (rule 16).
 
 Data flow: logs -> `cut` (durable) -> maps -> statement (stored before sending) -> chain nodes ->
-`/store/heads/key` shows it -> final -> the next cut is due an interval after this one.
+`/store/heads/key` shows it, and the block after it exists -> final -> the next cut is due an
+interval after this one.
 
-- Epoch e+1 is cut only after e is final on the chain.
+- Epoch e+1 is cut only after e is final on the chain, and provable: the application's hash after
+  block h stands in header h + 1, so as long as nobody has committed that, devices could not audit
+  what the server would count, and would refuse heads that promise more (rule 23).
 - The stored bytes of a statement are the only ones that are ever sent for its epoch.
 - At the start, and ever after, the chain is asked for this server's newest statement. If the chain
   knows more than the database, this is an old copy of the server: signing on would convict an
@@ -12,6 +15,7 @@ Data flow: logs -> `cut` (durable) -> maps -> statement (stored before sending) 
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import anyio
@@ -50,6 +54,14 @@ NO_STATEMENT: Final = 21
 
 class OldCopyError(InputError):
     """The chain knows statements of this server that the database does not (rule 32)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """What a node shows of this server: how many epochs, in the state after block `height`."""
+
+    epochs: int
+    height: int
 
 
 class Publisher:
@@ -215,10 +227,22 @@ class Publisher:
 
     async def _is_final(self, stored: StoredEpoch) -> bool:
         for node in self._nodes:
-            count = await self._settled(node)
-            if count is not None and count > stored.epoch:
+            settled = await self._settled(node)
+            if settled is None or settled.epochs <= stored.epoch:
+                continue
+            if await self._is_provable(node, settled.height):
                 return True
         return False
+
+    async def _is_provable(self, node: ChainNode, height: int) -> bool:
+        """Is the header that carries the state after this block committed? A node stores a block
+        together with the votes that commit it."""
+        try:
+            status = chain_rpc.parse_status(await node.call("status", {}))
+        except ParsecFSError as error:
+            self._in_trouble(node, error)
+            return False
+        return status.latest_height > height
 
     async def _send(self, node: ChainNode, stored: StoredEpoch) -> None:
         params = chain_rpc.broadcast_params(encode(stored.statement))
@@ -233,8 +257,8 @@ class Publisher:
             if answer.code:
                 log.info("%s on epoch %d: %s", node.name, stored.epoch, answer.log)
 
-    async def _settled(self, node: ChainNode) -> int | None:
-        """How many of our epochs this node shows as final; None if it has no usable answer.
+    async def _settled(self, node: ChainNode) -> Settled | None:
+        """What this node's newest state holds of us; None if it has no usable answer.
 
         Raises OldCopyError if it shows one that the database does not have."""
         query = chain_rpc.query_params(HEADS_PATH, log_key(self._identity.server_log), prove=False)
@@ -242,7 +266,8 @@ class Publisher:
             answer = chain_rpc.parse_query(await node.call("abci_query", query))
             if answer.code:
                 self._troubled.discard(node.name)
-                return 0 if answer.code == NO_STATEMENT else None
+                nothing = Settled(epochs=0, height=answer.height)
+                return nothing if answer.code == NO_STATEMENT else None
             signed = decode(SignedStatement, answer.value)
             statement = self._verified(signed)
         except ParsecFSError as error:
@@ -260,7 +285,7 @@ class Publisher:
                 f"with epoch {known}: it is an older copy. Restore the newest one; an old copy "
                 "cannot go on without contradicting what was promised"
             )
-        return statement.epoch + 1
+        return Settled(epochs=statement.epoch + 1, height=answer.height)
 
     def _in_trouble(self, node: ChainNode, error: ParsecFSError) -> None:
         """Say it once, not at every look, until the node answers again."""

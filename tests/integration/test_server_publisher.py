@@ -168,6 +168,32 @@ async def test_next_epoch_waits_for_the_one_before(tmp_path: Path) -> None:
     assert len(set(chain.sent)) == len(chain.statements())
 
 
+async def test_an_epoch_that_nobody_can_prove_yet_is_not_final(tmp_path: Path) -> None:
+    """The chain stands still right after the block with the statement: its state is in no header
+    yet, so heads must not promise what devices could not audit (rule 23)."""
+    chain = new_chain()
+    async with serving(tmp_path, chain) as running:
+        database = running.server.services.database
+        await eventually(lambda: at_least(chain, 1))
+        chain.halted = True
+        count = len(chain.statements())
+        await eventually(lambda: at_least(chain, count + 1))
+        looks = chain.looks
+        await eventually(lambda: looked_at(chain, looks + 5))
+        assert await database.read(due_epoch) == count + 1
+        assert len(chain.statements()) == count + 1
+        newest = await database.read(epochs.newest)
+        assert newest is not None
+        assert not newest.final
+        chain.halted = False
+        chain.make_block()
+        await eventually(lambda: at_least(chain, count + 3))
+
+
+async def looked_at(chain: ChainDouble, count: int) -> bool:
+    return chain.looks >= count
+
+
 async def at_least(chain: ChainDouble, count: int) -> bool:
     return len(chain.statements()) >= count
 

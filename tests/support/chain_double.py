@@ -2,8 +2,9 @@
 
 Data flow: publisher -> `ChainDouble.call` -> CheckTx, blocks of abci_app.Application -> JSON.
 
-A block is made as soon as a statement is there, unless the chain is `paused`; `offline` loses every
-call. The state is kept by the store, so a chain can be copied at one point and gone back to.
+A block is made as soon as a statement is there, unless the chain is `paused`, and as CometBFT does
+another one, whose header carries the new state, unless the chain has `halted` in between; `offline`
+loses every call. The store keeps the state, so a chain can be copied and gone back to.
 """
 
 import base64
@@ -33,9 +34,10 @@ class ChainDouble:
         chain_id: bytes = CHAIN_ID,
     ) -> None:
         self.chain_id = chain_id
-        self.paused = self.offline = False
+        self.paused = self.halted = self.offline = False
         self.catching_up = False
         self.sent: list[bytes] = []
+        self.looks = 0
         self._wall_ms = wall_ms
         self._mempool: list[bytes] = []
         self._store = MemoryStore()
@@ -63,9 +65,14 @@ class ChainDouble:
         return "chain double"
 
     def make_block(self) -> None:
-        """Everything in the mempool, in order."""
-        self._height += 1
+        """Everything in the mempool, in order, and the block that proves it."""
         txs, self._mempool = self._mempool, []
+        self._block(txs)
+        if txs and not self.halted:
+            self._block([])
+
+    def _block(self, txs: list[bytes]) -> None:
+        self._height += 1
         request = pb.FinalizeBlockRequest(
             txs=txs, height=self._height, time=timestamp(self._wall_ms())
         )
@@ -103,6 +110,7 @@ class ChainDouble:
         return {"code": checked.code, "log": checked.log, "data": checked.data.hex(), "hash": ""}
 
     def _query(self, params: Params) -> dict[str, object]:
+        self.looks += 1
         request = pb.QueryRequest(
             path=str(params["path"]), data=bytes.fromhex(str(params["data"])), prove=False
         )
