@@ -20,9 +20,10 @@ import pyfuse3
 import trio
 from pyfuse3 import FUSEError
 
-from parsec_fs.mount import control
+from parsec_fs.mount import control, truncation
 from parsec_fs.mount.attributes import CACHE_S, Attributes
 from parsec_fs.mount.guards import answers, changes, failure, waits
+from parsec_fs.mount.handles import Handle
 from parsec_fs.protocol.errors import LocalError
 from parsec_fs.protocol.limits import MIB, NAME_MAX_SIZE
 from parsec_fs.workspace import files, names
@@ -43,19 +44,6 @@ CAPABILITY: Final = b"security.capability"
 POSIX_ACL: Final = b"system.posix_acl_"
 DAY_NS: Final = 86_400 * 10**9
 READAHEAD_BLOCKS: Final = 4
-
-
-class Handle:
-    """An open file or folder. `after` is where the last read ended; `data` a snapshot, if any."""
-
-    __slots__ = ("after", "data", "listing", "node", "writable")
-
-    def __init__(self, node: Node | None, writable: bool) -> None:
-        self.node = node
-        self.writable = writable
-        self.after = 0
-        self.data = b""
-        self.listing: list[tuple[bytes, tuple[bytes, int]]] = []
 
 
 class Operations(pyfuse3.Operations):
@@ -202,7 +190,8 @@ class Operations(pyfuse3.Operations):
             values["atime_ns"] = new.st_atime_ns
         if fields.update_mtime:
             values["mtime_ns"] = new.st_mtime_ns
-        if values:
+        if values or not fields.update_size:
+            # Nothing named is chown(-1, -1): it changes ctime all the same.
             files.set_attributes(self.tree, node, now, **values)
         return self.attributes.of(node)
 
@@ -241,9 +230,9 @@ class Operations(pyfuse3.Operations):
     # Files
 
     def _new_handle(self, node: Node | None, flags: int) -> pyfuse3.FileInfo:
-        writable = flags & os.O_ACCMODE != os.O_RDONLY
+        handle = Handle(node, flags)
         self.last_handle += 1
-        self.handles[self.last_handle] = Handle(node, writable)
+        self.handles[self.last_handle] = handle
         # One FileInfo for all answers: pyfuse3 copies it before anything else runs.
         info = self._info
         info.fh = pyfuse3.FileHandleT(self.last_handle)
@@ -251,7 +240,7 @@ class Operations(pyfuse3.Operations):
         if node is not None:
             node.opens += 1
             if type(node) is FileNode:
-                node.writers += writable
+                node.writers += handle.writable
                 if node.stale_pages and node.opens == 1:
                     info.keep_cache = node.stale_pages = False
         return info
@@ -271,6 +260,8 @@ class Operations(pyfuse3.Operations):
             node = self.tree.lookup(parent, name)
             if type(node) is not FileNode:
                 raise
+            if flags & os.O_TRUNC:
+                truncation.on_open(self.tree, node, ctx, self.clock())
             node.lookups += 1
         return self._new_handle(node, flags), self.attributes.of(node)
 
@@ -279,10 +270,13 @@ class Operations(pyfuse3.Operations):
         if 1 < inode < FIRST_INODE:
             return self._open_status(inode, flags)
         node = self.tree.node(inode)
-        if self.gate.refusal and flags & os.O_ACCMODE != os.O_RDONLY:
+        if self.gate.refusal and flags & (os.O_ACCMODE | os.O_TRUNC) != os.O_RDONLY:
             raise FUSEError(self.gate.refusal)
         if self.gate.frozen and not self.gate.is_readable(node.id):
             raise FUSEError(errno.EIO)
+        if flags & os.O_TRUNC and type(node) is FileNode:
+            truncation.check_not_running(node, flags, self.handles.values())
+            truncation.on_open(self.tree, node, ctx, self.clock())
         return self._new_handle(node, flags)
 
     @waits  # any buffer will do: pyfuse3 copies it
@@ -360,7 +354,7 @@ class Operations(pyfuse3.Operations):
     def opendir(self, inode: int, ctx: Any) -> int:
         node = self.tree.folder(inode)
         self.last_handle += 1
-        self.handles[self.last_handle] = Handle(node, False)
+        self.handles[self.last_handle] = Handle(node, os.O_RDONLY)
         node.opens += 1
         return self.last_handle
 

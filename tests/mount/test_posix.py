@@ -10,6 +10,7 @@ import os
 import stat
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,32 @@ def test_file_lives_on_while_it_is_open(folder: Path) -> None:
         os.ftruncate(file.fileno(), 3)
         assert os.fstat(file.fileno()).st_size == 3
     assert list(folder.iterdir()) == []
+
+
+def test_opening_with_truncate_empties_the_file(folder: Path) -> None:
+    path = folder / "file"
+    for content in (b"inline", b"in blocks " * 300_000):
+        path.write_bytes(content)
+        os.utime(path, ns=(1, 1))
+        path.write_bytes(b"x")
+        assert path.read_bytes() == b"x"
+        assert path.stat().st_mtime_ns > 1
+        path.write_bytes(content)
+        before = path.stat()
+        os.close(os.open(path, os.O_WRONLY | os.O_TRUNC))
+        after = path.stat()
+        assert (after.st_size, after.st_blocks, path.read_bytes()) == (0, 0, b"")
+        assert after.st_mtime_ns == after.st_ctime_ns > before.st_ctime_ns
+
+
+def test_readers_see_the_file_truncated(folder: Path) -> None:
+    (folder / "file").write_bytes(b"before" * 1000)
+    with open(folder / "file", "rb", buffering=0) as reader:
+        assert reader.read(6) == b"before"
+        (folder / "file").write_bytes(b"now")
+        assert os.fstat(reader.fileno()).st_size == 3
+        reader.seek(0)
+        assert reader.read() == b"now"
 
 
 def test_large_unlinked_file_lives_on(folder: Path) -> None:
@@ -295,17 +322,65 @@ def test_statfs(folder: Path) -> None:
     assert 0 < found.f_bavail <= found.f_bfree <= found.f_blocks
 
 
+def code_as_stranger(folder: Path, action: Callable[[], object]) -> int:
+    """What an action in a folder comes to for uid and gid 1000: 0 or an errno.
+
+    Names are relative: folders above the mount may be closed to strangers.
+    """
+    child = os.fork()
+    if child == 0:
+        code = 255
+        try:
+            os.chdir(folder)
+            os.setgroups([])
+            os.setgid(1000)
+            os.setuid(1000)
+            action()
+            code = 0
+        except OSError as error:
+            code = error.errno or 255
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
 def test_sticky_folder(folder: Path) -> None:
     folder.chmod(0o1777)
     (folder / "mine").touch()
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            os.setuid(1000)
-            os.unlink(folder / "mine")
-        except PermissionError:
-            code = 0
-        finally:
-            os._exit(code)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert code_as_stranger(folder, lambda: os.unlink("mine")) == errno.EPERM
+
+
+@pytest.mark.parametrize(
+    ("mode", "left"), [(0o6777, 0o777), (0o6767, 0o767), (0o4777, 0o777), (0o777, 0o777)]
+)
+def test_a_program_emptied_by_a_stranger_loses_its_privileges(
+    folder: Path, mode: int, left: int
+) -> None:
+    folder.chmod(0o755)
+    path = folder / "program"
+    path.write_text("program")
+    path.chmod(mode)
+    os.close(os.open(path, os.O_WRONLY | os.O_TRUNC))
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+    assert code_as_stranger(folder, lambda: open("program", "w").close()) == 0
+    assert stat.S_IMODE(path.stat().st_mode) == left
+
+
+def test_a_program_that_changes_hands_loses_its_privileges(folder: Path) -> None:
+    for mode, left in ((0o6755, 0o755), (0o2745, 0o2745)):
+        (folder / "program").touch()
+        (folder / "program").chmod(mode)
+        os.chown(folder / "program", 1000, 1000)
+        assert stat.S_IMODE((folder / "program").stat().st_mode) == left
+
+
+def test_chown_of_nothing_changes_ctime_alone(folder: Path) -> None:
+    before = folder.stat()
+    os.chown(folder, -1, -1)
+    after = folder.stat()
+    assert after.st_ctime_ns > before.st_ctime_ns
+    assert (after.st_uid, after.st_gid, after.st_mtime_ns) == (
+        before.st_uid,
+        before.st_gid,
+        before.st_mtime_ns,
+    )
