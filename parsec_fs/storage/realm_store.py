@@ -107,6 +107,11 @@ class RealmStore:
             id=id, state=_state(row), author=author, kind=kind, sealed=sealed, flat=flat
         )
 
+    def closed(self) -> list[ObjectId]:
+        """Objects whose manifest did not open when it came."""
+        query = "SELECT id FROM objects WHERE kind = 0 AND sealed IS NOT NULL"
+        return [ObjectId(row[0]) for row in self._db.all(query)]
+
     def states_after(self, id: bytes, count: int) -> list[tuple[ObjectId, ObjectState]]:
         """Up to `count` objects with an id larger than `id`, in order: for rebuilding the map."""
         query = f"SELECT {_STATE}, id FROM objects WHERE id > ? ORDER BY id LIMIT ?"

@@ -28,6 +28,7 @@ CREATE TABLE IF NOT EXISTS objects (
     flat BLOB                             -- files with nested references: the data blocks' own,
                                           -- sealed under the device's local key
 );
+CREATE INDEX IF NOT EXISTS closed ON objects (id) WHERE kind = 0 AND sealed IS NOT NULL;
 -- Which leaf made which version of an object: `parsec-fs log`.
 CREATE TABLE IF NOT EXISTS operations (
     object BLOB NOT NULL,

@@ -28,6 +28,7 @@ from parsec_fs.workspace.audit_view import AuditView
 from parsec_fs.workspace.circles import places_above
 from parsec_fs.workspace.contest import Contest, Invalidate
 from parsec_fs.workspace.filesystem import Filesystem
+from parsec_fs.workspace.mending import Mending
 from parsec_fs.workspace.opener import Opener
 from parsec_fs.workspace.org_replica import OrgReplica
 from parsec_fs.workspace.payloads import PayloadReader
@@ -77,6 +78,7 @@ class Workspace:
     filesystem: Filesystem
     replica: RealmReplica
     rekeying: Rekeying
+    mending: Mending
     sync: Sync
 
     def close(self) -> None:
@@ -135,6 +137,10 @@ def assemble(directory: Path, realm: RealmId, outside: Outside) -> Workspace:
         pins=outside.pins,
         checks=outside.checks,
     )
+    mending = Mending(
+        store, opener, read_node=contents.read, in_tree=filesystem.tree.nodes.__contains__
+    )
+    loader.on_closed = mending.ask
     rekeying = Rekeying(replica, outside.org, keys, outside.server, author=author)
     uploader = Uploader(blocks, contents)
     pusher = Pusher(
@@ -154,6 +160,7 @@ def assemble(directory: Path, realm: RealmId, outside: Outside) -> Workspace:
         org=outside.org,
         pusher=pusher,
         rekeying=rekeying,
+        mending=mending,
         uploader=uploader,
         contest=Contest(filesystem, label=outside.label, invalidate=outside.invalidate),
         filesystem=filesystem,
@@ -172,5 +179,6 @@ def assemble(directory: Path, realm: RealmId, outside: Outside) -> Workspace:
         filesystem=filesystem,
         replica=replica,
         rekeying=rekeying,
+        mending=mending,
         sync=sync,
     )

@@ -8,6 +8,7 @@ of: its id must follow from the folder's page key (rule 12; a hostile page names
 
 import errno
 import logging
+from collections.abc import Callable
 
 from parsec_fs.protocol.errors import LocalError
 from parsec_fs.protocol.ids import ObjectId
@@ -26,6 +27,7 @@ class StoreLoader:
     """What the tree does not have in memory, from realm.db."""
 
     def __init__(self, store: RealmStore, opener: Opener) -> None:
+        self.on_closed: Callable[[], None] = lambda: None
         self._store = store
         self._opener = opener
 
@@ -37,6 +39,7 @@ class StoreLoader:
         try:
             manifest = self._opener.open(row)
         except DAMAGE as error:
+            self.on_closed()
             raise LocalError(f"object {id.hex()} is damaged", errno=errno.EIO) from error
         return None if isinstance(manifest, PageManifest) else manifest
 

@@ -34,6 +34,7 @@ from parsec_fs.remote.sessions import outcome_name
 from parsec_fs.workspace.capture import Capture
 from parsec_fs.workspace.contest import Contest, Invalidate
 from parsec_fs.workspace.filesystem import Filesystem
+from parsec_fs.workspace.mending import Mending
 from parsec_fs.workspace.org_replica import OrgReplica
 from parsec_fs.workspace.payloads import Found
 from parsec_fs.workspace.push import Pusher
@@ -75,6 +76,7 @@ class Sync:
         org: OrgReplica,
         pusher: Pusher,
         rekeying: Rekeying,
+        mending: Mending,
         uploader: Uploader,
         contest: Contest,
         filesystem: Filesystem,
@@ -90,6 +92,7 @@ class Sync:
         self._org = org
         self._pusher = pusher
         self._rekeying = rekeying
+        self._mending = mending
         self._uploader = uploader
         self.contest = contest
         self._filesystem = filesystem
@@ -109,7 +112,7 @@ class Sync:
         self._wanted = trio.Event()
         self._advanced = trio.Event()
         self._org_grown = True
-        replica.on_changes = self._on_changes
+        replica.on_changes = mending.on_changes = self._on_changes
         filesystem.on_change = self.wake
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -120,6 +123,7 @@ class Sync:
             nursery.start_soon(self._push_loop)
             nursery.start_soon(self._observe_loop)
             nursery.start_soon(self._rekeying.run, self.rekey_once, self._report)
+            nursery.start_soon(self._mending.run)
             task_status.started()
 
     def wake(self) -> None:

@@ -75,17 +75,20 @@ async def place_of_process(server: ServerProcess) -> Place:
 
 class Wire(httpx.AsyncBaseTransport):
     """A line to the server. `cut`: nothing gets through; `cut_answers`: requests arrive, answers
-    do not."""
+    do not; `lost`: nothing gets through to paths that begin so."""
 
     def __init__(self, place: Place) -> None:
         self._inner = place.line()
         self.paths: list[str] = []
         self.cut = False
         self.cut_answers = False
+        self.lost = ""
+        self.failures = 0
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """One request."""
-        if self.cut:
+        if self.cut or (self.lost and request.url.path.startswith(self.lost)):
+            self.failures += 1
             raise httpx.ConnectError("cut")
         self.paths.append(request.url.path)
         answer = await self._inner.handle_async_request(request)

@@ -62,6 +62,7 @@ SHELLS: dict[str, tuple[str, ...]] = {
             "gate",
             "leaf_groups",
             "memory",
+            "mending",
             "nesting",
             "opener",
             "org_replica",
