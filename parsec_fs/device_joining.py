@@ -46,6 +46,7 @@ from parsec_fs.protocol.records import LogState
 from parsec_fs.protocol.sealing import BoxKey
 from parsec_fs.remote.server_client import PublicClient
 from parsec_fs.remote.transport import HttpClients, Transport, http_client
+from parsec_fs.user_keys import hold_user_keys, newest_user_key
 
 _POLL_S: Final = 0.5
 _SECRET_SIZE: Final = 16
@@ -117,7 +118,8 @@ async def invite(
 async def certify(connection: Connection, request: JoinRequest) -> int:
     """Append the certificate; the leaf index of it."""
     secrets = connection.identity.secrets
-    user_key = secrets.newest_user_key()
+    org = await connection.org.pull()
+    user_key = newest_user_key(org, secrets)
     device = Device(
         device=request.device,
         user=secrets.user,
@@ -129,7 +131,7 @@ async def certify(connection: Connection, request: JoinRequest) -> int:
     )
     body = add_device(
         device,
-        org=await connection.org.pull(),
+        org=org,
         seen=connection.org.seen(),
         author=connection.author,
         user_key=user_key,
@@ -196,6 +198,7 @@ def _with_user_key(org: OrgState, secrets: DeviceSecrets, request: JoinRequest) 
     if certified != (secrets.user, request.sign_key, request.box_key, request.label):
         raise TrustchainError("the certificate of this device has other keys than it sent")
     user_key = open_user_key(device, secrets_box=secrets.box_key(), org=secrets.org)
-    if BoxKey(user_key.seed).public != org.users[secrets.user].box_key:
+    certified_key = org.generations[secrets.user][device.generation - 1].box_key
+    if BoxKey(user_key.seed).public != certified_key:
         raise TrustchainError("the user key that was sent is not the user's")
-    return replace(secrets, user_keys=(user_key,))
+    return hold_user_keys(org, replace(secrets, user_keys=(user_key,)))

@@ -15,6 +15,7 @@ from parsec_fs.protocol.errors import DataError, DecryptionError, RefusedError
 from parsec_fs.protocol.ids import LogId, RealmId
 from parsec_fs.protocol.membership import OrgState, realm_context
 from parsec_fs.protocol.realm_state import RealmState, verify_leaf
+from parsec_fs.user_keys import hold_user_keys
 
 _FIRST_LEAVES: Final = 2
 """Creation and first rotation."""
@@ -58,7 +59,7 @@ async def _keep(connection: Connection, found: tuple[Workspace, ...]) -> tuple[W
 
 async def _name(connection: Connection, org: OrgState, realm: RealmId) -> bytes | None:
     """Name in the first rotation; None if this user has no key of it."""
-    secrets = connection.identity.secrets
+    secrets = hold_user_keys(org, connection.identity.secrets)
     state = RealmState(context=realm_context(org, realm))
     answer = await connection.server.read_leaves(LogId(realm), 0, _FIRST_LEAVES)
     for leaf in answer.leaves[:_FIRST_LEAVES]:

@@ -10,13 +10,24 @@ The genesis, the first user and the first device are signed by the organization'
 from dataclasses import dataclass
 from typing import Annotated, Final
 
-from parsec_fs.protocol.codec import U8, U32, U64, Bytes32, Label, Size, decode, encode
+from parsec_fs.protocol.codec import (
+    U8,
+    U32,
+    U64,
+    Bytes32,
+    Increasing,
+    Label,
+    Size,
+    decode,
+    encode,
+)
 from parsec_fs.protocol.errors import DataError, SignatureError
 from parsec_fs.protocol.hashing import box_hash, records_leaf, signed_hash, tag
 from parsec_fs.protocol.ids import DeviceId, Hash, OrgId, RealmId, UserId
 from parsec_fs.protocol.keys import SigningKey, VerifyKey
+from parsec_fs.protocol.limits import USER_DEVICES_MAX
 from parsec_fs.protocol.records import Context, DeviceHeader, Signed
-from parsec_fs.protocol.sealing import BOX_PUBLIC_SIZE, BOX_SIZE
+from parsec_fs.protocol.sealing import BOX_PUBLIC_SIZE, BOX_SIZE, USER_BOX_SIZE
 from parsec_fs.protocol.statements import CoKey
 
 GENESIS: Final = 1
@@ -40,7 +51,6 @@ OWNER: Final = 4
 """Roles in a realm; a higher number may do everything that a lower one may."""
 
 _SIGN: Final = tag("certificate-signature")
-_USER_BOX_SIZE: Final = BOX_SIZE - 32 + 96
 BoxPublic = Annotated[bytes, Size(BOX_PUBLIC_SIZE, BOX_PUBLIC_SIZE)]
 
 
@@ -52,7 +62,7 @@ class Certificate:
     header: DeviceHeader
     kind: U8
     replaces: Hash
-    content: Annotated[bytes, Size(1, 64 * 1024)]
+    content: Annotated[bytes, Size(1, 192 * 1024)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +100,7 @@ class Device:
     sign_key: Bytes32
     box_key: BoxPublic
     generation: U32
-    user_key_box: Annotated[bytes, Size(0, _USER_BOX_SIZE)]
+    user_key_box: Annotated[bytes, Size(0, USER_BOX_SIZE)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,12 +154,25 @@ class KeyBox:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceBox:
+    """The seed of a user's box key, sealed to one device of the user."""
+
+    device: DeviceId
+    box: Annotated[bytes, Size(USER_BOX_SIZE, USER_BOX_SIZE)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UserKey:
-    """A new generation of a user's box key."""
+    """A new generation of a user's box key, signed by a device of the user. `previous` is the seed
+    of the newest generation that the author holds, sealed to this one, so that a device which
+    comes later reaches what was sealed before it; `boxes` serve every device of the user. All of
+    it is in the log: a server cannot keep a box from a device."""
 
     user: UserId
     generation: U32
     box_key: BoxPublic
+    previous: Annotated[bytes, Size(USER_BOX_SIZE, USER_BOX_SIZE)]
+    boxes: Annotated[tuple[DeviceBox, ...], Increasing(), Size(1, USER_DEVICES_MAX)]
 
 
 Content = Genesis | User | Device | RealmRegistered | RealmCreated | Role | Rotation | UserKey

@@ -57,5 +57,8 @@ FILE_MAX_SIZE = 2**63 - 1
 DUE_EPOCH_MAX_AHEAD = 2
 """A head may promise at most newest verified epoch + 2 (rule 23)."""
 
+USER_DEVICES_MAX = 128
+"""Devices of one user: a new user key is sealed to each of them in one certificate."""
+
 SESSION_LIFETIME_S = 600
 """A signed session lasts ten minutes (rule 33)."""

@@ -19,6 +19,7 @@ from parsec_fs.protocol.certificates import (
     Genesis,
     RealmRegistered,
     User,
+    UserKey,
     decode_content,
     peek_certificate,
     verify_certificate,
@@ -28,6 +29,7 @@ from parsec_fs.protocol.errors import DataError, TrustchainError
 from parsec_fs.protocol.hashing import EMPTY_MAP, genesis_hash, map_key, map_value
 from parsec_fs.protocol.ids import NO_HASH, DeviceId, Hash, LogId, OrgId, RealmId, UserId
 from parsec_fs.protocol.keys import CoVerifyKey, VerifyKey
+from parsec_fs.protocol.limits import USER_DEVICES_MAX
 from parsec_fs.protocol.log_state import (
     DeviceChain,
     LogPosition,
@@ -37,7 +39,7 @@ from parsec_fs.protocol.log_state import (
 )
 from parsec_fs.protocol.prefix_map import PrefixMap
 from parsec_fs.protocol.records import CERTIFICATE, ROOT_DEVICE, Context, Leaf
-from parsec_fs.protocol.sealing import SUITE
+from parsec_fs.protocol.sealing import SUITE, check_box_public
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +49,18 @@ class DeviceEntry:
     device: Device
     index: int
     key: VerifyKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """One box key of a user, since leaf `index`. `previous` holds an older seed and `boxes` the
+    seed of this one for the user's devices; both are empty for the first generation, whose boxes
+    are in the devices' own certificates."""
+
+    box_key: bytes
+    index: int
+    previous: bytes = b""
+    boxes: Mapping[DeviceId, bytes] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +77,15 @@ class OrgState:
     devices: Mapping[DeviceId, DeviceEntry]
     realms: Mapping[RealmId, Hash]
     chains: Mapping[DeviceId, DeviceChain] = field(default_factory=lambda: MappingProxyType({}))
+    generations: Mapping[UserId, tuple[Generation, ...]] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
+    """Box keys of every user, in order: generation g is at place g - 1."""
+
+    def devices_of(self, user: UserId) -> tuple[Device, ...]:
+        """A user's devices, in order of their ids: those that a new user key is sealed to."""
+        found = (one.device for one in self.devices.values() if one.device.user == user)
+        return tuple(sorted(found, key=lambda one: one.device))
 
     def device(self, device: DeviceId) -> DeviceEntry:
         """Raises TrustchainError if the prefix knows no such device."""
@@ -119,7 +142,7 @@ def author_key(state: OrgState, device: DeviceId) -> VerifyKey:
 def check_certificate(state: OrgState, authored: Authored) -> Authored:
     """May this author append this certificate now? Raises TrustchainError."""
     check_chain(state.chains, authored.header, expected_size=state.position.size)
-    subject, _ = map_entry(authored)
+    subject, _ = map_entry(state, authored.content)
     _check_author(state, authored.header.device, authored.content)
     if (state.map.get(subject) or NO_HASH) != authored.replaces:
         raise ReplacedError("certificate replaces a value that is not there (rule 8)")
@@ -127,9 +150,11 @@ def check_certificate(state: OrgState, authored: Authored) -> Authored:
     return authored
 
 
-def map_entry(authored: Authored) -> tuple[Hash, Hash]:
-    """Key and value hash that a certificate of the org log puts into the map."""
-    content = authored.content
+def map_entry(state: OrgState, content: Content) -> tuple[Hash, Hash]:
+    """Key and value hash that a certificate of the org log puts into the map. A new user key
+    changes two fields of the user's record: the map says at any time which key is the present."""
+    if isinstance(content, UserKey):
+        content = with_key(state, content)
     if isinstance(content, Genesis):
         kind, subject = b"org", bytes(content.org)
     elif isinstance(content, User):
@@ -141,6 +166,14 @@ def map_entry(authored: Authored) -> tuple[Hash, Hash]:
     else:
         raise TrustchainError("this kind of certificate does not belong into an org log")
     return map_key(kind, subject), map_value(encode_trusted(content))
+
+
+def with_key(state: OrgState, content: UserKey) -> User:
+    """The user with the new key. Raises TrustchainError if there is no such user."""
+    known = state.users.get(content.user)
+    if known is None:
+        raise TrustchainError("user key: unknown user")
+    return replace(known, generation=content.generation, box_key=content.box_key)
 
 
 def realm_context(state: OrgState, realm: RealmId) -> Context:
@@ -177,7 +210,8 @@ def _check_genesis(authored: Authored, genesis: Genesis) -> None:
 
 def _check_author(state: OrgState, author: DeviceId, content: Content) -> None:
     """The root key signs the first user and the first device, and nothing ever after; a device is
-    added by a device of the same user or by an administrator's; users by administrators."""
+    added by a device of the same user or by an administrator's; users by administrators; a user's
+    key is renewed by the user alone, or an administrator could put one of theirs in its place."""
     if author == ROOT_DEVICE:
         if not _is_first(state, content):
             raise TrustchainError("the root key signs only the first user and device")
@@ -188,6 +222,8 @@ def _check_author(state: OrgState, author: DeviceId, content: Content) -> None:
         raise NotAllowedError("only an administrator adds users")
     if isinstance(content, Device) and content.user != user and not is_admin:
         raise NotAllowedError("only the user or an administrator adds a device")
+    if isinstance(content, UserKey) and content.user != user:
+        raise NotAllowedError("only a device of the user renews the user's key")
 
 
 def _is_first(state: OrgState, content: Content) -> bool:
@@ -206,6 +242,10 @@ def _check_subject(state: OrgState, content: Content) -> None:
             raise TrustchainError("device: unknown user or other key generation")
         if content.device in state.devices or content.device == ROOT_DEVICE:
             raise TrustchainError("device: ids never come back (rule 1)")
+        if len(state.devices_of(content.user)) >= USER_DEVICES_MAX:
+            raise TrustchainError(f"device: a user has at most {USER_DEVICES_MAX}")
+    elif isinstance(content, UserKey):
+        _check_user_key(state, content)
     elif not isinstance(content, RealmRegistered):
         raise TrustchainError("an organization is founded once")
     elif content.realm in state.realms:
@@ -226,11 +266,40 @@ def _check_user(state: OrgState, content: User) -> None:
         raise TrustchainError("user: key generations count from 1")
 
 
+def _check_user_key(state: OrgState, content: UserKey) -> None:
+    """Counted without a gap, a fresh key that boxes can be sealed to, and a box for each device of
+    the user and nobody else: whether they open is seen by the devices alone (A15)."""
+    if content.generation != state.users[content.user].generation + 1:
+        raise TrustchainError("user key: generations are counted without a gap")
+    if any(one.box_key == content.box_key for one in state.generations[content.user]):
+        raise TrustchainError("user key: a key never comes back")
+    check_box_public(content.box_key)
+    devices = tuple(one.device for one in state.devices_of(content.user))
+    if tuple(one.device for one in content.boxes) != devices:
+        raise TrustchainError("user key: one box for every device of the user")
+
+
+def _generation(content: User | UserKey, index: int) -> Generation:
+    if isinstance(content, User):
+        return Generation(box_key=content.box_key, index=index)
+    return Generation(
+        box_key=content.box_key,
+        index=index,
+        previous=content.previous,
+        boxes=MappingProxyType({one.device: one.box for one in content.boxes}),
+    )
+
+
 def _advance(state: OrgState, leaf: Leaf, authored: Authored) -> OrgState:
     content = authored.content
     users, devices, realms = dict(state.users), dict(state.devices), dict(state.realms)
+    generations = dict(state.generations)
     if isinstance(content, User):
         users[content.user] = content
+        generations.setdefault(content.user, (_generation(content, leaf.header.index),))
+    elif isinstance(content, UserKey):
+        users[content.user] = with_key(state, content)
+        generations[content.user] += (_generation(content, leaf.header.index),)
     elif isinstance(content, Device):
         key = VerifyKey(content.sign_key)
         devices[content.device] = DeviceEntry(device=content, index=leaf.header.index, key=key)
@@ -243,9 +312,10 @@ def _advance(state: OrgState, leaf: Leaf, authored: Authored) -> OrgState:
     return replace(
         state,
         position=state.position.after(leaf),
-        map=state.map.set(*map_entry(authored)),
+        map=state.map.set(*map_entry(state, content)),
         users=MappingProxyType(users),
         devices=MappingProxyType(devices),
         realms=MappingProxyType(realms),
         chains=MappingProxyType(chains),
+        generations=MappingProxyType(generations),
     )

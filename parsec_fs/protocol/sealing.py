@@ -44,6 +44,14 @@ _BLOCK: Final = tag("block")
 _LOCAL: Final = tag("local")
 BOX_PUBLIC_SIZE: Final = 1216
 BOX_SIZE: Final = 1120 + 32 + _TAG_SIZE
+"""A box with a realm key."""
+USER_BOX_SIZE: Final = 1120 + 96 + _TAG_SIZE
+"""A box with the seed of a user key."""
+_KEM_PUBLIC_SIZE: Final = 1184
+_KEM_VECTOR_SIZE: Final = 1152
+_KEM_MODULUS: Final = 3329
+_ANY_SCALAR: Final = bytes(32)
+"""X25519 clamps it: a multiple of 8, which sends points of small order, and only those, to zero."""
 
 
 class RealmKey:
@@ -251,6 +259,26 @@ def seal_box(secret: bytes, *, recipient: bytes, info: bytes) -> bytes:
     return _suite().encrypt(secret, key, info=info)
 
 
+def check_box_public(key: bytes) -> bytes:
+    """The X-Wing public key, if boxes can be sealed to it. Raises DataError.
+
+    FIPS 203 7.2 (coefficients below the modulus) and RFC 7748 6.1 (no point of small order), so
+    that server and replicas judge alike whatever library they run."""
+    if len(key) != BOX_PUBLIC_SIZE:
+        raise DataError("a box public key has 1216 bytes")
+    for at in range(0, _KEM_VECTOR_SIZE, 3):
+        pair = int.from_bytes(key[at : at + 3], "little")
+        if max(pair & 0xFFF, pair >> 12) >= _KEM_MODULUS:
+            raise DataError("not an ML-KEM public key")
+    try:
+        X25519PrivateKey.from_private_bytes(_ANY_SCALAR).exchange(
+            X25519PublicKey.from_public_bytes(key[_KEM_PUBLIC_SIZE:])
+        )
+    except ValueError as error:
+        raise DataError("not an X25519 public key") from error
+    return key
+
+
 def _suite() -> Suite:
     return Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 
@@ -266,6 +294,11 @@ def realm_key_box_info(
 def user_key_box_info(org: OrgId, user: bytes, generation: int, device: DeviceId) -> bytes:
     """Context of a user key's box to one of the user's devices."""
     return tag("user-key-box") + org + user + generation.to_bytes(4, "big") + device
+
+
+def previous_user_key_info(org: OrgId, user: bytes, generation: int) -> bytes:
+    """Context of an older user key's box to the user key of this generation."""
+    return tag("previous-user-key") + org + user + generation.to_bytes(4, "big")
 
 
 def realm_key_context(org: OrgId, realm: RealmId, index: int) -> bytes:

@@ -22,9 +22,11 @@ from parsec_fs.protocol.commands import BoxAnswer
 from parsec_fs.protocol.errors import DecryptionError, OfflineError, RefusedError
 from parsec_fs.protocol.hashing import realm_key_commitment, tag
 from parsec_fs.protocol.ids import OrgId, RealmId
+from parsec_fs.protocol.membership import OrgState
 from parsec_fs.protocol.sealing import RealmKey, open_secret, realm_key_context, seal_secret
 from parsec_fs.remote.server_client import ServerClient
 from parsec_fs.storage.realm_store import RealmStore
+from parsec_fs.user_keys import hold_user_keys
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +42,18 @@ class RealmKeys:
         self._secrets = secrets
         self._keys: dict[int, RealmKey] = {}
         self._missing: set[int] = set()
+        self._generations = 0
+
+    def learn(self, org: OrgState) -> None:
+        """Take over new generations of the user's key; what was missing is tried again."""
+        generations = len(org.generations.get(self._secrets.user, ()))
+        if generations != self._generations:
+            self._generations = generations
+            self._secrets = hold_user_keys(org, self._secrets)
+            self._missing.clear()
+            held = {one.generation for one in self._secrets.user_keys}
+            for missing in set(range(1, generations + 1)) - held:
+                log.warning("generation %d of the user key does not open here", missing)
 
     def key(self, index: int) -> RealmKey:
         """The key of a rotation. Raises DecryptionError if this user does not hold it."""
@@ -68,8 +82,7 @@ class RealmKeys:
 
     async def ensure(self, rotations: Sequence[Rotation], client: ServerClient) -> None:
         """Hold the keys of these verified rotations as far as they open here; `holds` tells.
-        Raises RefusedError (no box of the newest: not a member), OfflineError, ProofError, and
-        DecryptionError for a generation of the user's key that this device does not hold."""
+        Raises RefusedError (no box of the newest: not a member), OfflineError, ProofError."""
         for rotation in reversed(rotations):
             if not self._settled(rotation):
                 await self._fetch(rotation, rotations, client)
@@ -95,13 +108,13 @@ class RealmKeys:
     def _open(
         self, unverified: BoxAnswer, rotation: Rotation, rotations: Sequence[Rotation]
     ) -> None:
-        box = check_realm_box(unverified, rotation, secrets=self._secrets)
-        self._secrets.user_key(box.generation)  # Raises if it is us who are behind, not the author.
+        check_realm_box(unverified, rotation, secrets=self._secrets)
         try:
             key = open_realm_key(unverified, rotation, realm=self._realm, secrets=self._secrets)
         except DecryptionError as error:
             # A15: any contributor may rotate, and could otherwise stop the realm for whom they
             # like. It is not provable without our key: nobody is accused but in our own status.
+            # The same for a generation of our own key whose box did not open (`learn`).
             log.warning("the key of rotation %d is missing: %s", rotation.index, error)
             self._missing.add(rotation.index)
             return

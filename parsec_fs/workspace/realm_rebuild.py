@@ -25,7 +25,7 @@ from parsec_fs.protocol.certificates import (
 from parsec_fs.protocol.codec import decode
 from parsec_fs.protocol.errors import DataError
 from parsec_fs.protocol.hashing import signed_hash
-from parsec_fs.protocol.ids import DeviceId, Hash, UserId
+from parsec_fs.protocol.ids import Hash, UserId
 from parsec_fs.protocol.prefix_map import PrefixMap
 from parsec_fs.protocol.realm_state import (
     RealmState,
@@ -33,7 +33,7 @@ from parsec_fs.protocol.realm_state import (
     key_state,
     object_entry,
 )
-from parsec_fs.protocol.records import Context, Signed
+from parsec_fs.protocol.records import Context, DeviceHeader, Signed
 from parsec_fs.storage.realm_store import RealmStore
 
 _STEP: Final = 8
@@ -74,12 +74,10 @@ def rotation_pending(store: RealmStore) -> bool:
     return pending
 
 
-def rotation_author(store: RealmStore) -> DeviceId | None:
-    """Who made the newest key."""
-    authors = [
-        one.header.device for one in _certificates(store) if isinstance(one.content, Rotation)
-    ]
-    return authors[-1] if authors else None
+def newest_rotation(store: RealmStore) -> DeviceHeader | None:
+    """Who made the newest key, and what they had seen."""
+    headers = [one.header for one in _certificates(store) if isinstance(one.content, Rotation)]
+    return headers[-1] if headers else None
 
 
 def with_map(state: RealmState, store: RealmStore) -> Generator[None, None, RealmState]:

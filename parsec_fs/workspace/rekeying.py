@@ -3,9 +3,11 @@
 Data flow: replica (roles, rotations), realm_keys -> this -> certificate, boxes -> server -> pull.
 
 Rule 10: after a removal, and while the newest key does not open here (A15: its author sealed
-rubbish, or another key than the committed one), nothing is sealed for upload. Any remaining owner,
-manager or contributor may sign the next rotation; all that can do so after a random pause, so that
-one is first and the others find it done. Rule 8 lets only one rotation replace the present one.
+rubbish, or another key than the committed one), nothing is sealed for upload. After a member
+renewed their user key the work goes on, but a new realm key is due, sealed to it. Any remaining
+owner, manager or contributor may sign the next rotation; all that can do so after a random pause,
+so that one is first and the others find it done. Rule 8 lets only one rotation replace the present
+one.
 Whoever spoils keys again and again is answered ever more slowly, and named in the status.
 """
 
@@ -24,14 +26,15 @@ from parsec_fs.protocol.certificates import CONTRIBUTOR, READER, sign_certificat
 from parsec_fs.protocol.codec import encode_trusted
 from parsec_fs.protocol.errors import DecryptionError, ParsecFSError, StaleError
 from parsec_fs.protocol.hashing import map_value
-from parsec_fs.protocol.ids import DeviceId, RealmId
+from parsec_fs.protocol.ids import RealmId
 from parsec_fs.protocol.log_state import DeviceChain
 from parsec_fs.protocol.realm_state import RealmState
+from parsec_fs.protocol.records import DeviceHeader
 from parsec_fs.protocol.sealing import RealmKey
 from parsec_fs.remote.server_client import ServerClient
 from parsec_fs.workspace.org_replica import OrgReplica
 from parsec_fs.workspace.realm_keys import RealmKeys, seal_previous_key
-from parsec_fs.workspace.realm_rebuild import rotation_author, rotation_pending
+from parsec_fs.workspace.realm_rebuild import newest_rotation, rotation_pending
 from parsec_fs.workspace.replica import RealmReplica
 
 log = logging.getLogger(__name__)
@@ -61,7 +64,7 @@ class Rekeying:
         self._due = trio.Event()
         self._judged: tuple[object, object] | None = None
         self._removed = False
-        self._culprit: DeviceId | None = None
+        self._newest: DeviceHeader | None = None
 
     # Judging
 
@@ -86,7 +89,8 @@ class Rekeying:
 
     def wanted(self) -> bool:
         """True iff the workspace needs a new key and this device can make it."""
-        return bool(self.problem()) and self._can(self._replica.state)
+        state = self._replica.state
+        return bool(self.problem() or self._outlived(state)) and self._can(state)
 
     def look(self) -> None:
         """The log has grown."""
@@ -98,8 +102,18 @@ class Rekeying:
         now = (state.roles, state.rotations)
         if self._judged is None or any(a is not b for a, b in zip(now, self._judged, strict=True)):
             self._removed = rotation_pending(self._replica.store)
-            self._culprit = rotation_author(self._replica.store)
+            self._newest = newest_rotation(self._replica.store)
             self._judged = now
+
+    def _outlived(self, state: RealmState) -> bool:
+        """A member's user key is younger than the newest realm key: whoever got hold of the old
+        one, on a lost device, could open that box."""
+        if self._newest is None or not self._org.size():
+            return False
+        members = (user for user, role in state.roles.items() if role >= READER)
+        keys = (self._org.state.generations.get(user, ()) for user in members)
+        seen = self._newest.seen.org_size
+        return any(len(known) > 1 and known[-1].index >= seen for known in keys)
 
     def _can(self, state: RealmState) -> bool:
         """A device that holds no key at all would cut off everything that was written before."""
@@ -113,7 +127,7 @@ class Rekeying:
 
     def _who(self) -> str:
         org = self._org.state
-        entry = None if self._culprit is None else org.devices.get(self._culprit)
+        entry = None if self._newest is None else org.devices.get(self._newest.device)
         if entry is None:
             return "an unknown device"
         user = plain_name(org.users[entry.device.user].name)

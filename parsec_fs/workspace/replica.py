@@ -91,6 +91,8 @@ class RealmReplica:
         self.verified_at = -math.inf
         """When the newest head was verified, in trio's time."""
         self._stamps: dict[bytes, int | None] = {}
+        if org.size():
+            keys.learn(org.state)
         keys.open_stored(self._state.rotations)
 
     # Reading
@@ -247,6 +249,7 @@ class RealmReplica:
         reached = verified.state.position.size == head[0].size
         if reached:
             await self._check_end(verified, leaves, head)
+        self._keys.learn(self._org.state)
         await self._keys.ensure(verified.state.rotations, self._client)
         for group in verified.groups:
             last = group is verified.groups[-1]

@@ -9,7 +9,7 @@ bytes are found again and get the same answer.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from parsec_fs.protocol.certificates import Device, User
+from parsec_fs.protocol.certificates import Device, User, UserKey
 from parsec_fs.protocol.commands import (
     AppendCertificate,
     CommitAnswer,
@@ -89,7 +89,7 @@ class Sequencer:
                 request.body,
                 author=caller.device,
                 now_ms=view.now_ms,
-                kinds=(User, Device),
+                kinds=(User, Device, UserKey),
             )
             if isinstance(effects, Outcome):
                 return effects

@@ -24,7 +24,9 @@ from tests.support import reference_logs
 from tests.support.honest_logs import HonestOrg, HonestRealm, Person
 
 steps = st.lists(
-    st.sampled_from(["new", "many", "change", "delete", "stamp", "role", "rotate", "person"]),
+    st.sampled_from(
+        ["new", "many", "change", "delete", "stamp", "role", "rotate", "person", "renew"]
+    ),
     min_size=1,
     max_size=12,
 )
@@ -77,6 +79,9 @@ class Story:
     def rotate(self) -> None:
         self.realm.rotate(self.writer())
 
+    def renew(self) -> None:
+        self.org.renew(self.pick(self.people))
+
     def person(self) -> None:
         self.people.append(self.org.add_person(profile=self.pick([ADMIN, STANDARD])))
 
@@ -112,7 +117,7 @@ def test_honest_logs_mean_what_the_reference_says(what: list[str], data: st.Data
     assert set(realm.states) == set(told.realm.objects)
     for object_id, state in told.realm.objects.items():
         fields = [state.version, state.write_index, state.write, state.operations, state.history]
-        assert realm.states[object_id] == fields
+        assert realm.states[object_id] == [*fields, state.flags]
     org = reference_logs.replay([encode(leaf) for leaf in told.org.leaves])
     assert (org.log_root(), org.map_root()) == (
         told.org.state.position.root(),

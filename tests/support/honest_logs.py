@@ -16,12 +16,14 @@ from parsec_fs.protocol.certificates import (
     STANDARD,
     Content,
     Device,
+    DeviceBox,
     Genesis,
     RealmCreated,
     RealmRegistered,
     Role,
     Rotation,
     User,
+    UserKey,
     sign_certificate,
 )
 from parsec_fs.protocol.codec import encode
@@ -67,7 +69,7 @@ from parsec_fs.protocol.records import (
     Signed,
     sign_head,
 )
-from parsec_fs.protocol.sealing import SUITE, BoxKey
+from parsec_fs.protocol.sealing import SUITE, USER_BOX_SIZE, BoxKey
 
 CHAIN_ID = b"parsec-test"
 
@@ -187,14 +189,15 @@ class HonestOrg:
         )
 
     def device_of(self, person: Person) -> Device:
-        """Device content."""
+        """Device content, with the user's present generation."""
+        known = self.state.users.get(person.user)
         return Device(
             device=person.device,
             user=person.user,
             label=b"laptop",
             sign_key=person.key.verify_key.raw,
             box_key=BoxKey(sha256(person.device) * 3).public,
-            generation=1,
+            generation=known.generation if known else 1,
             user_key_box=b"",
         )
 
@@ -206,9 +209,36 @@ class HonestOrg:
         header = header_for(self.context, device, chain, self.draw, seen_of(self.state))
         return sign_certificate(content, header=header, replaces=replaces, key=key)
 
-    def append(self, content: Content, device: DeviceId, key: SigningKey) -> Leaf:
+    def user_key_of(self, person: Person, *, boxes: tuple[DeviceBox, ...] | None = None) -> UserKey:
+        """Content of a user's next key; the boxes hold nothing."""
+        generation = self.state.users[person.user].generation + 1
+        seed = sha256(person.user + generation.to_bytes(4, "big")) * 3
+        devices = self.state.devices_of(person.user)
+        filled = tuple(
+            DeviceBox(device=one.device, box=self.draw(USER_BOX_SIZE)) for one in devices
+        )
+        return UserKey(
+            user=person.user,
+            generation=generation,
+            box_key=BoxKey(seed).public,
+            previous=self.draw(USER_BOX_SIZE),
+            boxes=filled if boxes is None else boxes,
+        )
+
+    def renew(self, person: Person) -> Leaf:
+        """The user's next key, from this device."""
+        content, value = self.user_key_of(person), self.user_value(person)
+        return self.append(content, person.device, person.key, replaces=value)
+
+    def user_value(self, person: Person) -> Hash:
+        """Map value of the user: what the next certificate about them replaces."""
+        return self.state.map.get(map_key(b"user", person.user)) or NO_HASH
+
+    def append(
+        self, content: Content, device: DeviceId, key: SigningKey, *, replaces: Hash = NO_HASH
+    ) -> Leaf:
         """Sign, append, verify."""
-        leaf = self.leaf(self.sign(content, device, key))
+        leaf = self.leaf(self.sign(content, device, key, replaces=replaces))
         self.state = membership.append(self.state, leaf)
         self.leaves.append(leaf)
         return leaf

@@ -29,6 +29,7 @@ from parsec_fs.remote.server_client import PublicClient, ServerClient
 from parsec_fs.remote.sessions import Signer
 from parsec_fs.remote.transport import Transport
 from parsec_fs.storage.org_store import OrgStore
+from parsec_fs.user_keys import make_user_key, newest_user_key
 from parsec_fs.workspace import files, names
 from parsec_fs.workspace.assembly import Outside, Workspace, assemble
 from parsec_fs.workspace.audit_view import AuditView, Unaudited
@@ -388,8 +389,9 @@ async def laptop(
 async def second_device(first: Laptop) -> Identity:
     """Another device of the same user, added by the first one."""
     own = first.author.secrets
-    user_key = own.newest_user_key()
-    secrets = new_secrets(org=own.org, user=own.user, user_keys=own.user_keys, random=os.urandom)
+    org = await first.org.pull()
+    user_key = newest_user_key(org, own)
+    secrets = new_secrets(org=own.org, user=own.user, user_keys=(), random=os.urandom)
     certificate = Device(
         device=secrets.device,
         user=secrets.user,
@@ -399,13 +401,20 @@ async def second_device(first: Laptop) -> Identity:
         generation=user_key.generation,
         user_key_box=b"",
     )
-    org = await first.org.pull()
     body = add_device(
         certificate, org=org, seen=first.org.seen(), author=first.author, user_key=user_key
     )
     await first.client.append_certificate(LogId(own.org), body)
     await first.org.pull()
     return Identity(anchor=first.identity.anchor, secrets=secrets, pins=())
+
+
+async def renew_user_key(device: Laptop) -> None:
+    """A new generation of the user's key, made by this device."""
+    org = await device.org.pull()
+    body = make_user_key(org=org, seen=device.org.seen(), author=device.author)
+    await device.client.append_certificate(LogId(device.author.secrets.org), body)
+    await device.org.pull()
 
 
 @asynccontextmanager

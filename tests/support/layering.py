@@ -34,6 +34,7 @@ PARTS = (
     Part("parsec_fs.identity", pure=True, ours=(PROTOCOL,)),
     Part("parsec_fs.plain_text", pure=True),
     Part("parsec_fs.enrolment", pure=True, ours=CLIENT_CORE),
+    Part("parsec_fs.user_keys", pure=True, ours=(*CLIENT_CORE, "parsec_fs.enrolment")),
     Part("parsec_fs.joining", pure=True, ours=CLIENT_CORE),
     Part("parsec_fs.workspace", pure=True, ours=CLIENT_CORE),
     Part("parsec_fs.storage", ours=CLIENT_CORE),
@@ -50,7 +51,12 @@ PARTS = (
 
 # Inside parts that are otherwise pure: modules that own I/O, tasks or locks, or wire such modules
 # together, and what of ours they may import beside what their part may.
-RESOURCES = ("parsec_fs.storage", "parsec_fs.remote", "parsec_fs.enrolment")
+RESOURCES = (
+    "parsec_fs.storage",
+    "parsec_fs.remote",
+    "parsec_fs.enrolment",
+    "parsec_fs.user_keys",
+)
 SHELLS: dict[str, tuple[str, ...]] = {
     **{
         f"parsec_fs.workspace.{name}": RESOURCES

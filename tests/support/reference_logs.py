@@ -11,8 +11,9 @@ from typing import Any
 from tests.support import reference as ref
 
 CERTIFICATE, COMMIT, STAMPS = 1, 2, 3
+USER = 2
 SUBJECTS = {1: b"org", 2: b"user", 3: b"device", 4: b"realm", 5: b"created", 6: b"role"}
-ROTATION = 7
+ROTATION, USER_KEY = 7, 8
 
 
 @dataclass
@@ -23,6 +24,7 @@ class Replayed:
     entries: dict[bytes, bytes] = field(default_factory=dict)
     histories: dict[bytes, list[bytes]] = field(default_factory=dict)
     states: dict[bytes, list[Any]] = field(default_factory=dict)
+    users: dict[bytes, list[Any]] = field(default_factory=dict)
 
     def log_root(self) -> bytes:
         return ref.tree(self.leaf_hashes)
@@ -63,6 +65,11 @@ def _take_certificate(result: Replayed, kind: int, content: list[Any]) -> None:
         number, commitment, _, boxes_root, _ = content
         key, value = ref.map_key(b"key", b""), [number, commitment, boxes_root, number]
     else:
+        if kind == USER_KEY:
+            user, generation, box_key, _, _ = content
+            kind, content = USER, [*result.users[user][:4], generation, box_key]
+        if kind == USER:
+            result.users[content[0]] = content
         key, value = ref.map_key(SUBJECTS[kind], content[0]), content
     result.entries[key] = ref.map_value(value)
 

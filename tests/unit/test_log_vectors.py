@@ -14,7 +14,7 @@ from parsec_fs.protocol.codec import decode, encode
 from parsec_fs.protocol.commands import EpochProof, LogOpening, RequestToSign, verify_request
 from parsec_fs.protocol.epochs import open_epoch
 from parsec_fs.protocol.errors import SignatureError
-from parsec_fs.protocol.ids import Hash, LogId, ObjectId, OrgId, RealmId
+from parsec_fs.protocol.ids import Hash, LogId, ObjectId, OrgId, RealmId, UserId
 from parsec_fs.protocol.keys import SigningKey, VerifyKey
 from parsec_fs.protocol.membership import OrgState
 from parsec_fs.protocol.merkle import Frontier
@@ -87,6 +87,28 @@ def test_bad_realm_leaf(case: Case) -> None:
     state, objects, _ = realm()
     leaf = decode(Leaf, h(case["leaf"]))
     refuses(case, lambda: verify_leaf(state, leaf, org=org(), objects=objects.get))
+
+
+def two_generations() -> OrgState:
+    state = org()
+    for leaf in only("user_keys", "log")["leaves"][state.position.size :]:
+        state = membership.append(state, decode(Leaf, h(leaf)))
+    return state
+
+
+def test_user_key_replays() -> None:
+    state, summary = two_generations(), only("user_keys", "log")
+    assert state.position.root() == h(summary["log_root"])
+    assert state.map.root() == h(summary["map_root"])
+    user = state.users[UserId(h(only("user_keys", "user")["id"]))]
+    assert encode(user).hex() == only("user_keys", "user")["record"]
+    assert len(state.generations[user.user]) == 2
+
+
+@pytest.mark.parametrize("case", cases("user_keys", "bad_leaf"))
+def test_bad_user_key(case: Case) -> None:
+    state, leaf = two_generations(), decode(Leaf, h(case["leaf"]))
+    refuses(case, lambda: membership.append(state, leaf))
 
 
 def signed(name: str) -> Signed:

@@ -17,7 +17,6 @@ from parsec_fs.protocol.certificates import (
     RealmCreated,
     RealmRegistered,
     Role,
-    UserKey,
     decode_content,
     sign_certificate,
 )
@@ -148,11 +147,9 @@ def test_organization_is_founded_once() -> None:
 
 def test_certificates_of_realms_do_not_belong_here() -> None:
     org = HonestOrg()
-    box_key = org.user_of(org.alice, profile=ADMIN).box_key
     for content in (
         RealmCreated(realm=RealmId(bytes(32)), owner=org.alice.user),
         Role(user=org.alice.user, role=1),
-        UserKey(user=org.alice.user, generation=2, box_key=box_key),
     ):
         refuse(org, content, org.alice, TrustchainError)
 

@@ -1,0 +1,25 @@
+"""A new generation of this user's key, for all devices of the user.
+
+Data flow: verified org log -> `user_keys` -> certificate -> server -> org log, verified again.
+
+Realm keys follow by themselves: `workspace/rekeying` of whichever member's device comes first.
+"""
+
+from parsec_fs.connection import Connection
+from parsec_fs.protocol.certificates import Device
+from parsec_fs.user_keys import make_user_key, newest_user_key
+
+
+async def renew_user_key(connection: Connection) -> tuple[int, tuple[Device, ...]]:
+    """The number of the new generation, and the devices that it was sealed to.
+
+    The seed is not written anywhere: this device opens it from the log like all others, so that a
+    crash after the request loses nothing.
+    Raises OfflineError, RefusedError (another device was first), VerificationError,
+    DecryptionError (no generation opens on this device)."""
+    org = await connection.org.pull()
+    body = make_user_key(org=org, seen=connection.org.seen(), author=connection.author)
+    await connection.server.append_certificate(connection.org.log, body)
+    org = await connection.org.pull()
+    secrets = connection.identity.secrets
+    return newest_user_key(org, secrets).generation, org.devices_of(secrets.user)
