@@ -3,13 +3,15 @@
 Data flow: sync, contents -> this -> server/blocks or S3.
 
 The server may answer with a temporary redirect to a presigned URL; that request goes out without
-our authorization. Blocks are ciphertext whose digest the manifest names: the reader checks it.
+our authorization, and not to every place (`redirects`). Blocks are ciphertext whose digest the
+manifest names: the reader checks it.
 """
 
 from parsec_fs.protocol.commands import Outcome
 from parsec_fs.protocol.errors import OfflineError, RefusedError
 from parsec_fs.protocol.ids import BlockId, RealmId
 from parsec_fs.protocol.limits import SEALED_BLOCK_MAX_SIZE
+from parsec_fs.remote.redirects import Resolve, Target, by_system, targets
 from parsec_fs.remote.sessions import Signer, body_of
 from parsec_fs.remote.transport import HttpAnswer
 
@@ -19,9 +21,10 @@ _REDIRECTS = (302, 303, 307, 308)
 class BlockClient:
     """Blocks of one realm."""
 
-    def __init__(self, signer: Signer, realm: RealmId) -> None:
+    def __init__(self, signer: Signer, realm: RealmId, *, resolve: Resolve = by_system) -> None:
         self._signer = signer
         self._realm = realm
+        self._resolve = resolve
 
     async def put(self, block_id: BlockId, sealed: bytes) -> None:
         """Store a block; repeating it with the same bytes is fine. Raises OfflineError,
@@ -48,11 +51,27 @@ class BlockClient:
         raise OfflineError(f"block storage answered with status {answer.status}")
 
     async def _follow(self, method: str, redirect: HttpAnswer, body: bytes) -> HttpAnswer:
-        location = redirect.headers.get("location", "")
-        if not location.startswith(("https://", "http://")):
-            raise OfflineError("block storage redirects to nowhere")
+        found = await targets(
+            redirect.headers.get("location", ""),
+            base_url=self._signer.transport.base_url,
+            peer=redirect.peer,
+            resolve=self._resolve,
+        )
+        for one in found[:-1]:
+            try:
+                return await self._send(method, one, body)
+            except OfflineError:
+                continue
+        return await self._send(method, found[-1], body)
+
+    async def _send(self, method: str, target: Target, body: bytes) -> HttpAnswer:
         return await self._signer.transport.send(
-            method, location, body, {}, max_size=SEALED_BLOCK_MAX_SIZE + 1024
+            method,
+            target.url,
+            body,
+            {"Host": target.host},
+            max_size=SEALED_BLOCK_MAX_SIZE + 1024,
+            tls_name=target.name,
         )
 
     def _path(self, block_id: BlockId) -> str:

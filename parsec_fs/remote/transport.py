@@ -12,6 +12,7 @@ from typing import Final
 
 import httpx
 
+from parsec_fs.plain_text import plain
 from parsec_fs.protocol.errors import OfflineError
 from parsec_fs.protocol.limits import BATCH_MAX_SIZE, KIB
 from parsec_fs.remote.bounded import PLAIN, body_of, lines_of
@@ -25,14 +26,18 @@ _LIMITS: Final = httpx.Limits(max_connections=16, max_keepalive_connections=8)
 
 
 class HttpAnswer:
-    """Status, headers and whole body of an answer."""
+    """Status, headers and whole body of an answer. `peer`: the address that it came from, if it
+    came over a socket."""
 
-    __slots__ = ("body", "headers", "status")
+    __slots__ = ("body", "headers", "peer", "status")
 
-    def __init__(self, status: int, headers: httpx.Headers, body: bytes) -> None:
+    def __init__(
+        self, status: int, headers: httpx.Headers, body: bytes, peer: str | None = None
+    ) -> None:
         self.status = status
         self.headers = headers
         self.body = body
+        self.peer = peer
 
 
 class Transport:
@@ -40,7 +45,7 @@ class Transport:
 
     def __init__(self, client: httpx.AsyncClient, base_url: str) -> None:
         self._client = client
-        self._base = base_url.rstrip("/")
+        self.base_url = base_url.rstrip("/")
 
     async def send(
         self,
@@ -50,24 +55,35 @@ class Transport:
         headers: dict[str, str],
         *,
         max_size: int = ANSWER_MAX_SIZE,
+        tls_name: str | None = None,
     ) -> HttpAnswer:
-        """One request. `path` starts with / or is a whole URL. Raises OfflineError."""
-        url = self._base + path if path.startswith("/") else path
+        """One request. `path` starts with / or is a whole URL; if that names an address, `tls_name`
+        is whose certificate is expected there. Raises OfflineError."""
+        url = self.base_url + path if path.startswith("/") else path
+        extensions = {} if tls_name is None else {"sni_hostname": tls_name}
         try:
             async with self._client.stream(
-                method, url, content=body, headers=headers | PLAIN, timeout=TIMEOUT
+                method,
+                url,
+                content=body,
+                headers=headers | PLAIN,
+                timeout=TIMEOUT,
+                extensions=extensions,
             ) as answer:
+                peer = _peer(answer)  # Before the end of the body, which may close the socket.
                 data = await body_of(answer, max_size)
-                return HttpAnswer(answer.status_code, answer.headers, data)
-        except httpx.HTTPError as error:
-            raise OfflineError(f"{method} {path}: {error!r}") from error
+                return HttpAnswer(answer.status_code, answer.headers, data, peer)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            # Behind the question mark of a presigned URL is what it takes to use it.
+            place = plain(path.partition("?")[0])
+            raise OfflineError(f"{method} {place}: {plain(repr(error))}") from error
 
     @asynccontextmanager
     async def lines(self, path: str, headers: dict[str, str]) -> AsyncIterator[AsyncIterator[str]]:
         """Lines of an endless answer (events). Raises OfflineError, also between lines."""
         try:
             async with self._client.stream(
-                "GET", self._base + path, headers=headers | PLAIN, timeout=_STREAM_TIMEOUT
+                "GET", self.base_url + path, headers=headers | PLAIN, timeout=_STREAM_TIMEOUT
             ) as answer:
                 if answer.status_code != httpx.codes.OK:
                     raise OfflineError(f"GET {path}: status {answer.status_code}")
@@ -75,6 +91,15 @@ class Transport:
                     yield lines
         except httpx.HTTPError as error:
             raise OfflineError(f"GET {path}: {error!r}") from error
+
+
+def _peer(answer: httpx.Response) -> str | None:
+    stream = answer.extensions.get("network_stream")
+    try:
+        address = None if stream is None else stream.get_extra_info("server_addr")
+    except OSError:
+        return None
+    return None if address is None else str(address[0])
 
 
 HttpClients = Callable[[], httpx.AsyncClient]

@@ -84,7 +84,9 @@ async def test_devices_follow_the_server_to_storage(tmp_path: Path, s3: S3Addres
         alice = await new_org(http, running.identity.registration)
         realm = await alice.create_realm()
         async with httpx.AsyncClient(
-            mounts={"http://server.test": http._transport}, base_url="http://server.test"
+            mounts={"http://server.test": FromHere(http._transport)},
+            base_url="http://server.test",
+            trust_env=False,
         ) as both:
             device = RawDevice(both, alice.anchor, alice.secrets)
             blocks = BlockClient(device.signer, realm)
@@ -95,6 +97,22 @@ async def test_devices_follow_the_server_to_storage(tmp_path: Path, s3: S3Addres
             assert await blocks.get(block) == b"sealed"
             with pytest.raises(RefusedError, match="EXISTS"):
                 await blocks.put(block, b"other")
+
+
+class FromHere(httpx.AsyncBaseTransport):
+    """A server of this process, as if it answered over a socket of this machine."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
+        self._inner = inner
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        answer = await self._inner.handle_async_request(request)
+        answer.extensions["network_stream"] = self
+        return answer
+
+    def get_extra_info(self, name: str) -> object:
+        """As a stream of httpcore has it."""
+        return {"server_addr": ("127.0.0.1", 80)}.get(name)
 
 
 def test_leftovers_of_a_crash_are_removed(tmp_path: Path) -> None:
