@@ -18,7 +18,7 @@ from parsec_fs.cli import running
 from parsec_fs.cli.background import Reporter, start_daemon
 from parsec_fs.cli.exit_codes import CommandError, ExitCode, exit_code, first_cause
 from parsec_fs.cli.log_format import PlainFormatter
-from parsec_fs.cli.mountpoint import clear_dead_mount, prepare
+from parsec_fs.cli.mountpoint import check_allow_other, clear_dead_mount, prepare
 from parsec_fs.cli.settings import Settings, settings_of
 from parsec_fs.config import CACHE_DEFAULT_SIZE, Consistency, Durability, MountOptions
 from parsec_fs.directory import Workspace, matching
@@ -54,6 +54,8 @@ def mount(
     options = MountOptions(
         fsync=fsync, consistency=consistency, cache_size=cache * MIB, allow_other=allow_other
     )
+    if allow_other:
+        check_allow_other(is_root=os.geteuid() == 0)
     found = _resolve(settings, settings.device_file().load(), workspace)
     if ready_fd is not None or foreground:
         _serve(settings, found, folder, options, Reporter(ready_fd))

@@ -15,6 +15,7 @@ from typing import Final
 from parsec_fs.cli.exit_codes import CommandError, ExitCode
 
 FUSE_DEVICE: Final = Path("/dev/fuse")
+FUSE_SETTINGS: Final = Path("/etc/fuse.conf")
 _TYPE: Final = "fuse.parsec"
 
 
@@ -45,7 +46,22 @@ def check_fuse() -> None:
             "in a container, start that with: --device /dev/fuse --cap-add SYS_ADMIN",
         )
     if not os.access(FUSE_DEVICE, os.R_OK | os.W_OK):
-        raise CommandError(ExitCode.NOT_ALLOWED, "you may not use /dev/fuse on this machine")
+        raise CommandError(
+            ExitCode.NOT_ALLOWED,
+            "you may not use /dev/fuse on this machine; let its owner type: chmod 0666 /dev/fuse",
+        )
+
+
+def check_allow_other(*, is_root: bool, settings: Path = FUSE_SETTINGS) -> None:
+    """May this user let others into a mount? Root decides, once for the machine. CommandError."""
+    if is_root:
+        return
+    lines = settings.read_text().splitlines() if settings.exists() else []
+    if "user_allow_other" not in [line.strip() for line in lines]:
+        raise CommandError(
+            ExitCode.NOT_ALLOWED,
+            f"--allow-other needs a line `user_allow_other` in {settings}, which root can add",
+        )
 
 
 def is_dead(path: Path) -> bool:

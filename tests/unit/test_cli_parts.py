@@ -10,7 +10,7 @@ import pytest
 
 from parsec_fs.cli.background import Reporter, start_daemon
 from parsec_fs.cli.exit_codes import CommandError, ExitCode
-from parsec_fs.cli.mountpoint import is_dead, mount_type, prepare
+from parsec_fs.cli.mountpoint import check_allow_other, is_dead, mount_type, prepare
 from parsec_fs.cli.output import Output, size_text, table
 from parsec_fs.cli.settings import hoist
 from parsec_fs.config import home_of
@@ -104,6 +104,19 @@ def test_mountpoint_in_use_is_busy() -> None:
     with pytest.raises(CommandError) as caught:
         prepare(Path("/proc"))
     assert caught.value.code == ExitCode.BUSY
+
+
+def test_letting_others_in_is_for_root_to_allow(tmp_path: Path) -> None:
+    settings = tmp_path / "fuse.conf"
+    check_allow_other(is_root=True, settings=settings)
+    with pytest.raises(CommandError, match="which root can add"):
+        check_allow_other(is_root=False, settings=settings)
+    settings.write_text("# user_allow_other\n")
+    with pytest.raises(CommandError) as caught:
+        check_allow_other(is_root=False, settings=settings)
+    assert caught.value.code is ExitCode.NOT_ALLOWED
+    settings.write_text("mount_max = 100\n user_allow_other \n")
+    check_allow_other(is_root=False, settings=settings)
 
 
 def test_mount_table() -> None:
