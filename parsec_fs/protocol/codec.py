@@ -8,13 +8,18 @@ Optional fields are arrays of zero or one item. There is no text, float, boolean
 
 The decoder re-encodes and compares (only the shortest form exists) and checks exact types and
 ranges (`True == 1 == 1.0` would otherwise re-encode alike). It raises DataError and nothing else.
+
+Plain values are larger than their bytes, an empty array 64 times. What no schema would take must
+not fill the memory before the schema sees it: no array is longer than the schema's longest, and of
+large inputs the number of values is bounded by their size, so that decoding takes some ten times
+the size of the input at most, whatever it holds.
 """
 
 import dataclasses
 from collections.abc import Callable
 from itertools import pairwise
 from operator import attrgetter
-from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 import msgpack
 
@@ -23,6 +28,13 @@ from parsec_fs.protocol.ids import LENGTHS
 from parsec_fs.protocol.limits import BATCH_MAX_SIZE
 
 T = TypeVar("T")
+
+_MOST_ITEMS: Final = 2**20
+"""In an array that declares no bound."""
+_FREE_ITEMS: Final = 2**16
+"""Values that any input may hold: some MiB."""
+_BYTES_PER_ITEM: Final = 8
+"""Of records with many items the densest, references of blocks, have 15 bytes per value."""
 
 
 class IntRange(NamedTuple):
@@ -72,22 +84,48 @@ def decode(cls: type[T], data: bytes, *, max_size: int = BATCH_MAX_SIZE) -> T:
     """Parse exactly one record of type `cls`. Raises DataError."""
     if len(data) > max_size:
         raise DataError(f"{cls.__name__}: {len(data)} bytes, at most {max_size} allowed")
-    plain = unpack(data)
-    result: T = schema(cls).load(plain)
+    compiled = schema(cls)
+    result: T = compiled.load(unpack(data, longest=compiled.longest))
     return result
 
 
-def unpack(data: bytes) -> Any:
-    """Canonical plain value; that it holds only int, bytes and list is the schema's to check.
-    Raises DataError."""
+def unpack(data: bytes, *, longest: int = _MOST_ITEMS) -> Any:
+    """Canonical plain value, with arrays of at most `longest` items; that it holds only int, bytes
+    and list is the schema's to check. Raises DataError."""
+    # Each value has a byte at least: small inputs need no counting.
+    count = _Counter(len(data)).take if len(data) > _FREE_ITEMS else None
     try:
-        plain = msgpack.unpackb(data, raw=True, strict_map_key=True, max_ext_len=0, max_map_len=0)
+        plain = msgpack.unpackb(
+            data,
+            raw=True,
+            strict_map_key=True,
+            max_ext_len=0,
+            max_map_len=0,
+            max_array_len=longest,
+            list_hook=count,
+        )
         again = _pack(plain)
     except Exception as error:
         raise DataError("not canonical msgpack") from error
     if again != data:
         raise DataError("not the shortest encoding")
     return plain
+
+
+class _Counter:
+    """Counts what is unpacked, array by array, each as soon as it is whole."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self, size: int) -> None:
+        self._left = _FREE_ITEMS + size // _BYTES_PER_ITEM
+
+    def take(self, items: list[Any]) -> list[Any]:
+        """The same list. Raises DataError when there are too many values for the input's size."""
+        self._left -= 1 + len(items)
+        if self._left < 0:
+            raise DataError("too many values for so few bytes")
+        return items
 
 
 def _pack(plain: Any) -> bytes:
@@ -121,9 +159,11 @@ def _field_names(cls: Any) -> tuple[str, ...]:
 
 
 class Schema(NamedTuple):
-    """How to build a value of a declared type from a plain value, or raise DataError."""
+    """How to build a value of a declared type from a plain value, or raise DataError; `longest`
+    array that such a value may hold."""
 
     load: Load
+    longest: int
 
 
 _SCHEMAS: dict[Any, Schema] = {}
@@ -150,7 +190,21 @@ def _compile(cls: Any) -> Schema:
         }
         return cls(**values)
 
-    return Schema(load)
+    return Schema(load, max([count, *[_longest(hints[name]) for name in names]]))
+
+
+def _longest(hint: Any) -> int:
+    """Items of the longest array that a value of this type may hold."""
+    notes: tuple[Any, ...] = ()
+    if get_origin(hint) is Annotated:
+        hint, *rest = get_args(hint)
+        notes = tuple(rest)
+    if dataclasses.is_dataclass(hint):
+        return schema(hint).longest
+    if get_origin(hint) is not tuple:
+        return 0
+    size = next((note for note in notes if isinstance(note, Size)), Size(0, _MOST_ITEMS))
+    return max(size.most, _longest(get_args(hint)[0]))
 
 
 def _loader(hint: Any, where: str) -> Load:
@@ -168,7 +222,7 @@ def _loader(hint: Any, where: str) -> Load:
         return _bytes_loader(size or Size(0, BATCH_MAX_SIZE), where)
     if get_origin(hint) is tuple:
         increasing = any(isinstance(note, Increasing) for note in notes)
-        return _tuple_loader(get_args(hint)[0], size or Size(0, 2**20), increasing, where)
+        return _tuple_loader(get_args(hint)[0], size or Size(0, _MOST_ITEMS), increasing, where)
     if dataclasses.is_dataclass(hint):
         nested: Load = schema(hint).load
         return nested

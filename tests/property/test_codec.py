@@ -4,6 +4,7 @@ Data flow: generated values and bytes -> `codec` == `reference.pack`, or DataErr
 """
 
 import dataclasses
+import tracemalloc
 from typing import Annotated, Any
 
 import pytest
@@ -12,14 +13,34 @@ from hypothesis import strategies as st
 
 from parsec_fs.protocol.certificates import CONTENT_CLASSES, Certificate
 from parsec_fs.protocol.chain_types import LightBlock
-from parsec_fs.protocol.codec import I64, U8, U64, Bytes32, Increasing, Size, decode, encode, unpack
+from parsec_fs.protocol.codec import (
+    I64,
+    U8,
+    U64,
+    Bytes32,
+    Increasing,
+    Size,
+    decode,
+    encode,
+    encode_trusted,
+    unpack,
+)
 from parsec_fs.protocol.commands import CommitBatch, EpochProof, RequestToSign
 from parsec_fs.protocol.commits import Commit, CommitBody
 from parsec_fs.protocol.errors import DataError
-from parsec_fs.protocol.manifests import FileManifest, FolderManifest, PageManifest, decode_manifest
+from parsec_fs.protocol.ids import BlockId, Hash
+from parsec_fs.protocol.limits import MIB
+from parsec_fs.protocol.manifests import (
+    BlockRef,
+    FileManifest,
+    FolderManifest,
+    PageManifest,
+    decode_manifest,
+)
 from parsec_fs.protocol.realm_state import StampBatch
 from parsec_fs.protocol.records import Head, Leaf, Refusal, Signed
 from parsec_fs.protocol.statements import ServerRegistration, SignedStatement, Statement
+from parsec_fs.workspace.nesting import FlatRefs
 from tests.support import reference as ref
 
 RECORDS: tuple[Any, ...] = (
@@ -128,7 +149,7 @@ def test_any_bytes_are_one_value_or_data_error(data: bytes) -> None:
 @given(data=st.binary(max_size=400) | plain.map(ref.pack))
 def test_record_parser_raises_data_error_only(cls: type, data: bytes) -> None:
     try:
-        record = decode(cls, data)
+        record: Any = decode(cls, data)
     except DataError:
         return
     assert encode(record) == data
@@ -141,6 +162,53 @@ def test_record_parser_raises_data_error_only(cls: type, data: bytes) -> None:
 def test_manifest_parser_raises_data_error_only(data: bytes) -> None:
     with pytest.raises(DataError):
         decode_manifest(data)
+
+
+UNITS = (
+    b"\x90",  # 64 times its size in memory
+    b"\x91\x90",
+    b"\x93\x90\x90\x90",
+    b"\x00",
+    b"\xcd\x01\x00",
+    b"\xc4\x00",
+    b"\xc4\x02ab",
+    b"\xdc\x04\x00" + b"\x90" * 1024,
+    b"\xdd\x00\x10\x00\x00",  # arrays that claim what they do not hold
+    b"\xdd\xff\xff\xff\xff",
+)
+
+
+@pytest.mark.parametrize("cls", [Sample, CommitBatch, FlatRefs], ids=lambda cls: cls.__name__)
+@settings(max_examples=15, deadline=None)
+@given(
+    units=st.lists(st.sampled_from(UNITS), min_size=1, max_size=6),
+    whole=st.booleans(),
+    wide=st.booleans(),
+)
+def test_decoding_takes_memory_by_the_size_of_the_input(
+    cls: type, units: list[bytes], whole: bool, wide: bool
+) -> None:
+    """Whatever a hostile sender packs into an answer; what the schema refuses is never built."""
+    some = b"".join(units)
+    times = 2 * MIB // len(some)
+    count = times * len(units) if whole else 2**32 - 1
+    inner = b"\xdd" + count.to_bytes(4, "big") + some * times
+    data = inner if wide else b"\x9f" + inner
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError):
+            decode(cls, data)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 10 * len(data) + 8 * MIB
+
+
+def test_many_items_are_no_reason_to_refuse() -> None:
+    """The densest records there are, far beyond what any input may hold: 17 bytes a value."""
+    one = BlockRef(id=BlockId(bytes(16)), key=bytes(32), digest=Hash(bytes(32)), size=0)
+    refs = FlatRefs(refs=(one,) * 100_000)
+    assert decode(FlatRefs, encode_trusted(refs)) == refs
 
 
 @given(samples, st.data())

@@ -4,6 +4,7 @@ Data flow: redirect, peer, names -> `targets` -> addresses to connect to, or Off
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import httpx
 import pytest
@@ -157,7 +158,7 @@ async def test_the_address_of_an_answer_is_known(nursery: trio.Nursery) -> None:
         await stream.send_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nbytes")
         await stream.aclose()
 
-    listeners = await nursery.start(trio.serve_tcp, serve, 0, host="127.0.0.1")
+    listeners = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
     port = listeners[0].socket.getsockname()[1]
     async with http_client() as client:
         answer = await Transport(client, f"http://127.0.0.1:{port}").send("GET", "/", b"", {})
