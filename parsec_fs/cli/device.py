@@ -1,6 +1,7 @@
-"""parsec-fs device add, join, list.
+"""parsec-fs device add, join, list, rotate-user-key.
 
-Data flow: code shown here -> typed or piped in there -> both verified -> device file.
+Data flow: code shown here -> typed or piped in there -> fingerprint shown there -> compared here ->
+both verified -> device file.
 
 Codes are never arguments: other users of the machine can read those.
 """
@@ -8,19 +9,23 @@ Codes are never arguments: other users of the machine can read those.
 import json
 import socket
 import sys
+from functools import partial
 from typing import Annotated
 
 import trio
 import typer
 
 from parsec_fs.cli.exit_codes import CommandError, ExitCode
+from parsec_fs.cli.fingerprint import device_fingerprint, same_fingerprint
 from parsec_fs.cli.output import Output, table
 from parsec_fs.cli.settings import Settings, settings_of
 from parsec_fs.connection import connect
 from parsec_fs.device_joining import invite, join
 from parsec_fs.identity import Identity
-from parsec_fs.joining import parse_code
+from parsec_fs.joining import JoinRequest, parse_code
+from parsec_fs.key_renewal import renew_user_key
 from parsec_fs.plain_text import plain_name
+from parsec_fs.protocol.certificates import Device
 from parsec_fs.protocol.errors import OfflineError
 from parsec_fs.snapshots import realm_states
 
@@ -30,16 +35,23 @@ app = typer.Typer(no_args_is_help=True, help="Your devices.")
 @app.command()
 def add(
     context: typer.Context,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before adding it.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask: add whoever answers the code first.")
+    ] = False,
 ) -> None:
-    """Add another device of yours: prints a one-time code for `parsec-fs device join` there."""
+    """Add another device of yours: prints a one-time code for `parsec-fs device join` there.
+
+    Then it asks whether the fingerprint is the one that the new device shows. Where standard input
+    is no terminal, the new device's fingerprint is read from there."""
     settings = settings_of(context)
     identity = settings.device_file().load()
-    name = trio.run(_invite, settings, identity, yes)
-    settings.output.result({"added": name}, [f"{name} joined."])
+    added = trio.run(_invite, settings, identity, yes)
+    name = plain_name(added.label)
+    document = {"added": name, "fingerprint": device_fingerprint(added)}
+    settings.output.result(document, [f"{name} joined."])
 
 
-async def _invite(settings: Settings, identity: Identity, yes: bool) -> str:
+async def _invite(settings: Settings, identity: Identity, yes: bool) -> JoinRequest:
     output = settings.output
 
     def show_code(code: str) -> None:
@@ -52,15 +64,30 @@ async def _invite(settings: Settings, identity: Identity, yes: bool) -> str:
         )
         output.progress("waiting for the other device")
 
-    async def confirm(name: str) -> bool:
-        if yes or not sys.stdin.isatty():
+    async def confirm(request: JoinRequest) -> bool:
+        if yes:
             return True
         output.clear()
-        return await trio.to_thread.run_sync(typer.confirm, f'Add "{name}" to your devices?')
+        return await trio.to_thread.run_sync(_is_the_same, request)
 
     async with connect(settings.home, identity) as connection:
         states = realm_states(settings.home, identity)
         return await invite(connection, states=states, show_code=show_code, confirm=confirm)
+
+
+def _is_the_same(request: JoinRequest) -> bool:
+    """A person's answer, or the fingerprint on standard input. Raises CommandError."""
+    name, mark = plain_name(request.label), device_fingerprint(request)
+    if sys.stdin.isatty():
+        typer.echo(f'"{name}" wants to be a device of yours. Its fingerprint: {mark}', err=True)
+        return typer.confirm("Does the new device show the same? Then add it:", err=True)
+    expected = sys.stdin.readline()
+    if same_fingerprint(expected, mark):
+        return True
+    reason = "it has another fingerprint: somebody else has answered the code"
+    if not expected.strip():
+        reason = "nobody compared fingerprints; write the new device's to standard input"
+    raise CommandError(ExitCode.WRONG_SECRET, f"{name} was not added: {reason}")
 
 
 @app.command("join")
@@ -76,14 +103,25 @@ def join_command(
             f"{settings.home.device} has a device already; for another: --home DIR",
         )
     code = parse_code(_read_code(settings.output))
-    settings.output.progress("joining: waiting to be added by the other device")
-    identity = trio.run(join, settings.home, code, name or socket.gethostname())
+    requests: list[JoinRequest] = []
+
+    def show_request(request: JoinRequest) -> None:
+        requests.append(request)
+        settings.output.important(f"fingerprint of this device: {device_fingerprint(request)}")
+        settings.output.progress("waiting for the other device, where you compare it")
+
+    label = name or socket.gethostname()
+    identity = trio.run(partial(join, show_request=show_request), settings.home, code, label)
     lines = [
         "This device is one of yours now.",
         f"Its keys: {settings.home.device} (opened by a key file beside them, mode 0600)",
         "Mount a workspace: parsec-fs workspace list",
     ]
-    document = {"device": identity.secrets.device.hex(), "organization": identity.anchor.org.hex()}
+    document = {
+        "device": identity.secrets.device.hex(),
+        "organization": identity.anchor.org.hex(),
+        "fingerprint": device_fingerprint(requests[-1]),
+    }
     settings.output.result(document, lines)
 
 
@@ -92,6 +130,30 @@ def _read_code(output: Output) -> str:
         output.note("Code that `parsec-fs device add` shows on your other device:")
         return sys.stdin.readline()
     return sys.stdin.read(4096)
+
+
+@app.command("rotate-user-key")
+def rotate_user_key(context: typer.Context) -> None:
+    """Make a new key for you, for all your devices; workspaces get new keys sealed to it."""
+    settings = settings_of(context)
+    identity = settings.device_file().load()
+    generation, devices = trio.run(_renew, settings, identity)
+    document = {
+        "generation": generation,
+        "devices": [{"name": plain_name(one.label), "id": one.device.hex()} for one in devices],
+    }
+    names = ", ".join(plain_name(one.label) for one in devices)
+    lines = [
+        f"You have a new key, number {generation}, for {names}.",
+        "Mounted workspaces make new keys by themselves, within minutes.",
+        "What was written before stays readable to whoever holds the old keys.",
+    ]
+    settings.output.result(document, lines)
+
+
+async def _renew(settings: Settings, identity: Identity) -> tuple[int, tuple[Device, ...]]:
+    async with connect(settings.home, identity) as connection:
+        return await renew_user_key(connection)
 
 
 @app.command("list")

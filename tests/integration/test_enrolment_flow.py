@@ -31,6 +31,7 @@ from parsec_fs.joining import (
     open_mail,
     parse_code,
 )
+from parsec_fs.key_renewal import renew_user_key
 from parsec_fs.protocol.codec import encode
 from parsec_fs.protocol.errors import (
     DecryptionError,
@@ -103,10 +104,13 @@ async def invite_and_join(
 ) -> Identity:
     """Both sides at once, as two people at two machines."""
     joined: list[Identity] = []
+    shown: list[JoinRequest] = []
     codes, received = trio.open_memory_channel[str](1)
 
-    async def answer(name: str) -> bool:
-        assert name == "desktop"
+    async def answer(request: JoinRequest) -> bool:
+        assert request.label == b"desktop"
+        await until(lambda: shown)
+        assert shown == [request]
         return confirm
 
     async def inviting() -> None:
@@ -122,7 +126,10 @@ async def invite_and_join(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(inviting)
         code = parse_code(change(await received.receive()))
-        joined.append(await join(home, code, "desktop", clients=world.clients))
+        identity = await join(
+            home, code, "desktop", show_request=shown.append, clients=world.clients
+        )
+        joined.append(identity)
     return joined[0]
 
 
@@ -139,11 +146,72 @@ async def test_joined_device_has_the_users_key_and_its_workspaces(world: World) 
         assert [one.title for one in await find_workspaces(connection)] == ["research"]
 
 
+async def test_device_that_joins_after_a_new_user_key_holds_the_old_ones(world: World) -> None:
+    async with world.connected(world.identity, world.home) as connection:
+        await create_workspace(connection, "before")
+        generation, devices = await renew_user_key(connection)
+        assert (generation, len(devices)) == (2, 1)
+        await create_workspace(connection, "after")
+    home = Home(root=world.folder / "desktop")
+    identity = await invite_and_join(world, home)
+    assert [one.generation for one in identity.secrets.user_keys] == [1, 2]
+    assert identity.secrets.user_keys[0] == world.identity.secrets.user_keys[0]
+    for own, place in ((identity, home), (world.identity, world.home)):
+        async with world.connected(own, place) as connection:
+            found = await find_workspaces(connection)
+        assert [one.title for one in found] == ["after", "before"]
+
+
 async def test_declined_device_gets_nothing(world: World) -> None:
     home = Home(root=world.folder / "desktop")
     with pytest.raises(ExceptionGroup) as caught:
         await invite_and_join(world, home, confirm=False)
     assert caught.group_contains(InputError, match="was not added")
+    assert not DeviceFile(home.device).exists()
+    async with world.connected(world.identity, world.home) as connection:
+        assert len((await connection.org.pull()).devices) == 1
+
+
+async def test_whoever_answers_first_is_seen(world: World) -> None:
+    """A stranger read the code: the person sees another fingerprint, and the device says why."""
+    home = Home(root=world.folder / "desktop")
+    codes, received = trio.open_memory_channel[str](1)
+    asked: list[JoinRequest] = []
+    late = trio.Event()
+
+    async def answer(request: JoinRequest) -> bool:
+        asked.append(request)
+        await late.wait()
+        return False
+
+    async def inviting() -> None:
+        async with world.connected(world.identity, world.home) as connection:
+            with pytest.raises(InputError, match="was not added"):
+                await invite(
+                    connection,
+                    states=(),
+                    show_code=codes.send_nowait,
+                    confirm=answer,
+                    clients=world.clients,
+                )
+
+    async with world.clients() as http, trio.open_nursery() as nursery:
+        nursery.start_soon(inviting)
+        code = parse_code(await received.receive())
+        stranger = replace(world.identity.secrets, device=DeviceId(os.urandom(16)))
+        request = JoinRequest(
+            device=stranger.device,
+            label=b"desktop",
+            sign_key=stranger.signing_key().verify_key.raw,
+            box_key=stranger.box_key().public,
+        )
+        await Mailbox(PublicClient(Transport(http, BASE_URL)), code.secret).put(request, REQUEST)
+        shown: list[JoinRequest] = []
+        with pytest.raises(InputError, match="somebody has answered this code already"):
+            await join(home, code, "desktop", show_request=shown.append, clients=world.clients)
+        late.set()
+    assert asked == [request]
+    assert shown == []
     assert not DeviceFile(home.device).exists()
     async with world.connected(world.identity, world.home) as connection:
         assert len((await connection.org.pull()).devices) == 1
@@ -183,7 +251,7 @@ class Inviter:
 async def join_expecting(world: World, code: JoinCode, error: type[Exception]) -> None:
     home = Home(root=world.folder / "desktop")
     with pytest.raises(error):
-        await join(home, code, "desktop", clients=world.clients)
+        await join(home, code, "desktop", show_request=lambda _: None, clients=world.clients)
     assert not DeviceFile(home.device).exists()
     assert not home.org_database.exists()
 

@@ -23,6 +23,7 @@ from parsec_fs.protocol.certificates import (
     Role,
     Rotation,
     User,
+    UserKey,
     sign_certificate,
 )
 from parsec_fs.protocol.codec import decode, encode
@@ -344,6 +345,8 @@ class HonestServer:
             return self.realm_state.map.get(map_key(b"role", content.user)) or NO_HASH
         if isinstance(content, Rotation):
             return self.realm_state.map.get(map_key(b"key", b"")) or NO_HASH
+        if isinstance(content, User | UserKey):
+            return self.org.map.get(map_key(b"user", content.user)) or NO_HASH
         return NO_HASH
 
     def new_record(self, object: ObjectId | None = None) -> ObjectRecord:
