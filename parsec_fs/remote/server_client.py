@@ -39,16 +39,31 @@ from parsec_fs.protocol.commands import (
     ServerInfo,
 )
 from parsec_fs.protocol.errors import DataError
-from parsec_fs.protocol.ids import Hash, LogId, RealmId, UserId
+from parsec_fs.protocol.ids import DeviceId, Hash, LogId, ObjectId, RealmId, UserId
 from parsec_fs.protocol.keys import VerifyKey
+from parsec_fs.protocol.proofs import (
+    LogProof,
+    Opening,
+    ReadOpening,
+    ReadProof,
+    verify_log_proof,
+    verify_map_opening,
+)
 from parsec_fs.protocol.records import (
     Context,
     Head,
     Leaf,
+    LeafHeader,
     Refusal,
     Signed,
     verify_head,
     verify_refusal,
+)
+from parsec_fs.protocol.snapshots import (
+    ReadSnapshot,
+    ReadSnapshotPage,
+    SnapshotPage,
+    SnapshotStart,
 )
 from parsec_fs.remote.sessions import Signer, body_of
 from parsec_fs.remote.transport import Transport
@@ -94,6 +109,23 @@ class ObserveReport:
     """The leaf index that is claimed for a read stamp, and a head that must contain it."""
 
     index: int
+    head: VerifiedHead
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProvenLeaf:
+    """A leaf's header, the root of the prefix that it was asked in, and the head that has both."""
+
+    leaf: LeafHeader
+    root: Hash
+    head: VerifiedHead
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProvenValue:
+    """Value hash of a key in the map of the head's log, None if it is absent."""
+
+    value: Hash | None
     head: VerifiedHead
 
 
@@ -174,6 +206,25 @@ class ServerClient:
         head = self._verified(answer.head, log, nonce)
         return UnverifiedLeaves(leaves=answer.leaves, head=head)
 
+    async def read_proof(self, log: LogId, index: int, size: int) -> ProvenLeaf:
+        """A leaf that is proven to be in the first `size` leaves of the log, and these to be a
+        prefix of a fresh head's. Raises ProofError."""
+        nonce = self._random(32)
+        request = ReadProof(log=log, index=index, size=size, nonce=nonce)
+        answer = await self._ask("/v1/log/proof", request, LogProof)
+        head = self._verified(answer.head, log, nonce)
+        leaf = verify_log_proof(answer, index=index, size=size, head=head.head)
+        return ProvenLeaf(leaf=leaf, root=answer.root, head=head)
+
+    async def read_opening(self, log: LogId, key: Hash) -> ProvenValue:
+        """What the map of a log proves of a key under a fresh head. Raises ProofError."""
+        nonce = self._random(32)
+        answer = await self._ask(
+            "/v1/log/opening", ReadOpening(log=log, key=key, nonce=nonce), Opening
+        )
+        head = self._verified(answer.head, log, nonce)
+        return ProvenValue(value=verify_map_opening(answer, key=key, head=head.head), head=head)
+
     async def commit(
         self,
         realm: RealmId,
@@ -228,6 +279,19 @@ class ServerClient:
         return await self._ask(
             "/v1/realm/box", ReadBox(realm=realm, index=index, user=user), BoxAnswer
         )
+
+    async def read_snapshot(self, realm: RealmId, vouchers: tuple[DeviceId, ...]) -> SnapshotStart:
+        """The realm as the newest record of one of these devices has seen it; unverified, see
+        `protocol/snapshots.py`. Raises RefusedError NOT_FOUND if none of them vouches."""
+        request = ReadSnapshot(realm=realm, vouchers=tuple(sorted(vouchers)))
+        return await self._ask("/v1/realm/snapshot", request, SnapshotStart)
+
+    async def read_snapshot_page(
+        self, realm: RealmId, size: int, after: tuple[ObjectId, ...], most: int
+    ) -> SnapshotPage:
+        """The first objects after one of them (none: of all) at a size of the log; unverified."""
+        request = ReadSnapshotPage(realm=realm, size=size, after=after, most=most)
+        return await self._ask("/v1/realm/objects", request, SnapshotPage)
 
     async def read_epochs(self, start: int, most: int, logs: tuple[LogId, ...]) -> Epochs:
         """Openings of consecutive epochs; unverified, see `audit/trusted_state.py`."""

@@ -16,6 +16,7 @@ from parsec_fs.protocol.commands import CommitBatch, Outcome
 from parsec_fs.protocol.commits import (
     DELETED,
     Commit,
+    ObjectRecord,
     VerifiedCommit,
     verify_commit,
 )
@@ -36,6 +37,7 @@ from parsec_fs.protocol.records import (
     Refusal,
     Signed,
 )
+from parsec_fs.protocol.snapshots import SnapshotItem
 from server.decisions.access import is_outsider
 from server.decisions.effects import LogChange, RealmEffects, next_leaf
 from server.decisions.reasons import outcome_of
@@ -173,6 +175,7 @@ class _Run:
     accepted: dict[Hash, int] = field(default_factory=dict)
     refusals: dict[Hash, Refusal] = field(default_factory=dict)
     objects: dict[ObjectId, ObjectState] = field(default_factory=dict)
+    writes: list[SnapshotItem] = field(default_factory=list)
     payloads: set[Hash] = field(default_factory=set)
 
     def next(self, one: ParsedCommit) -> int | Refusal | Repeated:
@@ -200,7 +203,7 @@ class _Run:
             now_ms=self.now_ms,
         )
         self.realm = replace(transition.state, position=self.realm.position.after(leaf))
-        self.objects.update((record.object, state) for record, state in transition.objects)
+        self._wrote(one.verified.hash, transition.objects)
         self.payloads.update(record.payload for record in one.verified.objects)
         self.leaves.append(leaf)
         self.accepted[one.verified.hash] = leaf.header.index
@@ -219,10 +222,17 @@ class _Run:
             accepted=tuple(self.accepted.items()),
             refusals=tuple(self.refusals.values()),
             chains=chains,
-            objects=self.objects,
+            writes=tuple(self.writes),
             payloads={one: data for one, data in payloads.items() if one in self.payloads},
         )
         return RealmEffects(state=self.realm, change=change)
+
+    def _wrote(self, commit: Hash, objects: tuple[tuple[ObjectRecord, ObjectState], ...]) -> None:
+        for record, state in objects:
+            self.objects[record.object] = state
+            self.writes.append(
+                SnapshotItem(object=record.object, state=state, commit=commit, record=record)
+            )
 
     def _object(self, object_id: ObjectId) -> ObjectState | None:
         return self.objects.get(object_id) or self.view.objects(object_id)

@@ -15,6 +15,7 @@ from parsec_fs.protocol.log_state import DeviceChain, LogPosition
 from parsec_fs.protocol.membership import OrgState
 from parsec_fs.protocol.realm_state import RealmState
 from parsec_fs.protocol.records import Context, Leaf, LeafHeader, ObjectState, Refusal
+from parsec_fs.protocol.snapshots import SnapshotItem
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -30,7 +31,8 @@ class LogChange:
     """New leaves of one log, and every summary that changes with them.
 
     `position` and `map_root` are those after the leaves. `accepted` are the hashes of the devices'
-    records with their leaf indexes. `bytes_added` is what the payloads need."""
+    records with their leaf indexes. `writes` are all new versions of objects in order, so that none
+    is lost that another of the same batch replaces. `bytes_added` is what the payloads need."""
 
     context: Context
     position: LogPosition
@@ -39,11 +41,16 @@ class LogChange:
     accepted: tuple[tuple[Hash, int], ...] = ()
     refusals: tuple[Refusal, ...] = ()
     chains: Mapping[DeviceId, DeviceChain] = field(default_factory=no_entries)
-    objects: Mapping[ObjectId, ObjectState] = field(default_factory=no_entries)
+    writes: tuple[SnapshotItem, ...] = ()
     roles: Mapping[UserId, int] = field(default_factory=no_entries)
     payloads: Mapping[Hash, bytes] = field(default_factory=no_entries)
     key_index: int = 0
     boxes: tuple[KeyBox, ...] = ()
+
+    @property
+    def objects(self) -> Mapping[ObjectId, ObjectState]:
+        """Newest states of the objects that change."""
+        return {one.object: one.state for one in self.writes}
 
     @property
     def bytes_added(self) -> int:

@@ -1,4 +1,4 @@
-"""The commands of a realm: create, append, commit, observe, payloads, box, list.
+"""The commands of a realm: create, append, commit, observe, payloads, box, snapshots, list.
 
 Data flow: signed request -> endpoint -> this -> log/sequencer, log/reader -> answer.
 """
@@ -17,6 +17,7 @@ from parsec_fs.protocol.commands import (
     ReadPayloads,
     RealmList,
 )
+from parsec_fs.protocol.snapshots import ReadSnapshot, ReadSnapshotPage
 from server.http.endpoint import LARGE, MEDIUM, STORAGE_FULL, Refused, command
 from server.http.services import Services
 from server.log.sequencer import Caller
@@ -49,5 +50,7 @@ def routes(services: Services) -> list[Route]:
         command(services, "/v1/realm/observe", Observe, observe),
         command(services, "/v1/realm/payloads", ReadPayloads, reader.payloads, limit=MEDIUM),
         command(services, "/v1/realm/box", ReadBox, reader.box),
+        command(services, "/v1/realm/snapshot", ReadSnapshot, reader.snapshot),
+        command(services, "/v1/realm/objects", ReadSnapshotPage, reader.objects),
         command(services, "/v1/realm/list", Nothing, list_realms),
     ]

@@ -25,7 +25,7 @@ from server.log.restore import (
     restore_org,
     restore_realm,
 )
-from server.store import logs
+from server.store import logs, objects
 from server.store.database import Database, Transaction
 from server.store.logs import StoredLog
 
@@ -134,7 +134,7 @@ def _whole_realm(transaction: Transaction, stored: StoredLog, context: Context) 
         stored.position,
         certificates=logs.certificates(transaction, stored.log),
         chains=logs.read_chains(transaction, stored.log),
-        objects=logs.all_objects(transaction, stored.log),
+        objects=objects.all_states(transaction, stored.log),
     )
 
 
@@ -146,7 +146,7 @@ def _rest_of_realm(transaction: Transaction, stored: StoredLog, known: RealmStat
         stored.position,
         leaves=leaves,
         chains=logs.read_chains(transaction, stored.log),
-        objects=logs.read_objects(transaction, stored.log, changed_objects(leaves)),
+        objects=objects.read_states(transaction, stored.log, changed_objects(leaves)),
     )
 
 

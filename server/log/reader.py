@@ -20,15 +20,28 @@ from parsec_fs.protocol.commands import (
 from parsec_fs.protocol.ids import LogId, OrgId, RealmId
 from parsec_fs.protocol.limits import MIB
 from parsec_fs.protocol.membership import OrgState
-from parsec_fs.protocol.merkle import inclusion_proof, tree_root
+from parsec_fs.protocol.merkle import (
+    consistency_proof,
+    inclusion_proof,
+    subtree_root,
+    tree_root,
+)
+from parsec_fs.protocol.proofs import LogProof, Opening, ReadOpening, ReadProof
 from parsec_fs.protocol.realm_state import RealmState
-from parsec_fs.protocol.records import Leaf
+from parsec_fs.protocol.records import Leaf, Signed
+from parsec_fs.protocol.snapshots import (
+    ReadSnapshot,
+    ReadSnapshotPage,
+    SnapshotPage,
+    SnapshotStart,
+)
 from server.decisions.access import role_in, user_of
+from server.log import snapshots
 from server.log.books import Books
 from server.log.sequencer import Caller
-from server.log.transactor import Transactor
-from server.store import logs, records
-from server.store.database import Database
+from server.log.transactor import Done, Transactor
+from server.store import logs, records, subtrees
+from server.store.database import Database, Transaction
 
 T = TypeVar("T")
 
@@ -70,10 +83,7 @@ class Reader:
 
     async def leaves(self, caller: Caller, request: ReadLeaves) -> Leaves | Outcome:
         """log/leaves: the newest head, and leaves below its size that fit."""
-        allowed = await self.may_read(caller, request.log)
-        if allowed is not Outcome.OK:
-            return allowed
-        looked = await self._transactor.look(caller.org, request.log, nonce=request.nonce)
+        looked = await self._look(caller, request.log, request.nonce)
         if isinstance(looked, Outcome):
             return looked
         end = min(looked.state.position.size, request.start + min(request.most, LEAVES_MOST))
@@ -85,6 +95,34 @@ class Reader:
             )
         )
         return Leaves(leaves=found, head=looked.heads[0])
+
+    async def proof(self, caller: Caller, request: ReadProof) -> LogProof | Outcome:
+        """log/proof: a leaf at a size, and that size in the newest head; in O(log n)."""
+        looked = await self._look(caller, request.log, request.nonce)
+        if isinstance(looked, Outcome):
+            return looked
+        newest = looked.state.position.size
+        if not request.index < request.size <= newest:
+            return Outcome.INVALID
+        return await self._database.read(
+            lambda transaction: _proof(transaction, request, newest, looked.heads[0])
+        )
+
+    async def opening(self, caller: Caller, request: ReadOpening) -> Opening | Outcome:
+        """log/opening: a key of the state map under the newest head."""
+        looked = await self._look(caller, request.log, request.nonce)
+        if isinstance(looked, Outcome):
+            return looked
+        return Opening(proof=looked.state.map.open(request.key), head=looked.heads[0])
+
+    async def _look(
+        self, caller: Caller, log: LogId, nonce: bytes
+    ) -> Done[OrgState, None] | Done[RealmState, None] | Outcome:
+        """Newest state and head of a log that the caller may read."""
+        allowed = await self.may_read(caller, log)
+        if allowed is not Outcome.OK:
+            return allowed
+        return await self._transactor.look(caller.org, log, nonce=nonce)
 
     async def payloads(self, caller: Caller, request: ReadPayloads) -> Payloads | Outcome:
         """realm/payloads: for every member; NOT_FOUND if one of those that are due is missing."""
@@ -118,6 +156,27 @@ class Reader:
             box=boxes[positions[0]], position=positions[0], count=len(boxes), proof=proof
         )
 
+    async def snapshot(self, caller: Caller, request: ReadSnapshot) -> SnapshotStart | Outcome:
+        """realm/snapshot: for every member; NOT_FOUND if none of the devices vouches for any."""
+        state = await self.realm(caller, request.realm, least=READER)
+        if isinstance(state, Outcome):
+            return state
+        found = await self._database.read(
+            lambda transaction: snapshots.start_of(transaction, state, request.vouchers)
+        )
+        return Outcome.NOT_FOUND if found is None else found
+
+    async def objects(self, caller: Caller, request: ReadSnapshotPage) -> SnapshotPage | Outcome:
+        """realm/objects: for every member, at any size that the log has had."""
+        state = await self.realm(caller, request.realm, least=READER)
+        if isinstance(state, Outcome):
+            return state
+        if request.size > state.position.size:
+            return Outcome.INVALID
+        return await self._database.read(
+            lambda transaction: snapshots.page_of(transaction, request)
+        )
+
     async def realms(self, caller: Caller) -> RealmList | Outcome:
         """realm/list: the caller's realms."""
         org = await self.org(caller.org)
@@ -128,6 +187,17 @@ class Reader:
             lambda transaction: logs.realms_of_user(transaction, caller.org, user)
         )
         return RealmList(realms=tuple(found[:LEAVES_MOST]))
+
+
+def _proof(transaction: Transaction, request: ReadProof, newest: int, head: Signed) -> LogProof:
+    node = subtrees.node_source(transaction, request.log)
+    return LogProof(
+        leaf=subtrees.leaf_headers(transaction, request.log, request.index, request.index + 1)[0],
+        inclusion=inclusion_proof(node, request.index, request.size),
+        root=subtree_root(node, 0, request.size),
+        consistency=consistency_proof(node, request.size, newest),
+        head=head,
+    )
 
 
 def _leaf_size(leaf: Leaf) -> int:

@@ -32,7 +32,7 @@ from server.decisions.commits import BatchEffects, BatchView, ParsedBatch, Repea
 from server.decisions.effects import LogChange
 from server.identity import ServerIdentity
 from server.log.transactor import NO_NONCE, Changed, Done, Transactor, View
-from server.store import logs, records
+from server.store import logs, objects, records
 from server.store.database import Database, Transaction
 
 
@@ -202,7 +202,7 @@ class Sequencer:
         device: DeviceId,
     ) -> BatchView:
         log, chain = realm.context.log, realm.chains.get(device, DeviceChain())
-        objects = logs.read_objects(transaction, log, sorted(parsed.objects()))
+        states = objects.read_states(transaction, log, sorted(parsed.objects()))
         missing = [one for one in parsed.needed_payloads() if one not in parsed.payloads]
         return BatchView(
             org=view.org,
@@ -210,7 +210,7 @@ class Sequencer:
             accepted=records.accepted_records(transaction, log, parsed.earlier(chain)),
             refused=records.refused_records(transaction, log, parsed.records()),
             stored=frozenset(records.stored_payloads(transaction, log, missing)),
-            objects=objects.get,
+            objects=states.get,
             bytes_left=self._config.quotas.realm_bytes - view.bytes,
         )
 

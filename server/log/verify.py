@@ -7,22 +7,24 @@ Nothing in it is taken from a summary that it checks. Raises VerificationError a
 that does not follow.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from parsec_fs.protocol import membership
 from parsec_fs.protocol.epochs import opening_leaf
 from parsec_fs.protocol.errors import ProofError
+from parsec_fs.protocol.hashing import rfc6962_node
 from parsec_fs.protocol.ids import LogId, ObjectId, OrgId, RealmId
 from parsec_fs.protocol.membership import OrgState, realm_context
-from parsec_fs.protocol.merkle import Frontier
+from parsec_fs.protocol.merkle import Frontier, tree_root
 from parsec_fs.protocol.prefix_map import PrefixMap
-from parsec_fs.protocol.realm_state import RealmState, verify_leaf
+from parsec_fs.protocol.realm_state import RealmState, Transition, verify_leaf
 from parsec_fs.protocol.records import LogState, ObjectState
+from parsec_fs.protocol.snapshots import SnapshotItem
 from parsec_fs.protocol.statements import verify_statement
 from server.identity import ServerIdentity
 from server.log.epoch_maps import OrgAt, orgs_after
-from server.store import epochs, logs
+from server.store import epochs, logs, objects, subtrees
 from server.store.database import Transaction
 from server.store.epochs import StoredEpoch
 from server.store.logs import StoredLog
@@ -47,6 +49,7 @@ def verify_database(
     found = logs.all_logs(transaction)
     orgs: dict[OrgId, OrgState] = {}
     for stored in found:
+        _verify_subtrees(transaction, stored)
         if bytes(stored.log) == stored.org:
             orgs[stored.org] = _verify_org(transaction, stored)
         else:
@@ -77,19 +80,49 @@ def _verify_realm(transaction: Transaction, stored: StoredLog, org: OrgState) ->
         raise ProofError(f"realm {realm.hex()} is not registered in its org log (rule 6)")
     cuts = _Cuts(epochs.cuts_of(transaction, stored.log))
     state = RealmState(context=realm_context(org, realm))
-    objects: dict[ObjectId, ObjectState] = {}
+    history = _History(objects.all_former(transaction, stored.log))
     for leaf in logs.read_leaves(transaction, stored.log, 0, stored.position.size):
-        step = verify_leaf(state, leaf, org=org, objects=objects.get)
+        step = verify_leaf(state, leaf, org=org, objects=history.state)
         state = step.state
-        objects.update((record.object, new) for record, new in step.objects)
+        history.wrote(step)
         cuts.reached(state)
     cuts.finish(stored.log)
     _check_summary(stored, state)
-    if dict(logs.all_objects(transaction, stored.log)) != objects:
-        raise ProofError(f"object states of {realm.hex()} do not follow from its leaves")
+    history.finish(objects.all_items(transaction, stored.log))
     if logs.read_chains(transaction, stored.log) != dict(state.chains):
         raise ProofError(f"device chains of {realm.hex()} do not follow from its leaves")
     return state
+
+
+class _History:
+    """Versions of a realm's objects on the way through its leaves: each is the newest until a leaf
+    replaces it, and then the next of the former ones."""
+
+    def __init__(self, former: Iterator[tuple[int, SnapshotItem]]) -> None:
+        self._former = former
+        self._newest: dict[ObjectId, SnapshotItem] = {}
+
+    def state(self, object_id: ObjectId) -> ObjectState | None:
+        """The newest state of an object."""
+        found = self._newest.get(object_id)
+        return None if found is None else found.state
+
+    def wrote(self, step: Transition) -> None:
+        """A leaf has written these objects, which are in order of their ids."""
+        for record, state in step.objects:
+            old = self._newest.get(record.object)
+            if old is not None and next(self._former, None) != (state.write_index, old):
+                raise ProofError(f"former states of {record.object.hex()} do not follow")
+            self._newest[record.object] = SnapshotItem(
+                object=record.object, state=state, commit=step.record, record=record
+            )
+
+    def finish(self, stored: Iterator[SnapshotItem]) -> None:
+        """Nothing else is stored."""
+        if next(self._former, None) is not None:
+            raise ProofError("there are former object states that no leaf has replaced")
+        if list(stored) != [self._newest[one] for one in sorted(self._newest)]:
+            raise ProofError("object states do not follow from the leaves")
 
 
 class _Cuts:
@@ -118,6 +151,23 @@ def _log_state(state: OrgState | RealmState) -> LogState:
         map_root=state.map.root(),
         org_size=state.position.org_size,
     )
+
+
+def _verify_subtrees(transaction: Transaction, stored: StoredLog) -> None:
+    """Exactly the full subtrees are stored, each over two that are, the lowest over leaves."""
+    found = subtrees.all_stored(transaction, stored.log)
+    size, lowest = stored.position.size, subtrees.LOWEST
+    heights = range(lowest, max(lowest, size.bit_length()))
+    if set(found) != {(height, idx) for height in heights for idx in range(size >> height)}:
+        raise ProofError(f"log {stored.log.hex()}: other subtrees are stored than are full")
+    for (height, idx), root in found.items():
+        if height == lowest:
+            start, end = idx << height, (idx + 1) << height
+            expected = tree_root(subtrees.leaf_hashes(transaction, stored.log, start, end))
+        else:
+            expected = rfc6962_node(*(found[height - 1, 2 * idx + side] for side in (0, 1)))
+        if root != expected:
+            raise ProofError(f"log {stored.log.hex()}: a subtree does not follow from its leaves")
 
 
 def _check_summary(stored: StoredLog, state: OrgState | RealmState) -> None:

@@ -9,20 +9,21 @@ leaf is stamped with an org size older than an anchored one (rule 9), and no hea
 that is cut already (rule 14). SQLite has one writer at a time.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Row as SqlRow
 from sqlalchemy import bindparam, func, insert, select, update
 
-from parsec_fs.protocol.ids import DeviceId, Hash, LogId, ObjectId, OrgId, RealmId, UserId
+from parsec_fs.protocol.ids import DeviceId, Hash, LogId, OrgId, RealmId, UserId
 from parsec_fs.protocol.log_state import DeviceChain, LogPosition
-from parsec_fs.protocol.records import CERTIFICATE, Leaf, LeafHeader, ObjectState
+from parsec_fs.protocol.records import CERTIFICATE, Leaf, LeafHeader
 from server.decisions.effects import LogChange
+from server.store import objects, subtrees
 from server.store.database import Transaction, lock
-from server.store.rows import chunks, one_of, pack_frontier, unpack_frontier, upsert
-from server.store.schema import accepted, chains, leaves, logs, objects, roles, server
+from server.store.rows import pack_frontier, unpack_frontier, upsert
+from server.store.schema import accepted, chains, leaves, logs, roles, server
 from server.store.server_row import hold_due_epoch
 
 
@@ -100,12 +101,13 @@ def append(transaction: Transaction, change: LogChange, *, due_epoch: int) -> No
     if change.leaves:
         transaction.execute(_INSERT_LEAVES, [_leaf_row(change, leaf) for leaf in change.leaves])
         _write_summary(transaction, change, due_epoch)
-    log = change.context.log
+    log, size = change.context.log, change.position.size
+    subtrees.complete(transaction, log, size - len(change.leaves), size)
     if change.accepted:
         rows = [{"log": log, "record": record, "idx": at} for record, at in change.accepted]
         transaction.execute(_INSERT_ACCEPTED, rows)
     upsert(transaction, chains, [_chain_row(log, *item) for item in change.chains.items()])
-    upsert(transaction, objects, [_object_row(log, *item) for item in change.objects.items()])
+    objects.write(transaction, log, change.writes)
     role_rows = [{"log": log, "user": user, "role": role} for user, role in change.roles.items()]
     upsert(transaction, roles, role_rows)
 
@@ -149,19 +151,6 @@ def _leaf_row(change: LogChange, leaf: Leaf) -> dict[str, Any]:
 
 def _chain_row(log: LogId, device: DeviceId, chain: DeviceChain) -> dict[str, Any]:
     return {"log": log, "device": device, "sequence": chain.sequence, "last": chain.last}
-
-
-def _object_row(log: LogId, object_id: ObjectId, state: ObjectState) -> dict[str, Any]:
-    return {
-        "log": log,
-        "object": object_id,
-        "version": state.version,
-        "write_index": state.write_index,
-        "write": state.write,
-        "operations": state.operations,
-        "history": state.history,
-        "flags": state.flags,
-    }
 
 
 def stored_log(transaction: Transaction, log: LogId) -> StoredLog | None:
@@ -214,9 +203,11 @@ def read_leaves(transaction: Transaction, log: LogId, start: int, end: int) -> I
             yield _leaf(*row)
 
 
-def certificates(transaction: Transaction, log: LogId) -> list[bytes]:
-    """Bodies of all certificates of a log, in order."""
+def certificates(transaction: Transaction, log: LogId, end: int | None = None) -> list[bytes]:
+    """Bodies of all certificates of a log, or of those before leaf `end`, in order."""
     query = select(leaves.c.body).where((leaves.c.log == log) & (leaves.c.kind == CERTIFICATE))
+    if end is not None:
+        query = query.where(leaves.c.idx < end)
     return [bytes(row.body) for row in transaction.execute(query.order_by(leaves.c.idx))]
 
 
@@ -241,59 +232,6 @@ def read_chains(transaction: Transaction, log: LogId) -> dict[DeviceId, DeviceCh
         DeviceId(row.device): DeviceChain(sequence=row.sequence, last=Hash(row.last))
         for row in rows
     }
-
-
-_OBJECT_COLUMNS = (
-    objects.c.object,
-    objects.c.version,
-    objects.c.write_index,
-    objects.c.write,
-    objects.c.operations,
-    objects.c.history,
-    objects.c.flags,
-)
-_OBJECTS = select(*_OBJECT_COLUMNS).where(
-    (objects.c.log == bindparam("log")) & one_of(objects.c.object)
-)
-
-
-def read_objects(
-    transaction: Transaction, log: LogId, ids: Sequence[ObjectId]
-) -> dict[ObjectId, ObjectState]:
-    """States of these objects, as far as they exist."""
-    found: dict[ObjectId, ObjectState] = {}
-    for some in chunks(ids):
-        rows = transaction.execute(_OBJECTS, {"log": log, "keys": some})
-        found.update(_object(*row) for row in rows)
-    return found
-
-
-def all_objects(transaction: Transaction, log: LogId) -> Iterator[tuple[ObjectId, ObjectState]]:
-    """States of all objects of a realm, streamed."""
-    query = select(*_OBJECT_COLUMNS).where(objects.c.log == log)
-    with transaction.execute(query, execution_options={"yield_per": 1000}) as rows:
-        for row in rows:
-            yield _object(*row)
-
-
-def _object(
-    object_id: bytes,
-    version: int,
-    write_index: int,
-    write: bytes,
-    operations: int,
-    history: bytes,
-    flags: int,
-) -> tuple[ObjectId, ObjectState]:
-    state = ObjectState(
-        version=version,
-        write_index=write_index,
-        write=Hash(write),
-        operations=operations,
-        history=Hash(history),
-        flags=flags,
-    )
-    return ObjectId(object_id), state
 
 
 def realms_of_user(transaction: Transaction, org: OrgId, user: UserId) -> list[RealmId]:

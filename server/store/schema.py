@@ -136,8 +136,41 @@ objects = Table(
     Column("operations", BigInteger, nullable=False),
     Column("history", LargeBinary(32), nullable=False, comment="digest over all operations"),
     Column("flags", Integer, nullable=False, comment="of the last version; 1: deleted"),
+    Column("commit_hash", LargeBinary(32), nullable=False, comment="commit of the last write"),
+    Column("record", LargeBinary, nullable=False, comment="encoded ObjectRecord of the last write"),
     PrimaryKeyConstraint("log", "object"),
-    comment="Newest map value of every object; tombstones stay (rule 7).",
+    comment="Newest map value of every object, valid after leaf write_index; tombstones stay.",
+    sqlite_with_rowid=False,
+)
+
+former_objects = Table(
+    "former_objects",
+    metadata,
+    Column("log", LargeBinary(32), nullable=False),
+    Column("object", LargeBinary(16), nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("write_index", BigInteger, nullable=False, comment="valid in sizes above this"),
+    Column("write", LargeBinary(32), nullable=False),
+    Column("operations", BigInteger, nullable=False),
+    Column("history", LargeBinary(32), nullable=False),
+    Column("flags", Integer, nullable=False),
+    Column("commit_hash", LargeBinary(32), nullable=False),
+    Column("record", LargeBinary, nullable=False),
+    Column("until_leaf", BigInteger, nullable=False, comment="valid in sizes up to this"),
+    PrimaryKeyConstraint("log", "object", "write_index"),
+    comment="Rows of objects that a later write replaced: the map at any size (rule 34).",
+    sqlite_with_rowid=False,
+)
+
+subtrees = Table(
+    "subtrees",
+    metadata,
+    Column("log", LargeBinary(32), nullable=False),
+    Column("height", Integer, nullable=False, comment="2^height leaves; 8 is the lowest stored"),
+    Column("idx", BigInteger, nullable=False, comment="begins at leaf idx * 2^height"),
+    Column("root", LargeBinary(32), nullable=False),
+    PrimaryKeyConstraint("log", "height", "idx"),
+    comment="Roots of full subtrees of the logs: proofs and old frontiers without all leaves.",
     sqlite_with_rowid=False,
 )
 

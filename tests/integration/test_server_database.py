@@ -44,7 +44,9 @@ async def work(folder: Path) -> RawDevice:
             await alice.add_user(http)
             for _ in range(2):
                 realm = await alice.create_realm()
-                await alice.write(realm, new_object(), new_object())
+                target = new_object()
+                await alice.write(realm, target, new_object())
+                await alice.write(realm, target)
                 await alice.server.observe(realm, read_stamp(b"x"))
                 body, boxes = alice.rotation(realm)
                 await alice.server.append_certificate(LogId(realm), body, boxes)
@@ -83,7 +85,7 @@ def verify(database: Database) -> VerifiedDatabase:
 
 async def test_everything_follows_from_the_leaves(opened: Database) -> None:
     found = verify(opened)
-    assert (found.logs, found.leaves) == (3, 5 + 2 + 2 * 5)
+    assert (found.logs, found.leaves) == (3, 5 + 2 + 2 * 6)
     assert found.epochs >= 2
 
 
@@ -95,6 +97,12 @@ EDITS = [
     "UPDATE logs SET time_ms = time_ms + 1",
     "DELETE FROM objects WHERE version = 1",
     "UPDATE objects SET operations = operations + 1",
+    "UPDATE objects SET commit_hash = zeroblob(32)",
+    "UPDATE objects SET record = (SELECT record FROM former_objects LIMIT 1)",
+    "DELETE FROM former_objects",
+    "UPDATE former_objects SET until_leaf = until_leaf + 1",
+    "UPDATE former_objects SET history = zeroblob(32)",
+    "INSERT INTO former_objects SELECT *, 9 FROM objects LIMIT 1",
     "UPDATE chains SET sequence = sequence + 1",
     "UPDATE cuts SET size = size + 1000",
     "UPDATE cuts SET log_root = zeroblob(32) WHERE epoch = (SELECT max(epoch) FROM cuts)",

@@ -14,6 +14,7 @@ from parsec_fs.protocol import (
     commits,
     manifests,
     prefix_map,
+    proofs,
     realm_state,
     records,
     snapshots,
@@ -33,6 +34,7 @@ MODULES = (
     chain_types,
     commands,
     snapshots,
+    proofs,
 )
 NOT_ENCODED = {
     certificates.Authored,

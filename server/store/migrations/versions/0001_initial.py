@@ -211,8 +211,56 @@ def upgrade() -> None:
             comment="digest over all operations",
         ),
         sa.Column("flags", sa.Integer(), nullable=False, comment="of the last version; 1: deleted"),
+        sa.Column(
+            "commit_hash",
+            sa.LargeBinary(length=32),
+            nullable=False,
+            comment="commit of the last write",
+        ),
+        sa.Column(
+            "record",
+            sa.LargeBinary(),
+            nullable=False,
+            comment="encoded ObjectRecord of the last write",
+        ),
         sa.PrimaryKeyConstraint("log", "object"),
-        comment="Newest map value of every object; tombstones stay (rule 7).",
+        comment="Newest map value of every object, valid after leaf write_index; tombstones stay.",
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "former_objects",
+        sa.Column("log", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("object", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "write_index", sa.BigInteger(), nullable=False, comment="valid in sizes above this"
+        ),
+        sa.Column("write", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("operations", sa.BigInteger(), nullable=False),
+        sa.Column("history", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("flags", sa.Integer(), nullable=False),
+        sa.Column("commit_hash", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("record", sa.LargeBinary(), nullable=False),
+        sa.Column(
+            "until_leaf", sa.BigInteger(), nullable=False, comment="valid in sizes up to this"
+        ),
+        sa.PrimaryKeyConstraint("log", "object", "write_index"),
+        comment="Rows of objects that a later write replaced: the map at any size (rule 34).",
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "subtrees",
+        sa.Column("log", sa.LargeBinary(length=32), nullable=False),
+        sa.Column(
+            "height",
+            sa.Integer(),
+            nullable=False,
+            comment="2^height leaves; 8 is the lowest stored",
+        ),
+        sa.Column("idx", sa.BigInteger(), nullable=False, comment="begins at leaf idx * 2^height"),
+        sa.Column("root", sa.LargeBinary(length=32), nullable=False),
+        sa.PrimaryKeyConstraint("log", "height", "idx"),
+        comment="Roots of full subtrees of the logs: proofs and old frontiers without all leaves.",
         sqlite_with_rowid=False,
     )
     op.create_table(
