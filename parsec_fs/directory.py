@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Final
 
 from parsec_fs.identity import DeviceSecrets
+from parsec_fs.plain_text import plain_name
 from parsec_fs.protocol.codec import Increasing, Label, decode, encode
 from parsec_fs.protocol.hashing import tag
 from parsec_fs.protocol.ids import RealmId
@@ -29,8 +30,8 @@ class Workspace:
 
     @property
     def title(self) -> str:
-        """The name for people; what is not text is shown replaced."""
-        return self.name.decode(errors="replace")
+        """The name for people: printable, on one line."""
+        return plain_name(self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +59,9 @@ async def keep_workspaces(
 
 
 def matching(workspaces: tuple[Workspace, ...], text: str) -> list[Workspace]:
-    """By name, else by the beginning of the id (8 characters or more)."""
-    named = [one for one in workspaces if one.title == text]
+    """By name, as it is or as it is shown, else by the beginning of the id (8 characters or
+    more)."""
+    exact = text.encode(errors="surrogateescape")
+    named = [one for one in workspaces if one.name == exact or one.title == text]
     by_id = [one for one in workspaces if len(text) >= 8 and one.realm.hex().startswith(text)]
     return named or by_id

@@ -13,6 +13,7 @@ from parsec_fs.audit.proof import ObjectProof, encode_proof
 from parsec_fs.audit.report import audit_report
 from parsec_fs.audit.trusted_state import REALM
 from parsec_fs.facts import WorkspaceFacts
+from parsec_fs.plain_text import plain_name
 from parsec_fs.protocol.chain_types import TrustState
 from parsec_fs.protocol.codec import decode
 from parsec_fs.protocol.errors import InputError, StaleError
@@ -158,7 +159,7 @@ def _walk(root: FolderNode, nodes: Any) -> Iterator[tuple[str, ObjectId]]:
     while stack:
         place, folder = stack.pop()
         for name, entry in (folder.children or {}).items():
-            path = f"{place}{name.decode(errors='replace')}"
+            path = f"{place}{plain_name(name)}"
             yield path, entry[0]
             child = nodes.get(entry[0])
             if isinstance(child, FolderNode):

@@ -33,6 +33,7 @@ from parsec_fs.audit.equivocation import DeviceEquivocation, check_equivocation
 from parsec_fs.audit.transitions import OrgLog, RealmTransition, check_org_log, check_transition
 from parsec_fs.audit.verdict import MEANINGS, Kind, Verdict
 from parsec_fs.identity import TrustAnchor
+from parsec_fs.plain_text import plain_name
 from parsec_fs.protocol.chain_types import ChainForkEvidence
 from parsec_fs.protocol.codec import U8, decode, encode
 from parsec_fs.protocol.errors import DataError
@@ -133,7 +134,7 @@ def _check_chain_fork(record: ChainForkEvidence, anchor: TrustAnchor) -> Verdict
         kind=Kind.CHAIN_FORK,
         blamed=f"validators {voters}" if voters else "a third of this set of validators",
         details=(
-            f"chain {finding.chain_id.decode(errors='backslashreplace')}, height {finding.height}",
+            f"chain {plain_name(finding.chain_id)}, height {finding.height}",
             f"headers {finding.header_hashes[0].hex()} and {finding.header_hashes[1].hex()}",
         ),
     )

@@ -161,7 +161,7 @@ def proof_json(proven: ProvenObject) -> Json:
     """For programs."""
     return {
         "proven": True,
-        "label": proven.label.decode(errors="backslashreplace"),
+        "label": plain_name(proven.label),
         "log": proven.log.hex(),
         "object": proven.object.hex(),
         "version": proven.state.version,
@@ -169,7 +169,7 @@ def proof_json(proven: ProvenObject) -> Json:
         "history": proven.state.history.hex(),
         "epoch": proven.epoch,
         "log_size": proven.log_size,
-        "chain": proven.chain_id.decode(errors="backslashreplace"),
+        "chain": plain_name(proven.chain_id),
         "height": proven.height,
         "header": proven.header_hash.hex(),
         "header_time_ns": proven.header_time_ns,

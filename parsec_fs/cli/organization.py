@@ -20,6 +20,7 @@ from parsec_fs.cli.settings import Settings, settings_of
 from parsec_fs.connection import connect
 from parsec_fs.enrolment import found_org
 from parsec_fs.identity import Identity
+from parsec_fs.plain_text import plain_name
 from parsec_fs.protocol.chain_rpc import parse_genesis_validators
 from parsec_fs.protocol.chain_types import ChainAnchor
 from parsec_fs.protocol.codec import encode
@@ -182,8 +183,8 @@ def chain_anchor(genesis: bytes, info: ServerInfo) -> ChainAnchor:
     chain_id, validators = parse_genesis_validators(genesis)
     if chain_id != info.chain_id:
         raise DataError(
-            f"the server publishes on chain {info.chain_id.decode(errors='replace')}, "
-            f"the genesis is of {chain_id.decode(errors='replace')}"
+            f"the server publishes on chain {plain_name(info.chain_id)}, "
+            f"the genesis is of {plain_name(chain_id)}"
         )
     return ChainAnchor(chain_id=chain_id, validators=validators, trusted_from_ns=time.time_ns())
 
@@ -198,7 +199,7 @@ async def _verify(settings: Settings, identity: Identity) -> None:
 def _show(settings: Settings, name: str, identity: Identity, *, believed: bool) -> None:
     chain = identity.anchor.chain
     mark = fingerprint(chain.chain_id, chain.validators)
-    chain_name = chain.chain_id.decode(errors="replace")
+    chain_name = plain_name(chain.chain_id)
     count = len(chain.validators)
     lines = [
         f"Organization {name} created. You are its administrator.",

@@ -17,6 +17,7 @@ from parsec_fs.cli import running
 from parsec_fs.cli.exit_codes import CommandError, ExitCode
 from parsec_fs.cli.fingerprint import fingerprint
 from parsec_fs.cli.settings import settings_of
+from parsec_fs.plain_text import plain_name
 from parsec_fs.protocol.chain_types import TrustState
 from parsec_fs.trust import decode_trust, encode_trust, newest_trust, renew_trust
 
@@ -70,7 +71,7 @@ def renew(
 
 def _document(chain: TrustState) -> dict[str, object]:
     return {
-        "chain_id": chain.chain_id.decode(errors="replace"),
+        "chain_id": plain_name(chain.chain_id),
         "height": chain.height,
         "header": chain.header_hash.hex(),
         "time_ns": chain.time_ns,
@@ -85,7 +86,7 @@ def _lines(chain: TrustState) -> list[str]:
     left = (chain.time_ns + TRUSTING_PERIOD_NS - time.time_ns()) // (86_400 * _S)
     count = len(chain.validators)
     return [
-        f"  chain       {chain.chain_id.decode(errors='replace')}",
+        f"  chain       {plain_name(chain.chain_id)}",
         f"  header      {chain.height:,} of {seen:%Y-%m-%d %H:%M}, {chain.header_hash.hex()[:16]}",
         f"  validators  {count} ({fingerprint(chain.chain_id, chain.validators)})",
         f"  trusted for {max(left, 0)} more days without a newer one",
