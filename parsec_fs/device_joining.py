@@ -83,10 +83,11 @@ async def invite(
     *,
     states: tuple[LogState, ...],
     show_code: Callable[[str], None],
-    confirm: Callable[[str], Awaitable[bool]],
+    confirm: Callable[[JoinRequest], Awaitable[bool]],
     clients: HttpClients = http_client,
-) -> str:
-    """Add a device of this user; `states` of realm logs are vouched for. Returns its label.
+) -> JoinRequest:
+    """Add a device of this user; `states` of realm logs are vouched for. `confirm` is asked whether
+    the request is the one that the new device shows. Returns it.
 
     Raises OfflineError, RefusedError, VerificationError, TimeoutError, InputError."""
     org, identity = await connection.org.pull(), connection.identity
@@ -106,13 +107,12 @@ async def invite(
         show_code(format_code(JoinCode(secret=secret, invitation=digest, server_url=url)))
         sealed = await mailbox.wait(REQUEST)
         request = open_mail(sealed, JoinRequest, slot=REQUEST, secret=secret)
-        name = plain_name(request.label)
-        if not await confirm(name):
-            raise InputError(f"{name} was not added")
+        if not await confirm(request):
+            raise InputError(f"{plain_name(request.label)} was not added")
         index = await certify(connection, request)
         org_state = connection.org.roots_at(connection.org.size())
         await mailbox.put(Admission(index=index, states=(org_state, *states)), ADMISSION)
-    return name
+    return request
 
 
 async def certify(connection: Connection, request: JoinRequest) -> int:
@@ -141,7 +141,12 @@ async def certify(connection: Connection, request: JoinRequest) -> int:
 
 
 async def join(
-    home: Home, code: JoinCode, device_label: str, *, clients: HttpClients = http_client
+    home: Home,
+    code: JoinCode,
+    device_label: str,
+    *,
+    show_request: Callable[[JoinRequest], None],
+    clients: HttpClients = http_client,
 ) -> Identity:
     """Become a device of the inviter's user; the device file is written last.
 
@@ -160,12 +165,26 @@ async def join(
             sign_key=secrets.signing_key().verify_key.raw,
             box_key=secrets.box_key().public,
         )
-        await mailbox.put(request, REQUEST)
+        await _answer(mailbox, request)
+        show_request(request)
         sealed = await mailbox.wait(ADMISSION)
         admission = open_mail(sealed, Admission, slot=ADMISSION, secret=code.secret)
     pins = (invitation.org_state, *admission.states)
     identity = Identity(anchor=invitation.anchor, secrets=secrets, pins=pins)
     return await _enrol(home, identity, request, clients)
+
+
+async def _answer(mailbox: Mailbox, request: JoinRequest) -> None:
+    """Only one can. Raises InputError if somebody did already."""
+    try:
+        await mailbox.put(request, REQUEST)
+    except RefusedError as error:
+        if error.outcome != "EXISTS":
+            raise
+        raise InputError(
+            "somebody has answered this code already: say no on the device that shows it, "
+            "and get another one there"
+        ) from error
 
 
 async def _enrol(

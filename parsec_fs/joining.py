@@ -10,7 +10,9 @@ Data flow: device add -> code, read out or pasted -> device join; mail through t
 The code pins the invitation by digest, so not even someone who learns the secret can exchange the
 anchor. Mail is sealed and authenticated under keys derived from the secret, one per slot: the
 server, which carries it, can neither read, nor forge, nor send a message back to its author.
-The code is worth a device of the user until it is used or ten minutes are over: show it to nobody.
+The code is worth an attempt to become a device of the user, until it is used or ten minutes are
+over. Whoever sees it could answer first, hence both sides show a digest of the request, and the
+inviter adds nothing before a person has compared them.
 """
 
 import base64
@@ -110,6 +112,11 @@ def parse_code(text: str) -> JoinCode:
 def invitation_digest(encoded: bytes) -> bytes:
     """What the code says about the invitation."""
     return sha256(tag("join-invitation") + encoded)
+
+
+def request_digest(request: JoinRequest) -> bytes:
+    """What both people compare: whoever saw the code could have sent a request, but not this."""
+    return sha256(tag("join-request") + encode(request))
 
 
 def mailbox_address(secret: bytes) -> bytes:

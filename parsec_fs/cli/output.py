@@ -49,6 +49,11 @@ class Output:
         if not (self.quiet or self.json):
             print(plain_lines(text), file=sys.stderr)
 
+    def important(self, text: str) -> None:
+        """What somebody must see now, whatever else is not to be shown."""
+        self.clear()
+        print(plain_lines(text), file=sys.stderr, flush=True)
+
     def error(self, message: str, code: ExitCode) -> None:
         """Why it failed, and what to type next."""
         self.clear()

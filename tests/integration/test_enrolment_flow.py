@@ -41,11 +41,13 @@ from parsec_fs.protocol.errors import (
     VerificationError,
 )
 from parsec_fs.protocol.hashing import sha256
+from parsec_fs.protocol.ids import DeviceId
 from parsec_fs.remote.server_client import PublicClient
 from parsec_fs.remote.transport import Transport
 from tests.support.identities import chain_anchor
 from tests.support.permits import token_for
 from tests.support.server import BASE_URL, InProcess, in_process
+from tests.support.waiting import until
 
 Clients = Callable[[], httpx.AsyncClient]
 
@@ -109,7 +111,7 @@ async def invite_and_join(
 
     async def answer(request: JoinRequest) -> bool:
         assert request.label == b"desktop"
-        await until(lambda: shown)
+        await until(lambda: len(shown) == 1)
         assert shown == [request]
         return confirm
 
@@ -198,12 +200,11 @@ async def test_whoever_answers_first_is_seen(world: World) -> None:
     async with world.clients() as http, trio.open_nursery() as nursery:
         nursery.start_soon(inviting)
         code = parse_code(await received.receive())
-        stranger = replace(world.identity.secrets, device=DeviceId(os.urandom(16)))
         request = JoinRequest(
-            device=stranger.device,
+            device=DeviceId(os.urandom(16)),
             label=b"desktop",
-            sign_key=stranger.signing_key().verify_key.raw,
-            box_key=stranger.box_key().public,
+            sign_key=world.identity.secrets.signing_key().verify_key.raw,
+            box_key=world.identity.secrets.box_key().public,
         )
         await Mailbox(PublicClient(Transport(http, BASE_URL)), code.secret).put(request, REQUEST)
         shown: list[JoinRequest] = []

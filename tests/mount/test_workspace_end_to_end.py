@@ -1,5 +1,6 @@
 """Everything real: chain, server, daemons, mounts, two devices, driven by the command line."""
 
+import json
 import os
 import signal
 import subprocess
@@ -85,6 +86,26 @@ def test_files_are_audited_and_a_second_device_has_the_identical_tree(
     assert report["verified"]
     assert report["qualifiers"] == ["self-anchored"]
     assert bob.run("umount")["pending"] == 0
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"), [("0000 " * 8, "another fingerprint"), ("", "nobody compared")]
+)
+def test_device_with_another_fingerprint_is_not_added(
+    installed: Installation, alice: DeviceAt, tmp_path: Path, typed: str, said: str
+) -> None:
+    before = alice.run("device", "list")
+    with alice.started("device", "add") as adding:
+        code = json.loads(adding.stdout.readline())["code"]
+        with DeviceAt(tmp_path / "mallory").started("device", "join") as joining:
+            joining.stdin.write(code)
+            joining.stdin.close()
+            assert len(joining.stderr.readline().partition(": ")[2].split()) == 8
+            output, errors = adding.communicate(typed + "\n", timeout=30)
+            assert joining.poll() is None
+    assert adding.returncode == 12
+    assert said in output + errors
+    assert alice.run("device", "list") == before
 
 
 def test_status_says_what_waits(alice: DeviceAt, mounted: Path) -> None:

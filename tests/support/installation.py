@@ -74,17 +74,30 @@ class DeviceAt:
         return "\n".join(path.read_text(errors="replace") for path in logs)
 
     def add_device(self, home: Path, name: str) -> "DeviceAt":
-        """A second device of the same user, by a one-time code."""
-        adding = subprocess.Popen(
-            self.command("device", "add", "--yes"), stdout=subprocess.PIPE, text=True
-        )
-        with adding:
-            assert adding.stdout is not None
+        """A second device of the same user, by a one-time code and a compared fingerprint."""
+        device = DeviceAt(home)
+        with self.started("device", "add") as adding:
             code = json.loads(adding.stdout.readline())["code"]
-            device = DeviceAt(home)
-            device.run("device", "join", "--name", name, stdin=code)
-            assert adding.wait(COMMAND_TIMEOUT_S) == 0
+            with device.started("device", "join", "--name", name) as joining:
+                joining.stdin.write(code)
+                joining.stdin.close()
+                mark = joining.stderr.readline().partition(": ")[2]
+                adding.stdin.write(mark)
+                adding.stdin.close()
+                assert adding.wait(COMMAND_TIMEOUT_S) == 0, adding.stderr.read()
+                assert joining.wait(COMMAND_TIMEOUT_S) == 0, joining.stderr.read()
         return device
+
+    @contextlib.contextmanager
+    def started(self, *arguments: str) -> Iterator[Any]:
+        """A command under way, with its three pipes; gone at the end."""
+        pipe = subprocess.PIPE
+        command = self.command(*arguments)
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
 
 class Installation:

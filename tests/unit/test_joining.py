@@ -1,7 +1,10 @@
 """The one-time code and the mail under it."""
 
+from dataclasses import replace
+
 import pytest
 
+from parsec_fs.cli.fingerprint import device_fingerprint, same_fingerprint
 from parsec_fs.identity import Identity
 from parsec_fs.joining import (
     ADMISSION,
@@ -23,6 +26,7 @@ from parsec_fs.protocol.errors import DecryptionError, InputError
 from parsec_fs.protocol.hashing import EMPTY_MAP, EMPTY_TREE
 from parsec_fs.protocol.ids import DeviceId, LogId
 from parsec_fs.protocol.records import LogState
+from parsec_fs.protocol.sealing import BoxKey
 from tests.support.identities import founded
 
 SECRET = bytes(range(16))
@@ -114,6 +118,28 @@ def test_mail_is_bound_to_slot_and_secret(identity: Identity) -> None:
         open_mail(mail, JoinRequest, slot=REQUEST, secret=bytes(16))
     with pytest.raises(DecryptionError):
         open_mail(mail[:-1], JoinRequest, slot=REQUEST, secret=SECRET)
+
+
+def test_fingerprint_is_of_everything_that_would_be_added(identity: Identity) -> None:
+    request = JoinRequest(
+        device=DeviceId(bytes(16)),
+        label=b"desktop",
+        sign_key=bytes(32),
+        box_key=identity.secrets.box_key().public,
+    )
+    mark = device_fingerprint(request)
+    assert [len(group) for group in mark.split(" ")] == [4] * 8
+    assert same_fingerprint(f" {mark.lower()}\n", mark)
+    assert same_fingerprint(mark.replace(" ", ""), mark)
+    assert not same_fingerprint(mark[:-1], mark)
+    assert not same_fingerprint("", mark)
+    others = (
+        replace(request, device=DeviceId(bytes(15) + b"1")),
+        replace(request, label=b"Desktop"),
+        replace(request, sign_key=bytes(31) + b"1"),
+        replace(request, box_key=BoxKey(bytes(96)).public),
+    )
+    assert len({device_fingerprint(one) for one in (request, *others)}) == 5
 
 
 def test_mail_of_another_kind_is_refused(identity: Identity) -> None:
