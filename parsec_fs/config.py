@@ -112,12 +112,13 @@ class Home:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MountOptions:
-    """What a mount can be told. `cache_size` in bytes."""
+    """What a mount can be told. `cache_size` in bytes; `stored_owners`: show them as they are."""
 
     fsync: Durability = Durability.LOCAL
     consistency: Consistency = Consistency.LOCAL
     cache_size: int = CACHE_DEFAULT_SIZE
     allow_other: bool = False
+    stored_owners: bool = False
 
 
 def home_of(given: Path | None, environment: Mapping[str, str], *, working_directory: Path) -> Home:

@@ -121,7 +121,9 @@ class Daemon:
         """Until unmounted from outside, or by a signal."""
         paths = self.home.workspace(self.named.realm)
         options = runner.MountOptions(
-            mountpoint=str(self.mountpoint), allow_other=self.options.allow_other
+            mountpoint=str(self.mountpoint),
+            allow_other=self.options.allow_other,
+            own_files=not self.options.stored_owners,
         )
         async with trio.open_nursery() as nursery:
 

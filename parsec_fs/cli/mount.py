@@ -47,12 +47,20 @@ def mount(
     allow_other: Annotated[
         bool, typer.Option("--allow-other", help="Let other users of this machine in.")
     ] = False,
+    stored_owners: Annotated[
+        bool,
+        typer.Option("--stored-owners", help="Show owners as stored, not as the mounting user."),
+    ] = False,
     ready_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Mount a workspace on a folder."""
     settings = settings_of(context)
     options = MountOptions(
-        fsync=fsync, consistency=consistency, cache_size=cache * MIB, allow_other=allow_other
+        fsync=fsync,
+        consistency=consistency,
+        cache_size=cache * MIB,
+        allow_other=allow_other,
+        stored_owners=stored_owners,
     )
     if allow_other:
         check_allow_other(is_root=os.geteuid() == 0)
@@ -66,7 +74,7 @@ def mount(
     log = settings.home.workspace(found.realm).log
     arguments = ["--home", str(settings.home.root), "mount", found.realm.hex(), str(place)]
     arguments += ["--fsync", fsync, "--consistency", consistency, "--cache", str(cache)]
-    arguments += ["--allow-other"] * allow_other
+    arguments += ["--allow-other"] * allow_other + ["--stored-owners"] * stored_owners
     ready = start_daemon(arguments, log, settings.output.progress)
     seconds = time.monotonic() - started
     lines = [

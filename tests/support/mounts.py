@@ -46,6 +46,12 @@ class Daemon:
         ready, _, _ = select.select([self.process.stdout], [], [], START_TIMEOUT_S)
         return self.process.stdout.readline().strip() if ready else b""
 
+    def invalidate(self) -> None:
+        """Have the kernel told to forget all names and pages, as after remote changes."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGUSR1)
+        assert self.said() == b"sent", self.log.read_text()
+
     def unmount(self) -> None:
         """As a user does; the daemon must then end by itself, without an error."""
         assert self.process is not None
