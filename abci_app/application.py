@@ -115,9 +115,10 @@ class Application:
         """Genesis; comes again if the node restarts before its first block."""
         if self._durable is not None:
             raise RuntimeError("abci: InitChain on a chain that has blocks")
+        registrations, _ = parse_app_state(request.app_state_bytes)
         self._current = self._checked = genesis_state(
             request.chain_id.encode(),
-            parse_app_state(request.app_state_bytes),
+            registrations,
             height=request.initial_height - 1,
             time_ms=_milliseconds(request.time),
         )

@@ -49,15 +49,24 @@ def genesis(
     merge: Annotated[
         Path | None, typer.Option(help="Genesis file to put the servers into.")
     ] = None,
+    operators: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="How many independent operators share the validators; devices pin this number, "
+            "and say self-anchored below four. Default: what the file says, else 1.",
+        ),
+    ] = None,
 ) -> None:
     """Print the genesis app_state for these servers, or write it into a genesis file."""
     registrations = [_read_registration(path) for path in registration]
     if merge is None:
-        print(json.dumps(app_state(registrations), indent=2))
+        print(json.dumps(app_state(registrations, operators=operators or 1), indent=2))
         return
     document = json.loads(merge.read_text())
-    present = parse_app_state(json.dumps(document.get("app_state") or []).encode())
-    document["app_state"] = app_state([*present, *registrations])
+    known = document.get("app_state") or app_state([])
+    present, declared = parse_app_state(json.dumps(known).encode())
+    document["app_state"] = app_state([*present, *registrations], operators=operators or declared)
     merge.write_text(json.dumps(document, indent=2))
 
 

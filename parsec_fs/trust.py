@@ -18,7 +18,7 @@ from parsec_fs.audit.ports import AuditRecord
 from parsec_fs.config import Home
 from parsec_fs.directory import known_workspaces
 from parsec_fs.identity import Identity
-from parsec_fs.protocol.chain_types import ChainAnchor, TrustState
+from parsec_fs.protocol.chain_types import TrustState
 from parsec_fs.protocol.codec import decode, encode
 from parsec_fs.protocol.errors import DataError, InputError, RollbackError
 from parsec_fs.protocol.ids import Hash, LogId, OrgId
@@ -76,8 +76,8 @@ async def renew_trust(home: Home, identity: Identity, given: TrustFile) -> Ident
         for store, record in records:
             state = replace(record.state, chain=given.chain)
             await store.save(encode(replace(record, state=state)))
-    renewed = ChainAnchor(
-        chain_id=given.chain.chain_id,
+    renewed = replace(
+        anchor.chain,
         validators=given.chain.validators,
         trusted_from_ns=given.chain.time_ns,
     )

@@ -34,6 +34,7 @@ from parsec_fs.audit.trusted_state import (
     TrustedState,
     confirm,
     fresh_state,
+    is_self_anchored,
     meet_chain,
     open_next,
 )
@@ -143,7 +144,9 @@ class Auditor:
             expired=self._expired,
             evidence=tuple(one.decode() for one in self._record.convictions),
             bootstrapped=bool(self.state.bootstrapped),
-            self_anchored=self.state.self_anchored,
+            self_anchored=is_self_anchored(
+                self._anchor.chain.operators, len(self.state.chain.validators)
+            ),
         )
         now = self._clock
         return client_state(facts, monotonic_ns=now.monotonic_ns(), now_ns=now.now_ns())

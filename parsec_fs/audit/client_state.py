@@ -44,7 +44,7 @@ MEANINGS: Final[dict[str, str]] = {
     Word.SUSPECT: "a check failed; new changes stay on this device until it is cleared",
     Word.CONVICTED: "the server is proven to have cheated; the workspace is frozen",
     BOOTSTRAPPED: "the history before this device joined was vouched for by a member, not replayed",
-    SELF_ANCHORED: "fewer than four independent validators: nothing is forged or rolled back past "
+    SELF_ANCHORED: "fewer than four independent operators: nothing is forged or rolled back past "
     "one key holder, but a fork shows only when devices compare",
 }
 

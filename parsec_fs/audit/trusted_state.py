@@ -39,7 +39,7 @@ ORG: Final = 0
 REALM: Final = 1
 """Places in `TrustedState.anchored`."""
 
-INDEPENDENT_VALIDATORS: Final = 4
+INDEPENDENT_OPERATORS: Final = 4
 """Fewer than this, and the word is `self-anchored` (rule 29)."""
 
 
@@ -71,11 +71,6 @@ class TrustedState:
         """Ids of the followed logs."""
         return tuple(one.log for one in self.anchored)
 
-    @property
-    def self_anchored(self) -> bool:
-        """Fewer validators than can be independent (rule 29)."""
-        return len(self.chain.validators) < INDEPENDENT_VALIDATORS
-
     def of(self, log: LogId) -> LogState:
         """Anchored state of a followed log."""
         return self.anchored[self.logs.index(log)]
@@ -89,6 +84,12 @@ class OpenedEpoch:
     before: tuple[LogState, ...]
     after: TrustedState
     statement: Statement
+
+
+def is_self_anchored(operators: int, validators: int) -> bool:
+    """Too few independent operators run the chain, as its genesis declares them; how many
+    validators there are says nothing of who runs them (rule 29)."""
+    return min(operators, validators) < INDEPENDENT_OPERATORS
 
 
 def fresh_state(

@@ -13,15 +13,16 @@ from typing import Annotated, Final
 import trio
 import typer
 
+from parsec_fs.audit.trusted_state import is_self_anchored
 from parsec_fs.cli.exit_codes import CommandError, ExitCode
 from parsec_fs.cli.fingerprint import fingerprint
-from parsec_fs.cli.output import Output
+from parsec_fs.cli.output import Output, count_text
 from parsec_fs.cli.settings import Settings, settings_of
 from parsec_fs.connection import connect
 from parsec_fs.enrolment import found_org
 from parsec_fs.identity import Identity
 from parsec_fs.plain_text import plain_name
-from parsec_fs.protocol.chain_rpc import parse_genesis_validators
+from parsec_fs.protocol.chain_rpc import parse_genesis
 from parsec_fs.protocol.chain_types import ChainAnchor
 from parsec_fs.protocol.codec import encode
 from parsec_fs.protocol.commands import CreateOrg, Outcome, ServerInfo
@@ -180,13 +181,18 @@ async def _send(public: PublicClient, request: CreateOrg) -> None:
 
 def chain_anchor(genesis: bytes, info: ServerInfo) -> ChainAnchor:
     """What to pin of the chain that the server publishes on."""
-    chain_id, validators = parse_genesis_validators(genesis)
-    if chain_id != info.chain_id:
+    parsed = parse_genesis(genesis)
+    if parsed.chain_id != info.chain_id:
         raise DataError(
             f"the server publishes on chain {plain_name(info.chain_id)}, "
-            f"the genesis is of {plain_name(chain_id)}"
+            f"the genesis is of {plain_name(parsed.chain_id)}"
         )
-    return ChainAnchor(chain_id=chain_id, validators=validators, trusted_from_ns=time.time_ns())
+    return ChainAnchor(
+        chain_id=parsed.chain_id,
+        validators=parsed.validators,
+        operators=parsed.operators,
+        trusted_from_ns=time.time_ns(),
+    )
 
 
 async def _verify(settings: Settings, identity: Identity) -> None:
@@ -204,14 +210,15 @@ def _show(settings: Settings, name: str, identity: Identity, *, believed: bool) 
     lines = [
         f"Organization {name} created. You are its administrator.",
         f"This device's keys: {settings.home.device} (opened by a key file beside them, mode 0600)",
-        f"Trust anchor: chain {chain_name}, {count} validator{'s' if count > 1 else ''} ({mark})",
+        f"Trust anchor: chain {chain_name}, {count_text(count, 'validator')} ({mark})",
+        f"  run by {count_text(chain.operators, 'independent operator')}, as its genesis declares",
     ]
     if believed:
-        lines.append("  taken from the node: compare these characters with your chain's operator")
-    if count < 4:
+        lines.append("  taken from the node: compare these two lines with your chain's operator")
+    if is_self_anchored(chain.operators, count):
         lines.append(
-            "  self-anchored: fewer than four validators. Nobody without their keys can forge or"
-            " roll back; forks show only by comparing devices."
+            "  self-anchored: fewer than four independent operators. Nobody without their keys can"
+            " forge or roll back; forks show only by comparing devices."
         )
     document = {
         "organization": identity.anchor.org.hex(),
@@ -219,6 +226,7 @@ def _show(settings: Settings, name: str, identity: Identity, *, believed: bool) 
         "device": identity.secrets.device.hex(),
         "chain_id": chain_name,
         "validators": count,
+        "operators": chain.operators,
         "validators_fingerprint": mark,
         "believed_node": believed,
     }

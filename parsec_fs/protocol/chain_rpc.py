@@ -67,6 +67,15 @@ class ValidatorPage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChainGenesis:
+    """Of a genesis file: the validator set, and how many operators it declares (0: none)."""
+
+    chain_id: bytes
+    validators: tuple[Validator, ...]
+    operators: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeStatus:
     """Answer of `status`, unverified."""
 
@@ -136,8 +145,8 @@ def parse_broadcast(raw: bytes) -> BroadcastAnswer:
     return _parse(raw, _broadcast)
 
 
-def parse_genesis_validators(raw: bytes) -> tuple[bytes, tuple[Validator, ...]]:
-    """(chain id, validator set) of a genesis file, for making an anchor. Raises DataError."""
+def parse_genesis(raw: bytes) -> ChainGenesis:
+    """What an anchor takes of a genesis file. Raises DataError."""
     return _guarded(lambda: _genesis(_load(raw)))
 
 
@@ -259,10 +268,22 @@ def _validators(result: Any) -> ValidatorPage:
     )
 
 
-def _genesis(document: Any) -> tuple[bytes, tuple[Validator, ...]]:
+def _genesis(document: Any) -> ChainGenesis:
     document = document.get("result", {}).get("genesis", document)
     validators = tuple(_validator(one, "power") for one in document["validators"])
-    return _text(document["chain_id"]).encode(), in_set_order(validators)
+    return ChainGenesis(
+        chain_id=_text(document["chain_id"]).encode(),
+        validators=in_set_order(validators),
+        operators=_operators(document.get("app_state"), len(validators)),
+    )
+
+
+def _operators(app_state: Any, most: int) -> int:
+    """As declared; a chain of another application declares nothing that counts here."""
+    declared = app_state.get("operators", 0) if isinstance(app_state, dict) else 0
+    if type(declared) is not int or not 0 <= declared <= most:
+        raise DataError("genesis: an impossible number of operators")
+    return declared
 
 
 def _validator(fields: Any, power: str) -> Validator:

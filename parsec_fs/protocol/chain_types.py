@@ -126,10 +126,13 @@ class ChainAnchor:
     """What a member is given, over an authenticated channel, to start trusting a chain from.
 
     `trusted_from_ns` is when the giver vouched for it; the trusting period counts from there.
+    `operators`: how many independent operators share the validators, as the genesis declares
+    (rule 29); 0 if it declares nothing.
     """
 
     chain_id: Label
     validators: ValidatorSet
+    operators: Annotated[int, IntRange(0, MAX_VALIDATORS)]
     trusted_from_ns: TimeNs
 
 

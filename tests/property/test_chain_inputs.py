@@ -35,7 +35,7 @@ PARSERS = [
     chain_rpc.parse_validators,
     chain_rpc.parse_status,
     chain_rpc.parse_broadcast,
-    chain_rpc.parse_genesis_validators,
+    chain_rpc.parse_genesis,
 ]
 CAPTURED: dict[str, Any] = json.loads(
     (Path(__file__).parent.parent / "fixtures/chain/four_validators.json").read_text()

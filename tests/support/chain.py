@@ -177,9 +177,12 @@ class ChainNet:
 
     def anchor(self, *, trusted_from_ns: int) -> ChainAnchor:
         """What an invitation would carry."""
-        chain_id, validators = chain_rpc.parse_genesis_validators(self.genesis())
+        parsed = chain_rpc.parse_genesis(self.genesis())
         return ChainAnchor(
-            chain_id=chain_id, validators=validators, trusted_from_ns=trusted_from_ns
+            chain_id=parsed.chain_id,
+            validators=parsed.validators,
+            operators=parsed.operators,
+            trusted_from_ns=trusted_from_ns,
         )
 
 

@@ -37,6 +37,7 @@ def chain_anchor(chain_id: bytes = b"parsec-test") -> ChainAnchor:
     return ChainAnchor(
         chain_id=chain_id,
         validators=(Validator(public_key=key, power=10),),
+        operators=1,
         trusted_from_ns=1_800_000_000_000_000_000,
     )
 

@@ -34,6 +34,8 @@ class Operators:
 
     keys: tuple[SigningKey, ...]
     powers: tuple[int, ...]
+    operators: int | None = None
+    """As the genesis declares; None: each validator has its own."""
 
     @property
     def validators(self) -> tuple[Validator, ...]:
@@ -42,7 +44,10 @@ class Operators:
 
     def anchor(self, trusted_from_ns: int = GENESIS_NS) -> ChainAnchor:
         return ChainAnchor(
-            chain_id=CHAIN_ID, validators=self.validators, trusted_from_ns=trusted_from_ns
+            chain_id=CHAIN_ID,
+            validators=self.validators,
+            operators=len(self.keys) if self.operators is None else self.operators,
+            trusted_from_ns=trusted_from_ns,
         )
 
 

@@ -39,9 +39,22 @@ def node(number: int) -> Node:
 
 
 def test_app_state_round_trip_in_one_order() -> None:
-    data = json.dumps(app_state([FIRST, SECOND])).encode()
-    assert json.loads(data) == app_state([SECOND, FIRST])
-    assert sorted(parse_app_state(data), key=lambda one: one.name) == [SECOND, FIRST]
+    data = json.dumps(app_state([FIRST, SECOND], operators=3)).encode()
+    assert json.loads(data) == app_state([SECOND, FIRST], operators=3)
+    servers, operators = parse_app_state(data)
+    assert sorted(servers, key=lambda one: one.name) == [SECOND, FIRST]
+    assert operators == 3
+
+
+@pytest.mark.parametrize("operators", [None, 0, -1, 101, True, "4", 1.0])
+def test_a_genesis_declares_its_operators(operators: Any) -> None:
+    """Rule 29: the genesis states the policy."""
+    with pytest.raises(DataError):
+        parse_app_state(json.dumps({**app_state([FIRST]), "operators": operators}).encode())
+    documents: list[Any] = [[], {}, {"servers": []}, {"operators": 1}, {**app_state([]), "more": 1}]
+    for document in documents:
+        with pytest.raises(DataError):
+            parse_app_state(json.dumps(document).encode())
 
 
 @pytest.mark.parametrize(
@@ -58,9 +71,10 @@ def test_app_state_round_trip_in_one_order() -> None:
     ],
 )
 def test_damaged_registration_is_refused(change: dict[str, Any]) -> None:
-    (fields,) = app_state([FIRST])
+    state: dict[str, Any] = app_state([FIRST])
+    state["servers"][0].update(change)
     with pytest.raises(DataError):
-        parse_app_state(json.dumps([{**fields, **change}]).encode())
+        parse_app_state(json.dumps(state).encode())
 
 
 def test_every_validator_binds_loopback_and_knows_the_others() -> None:
@@ -119,6 +133,10 @@ def test_genesis_command_prints_and_merges(tmp_path: Path) -> None:
         assert CliRunner().invoke(app, arguments).exit_code == 0
     document = json.loads(target.read_text())
     assert document == {"chain_id": "chain", "app_state": app_state([FIRST, SECOND])}
+    arguments = ["genesis", "--merge", str(target), "--registration", first, "--operators", "4"]
+    target.write_text('{"chain_id": "chain"}')
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert json.loads(target.read_text())["app_state"] == app_state([FIRST], operators=4)
 
 
 def test_genesis_command_refuses_what_is_no_registration(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ Data flow: simulated device -> DeviceAuditStore -> new process; TrustedState -> 
 """
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,18 @@ async def test_a_single_validator_is_called_self_anchored() -> None:
     assert state.qualifiers == ("self-anchored",)
     report = audit_report("research", device.auditor.state, state, records=4, lying={})
     assert "Note, self-anchored" in report.text()
+
+
+@pytest.mark.parametrize("declared", [0, 1, 3, 4])
+async def test_four_validators_of_fewer_operators_are_self_anchored(declared: int) -> None:
+    """Who runs them is what counts, and the genesis must say it (rule 29)."""
+    four = replace(operators(1, 2, 3, 4), operators=declared)
+    device = make_device(validators=four)
+    await device.pull()
+    device.chain.publish(device.chain.server.cut())
+    assert await device.audit() == Word.VERIFIED
+    qualifiers = device.auditor.client_state().qualifiers
+    assert qualifiers == (() if declared == 4 else ("self-anchored",))
 
 
 async def test_before_the_first_epoch_nothing_is_ticked() -> None:

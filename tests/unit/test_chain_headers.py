@@ -31,6 +31,7 @@ from parsec_fs.protocol.chain_types import (
     TrustState,
 )
 from parsec_fs.protocol.errors import (
+    DataError,
     ExpiredError,
     ProofError,
     SignatureError,
@@ -55,11 +56,39 @@ def captured(height: int) -> LightBlock:
 
 
 def captured_trust() -> TrustState:
-    chain_id, validators = chain_rpc.parse_genesis_validators(
-        json.dumps(VECTORS["genesis"]).encode()
+    genesis = chain_rpc.parse_genesis(json.dumps(VECTORS["genesis"]).encode())
+    return trust_anchor(
+        ChainAnchor(
+            chain_id=genesis.chain_id,
+            validators=genesis.validators,
+            operators=genesis.operators,
+            trusted_from_ns=captured(1).header.time_ns,
+        )
     )
-    now = captured(1).header.time_ns
-    return trust_anchor(ChainAnchor(chain_id=chain_id, validators=validators, trusted_from_ns=now))
+
+
+@pytest.mark.parametrize(
+    ("app_state", "declared"),
+    [
+        (None, 0),
+        ([], 0),
+        ({}, 0),
+        ("text", 0),
+        ({"operators": 0}, 0),
+        ({"operators": 1, "servers": []}, 1),
+    ],
+)
+def test_a_genesis_declares_who_runs_the_chain(app_state: object, declared: int) -> None:
+    """What it does not declare is nobody's word (rule 29)."""
+    genesis = {**VECTORS["genesis"], "app_state": app_state}
+    assert chain_rpc.parse_genesis(json.dumps(genesis).encode()).operators == declared
+
+
+@pytest.mark.parametrize("operators", [-1, 101, True, "4", 4.0, None])
+def test_impossible_numbers_of_operators_are_refused(operators: object) -> None:
+    genesis = {**VECTORS["genesis"], "app_state": {"operators": operators}}
+    with pytest.raises(DataError):
+        chain_rpc.parse_genesis(json.dumps(genesis).encode())
 
 
 @pytest.mark.parametrize("height", range(1, COUNT + 1))

@@ -186,6 +186,7 @@ def test_the_anchor_decides_and_the_file_has_no_say(scene: Scene) -> None:
     chain = ChainAnchor(
         chain_id=anchor.chain.chain_id,
         validators=other.validators,
+        operators=4,
         trusted_from_ns=anchor.chain.trusted_from_ns,
     )
     for wrong in (stranger, replace(anchor, chain=chain)):
