@@ -80,7 +80,7 @@ def _is_the_same(request: JoinRequest) -> bool:
     name, mark = plain_name(request.label), device_fingerprint(request)
     if sys.stdin.isatty():
         typer.echo(f'"{name}" wants to be a device of yours. Its fingerprint: {mark}', err=True)
-        return typer.confirm("Does the new device show the same? Then add it:", err=True)
+        return typer.confirm("Does the new device show the same, and shall it be added?", err=True)
     expected = sys.stdin.readline()
     if same_fingerprint(expected, mark):
         return True
