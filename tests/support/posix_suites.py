@@ -117,9 +117,9 @@ def start_pjdfstest(folder: Path, work: Path) -> "subprocess.Popen[str]":
     program = require_program("pjdfstest", REMEDY)
     settings = work / "pjdfstest.toml"
     settings.write_text(configuration())
-    another = work.stat().st_dev != folder.stat().st_dev
+    another = ["-s", str(work)] if work.stat().st_dev != folder.stat().st_dev else []
     return subprocess.Popen(
-        [program, "-c", settings, "-p", folder, *(["-s", work] if another else [])],
+        [program, "-c", settings, "-p", folder, *another],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
