@@ -95,19 +95,7 @@ def assemble(directory: Path, realm: RealmId, outside: Outside) -> Workspace:
     opener = Opener(keys, realm, secrets, random=random)
     loader = StoreLoader(store, opener)
     blocks = BlockClient(outside.signer, realm)
-
-    async def fetch(ref: BlockRef) -> bytes:
-        return await blocks.get(ref.id)
-
-    contents = Contents(
-        directory / "blocks",
-        realm,
-        random=random,
-        fetch=fetch,
-        cache_limit=outside.cache_limit,
-        open=outside.checks.block,
-        on_damage=outside.on_damage,
-    )
+    contents = _contents(directory / "blocks", realm, outside, blocks)
     filesystem = Filesystem(
         journal=Journal(directory / "journal", LocalSealer(secrets.local_key)),
         contents=contents,
@@ -181,4 +169,19 @@ def assemble(directory: Path, realm: RealmId, outside: Outside) -> Workspace:
         rekeying=rekeying,
         mending=mending,
         sync=sync,
+    )
+
+
+def _contents(directory: Path, realm: RealmId, outside: Outside, blocks: BlockClient) -> Contents:
+    async def fetch(ref: BlockRef) -> bytes:
+        return await blocks.get(ref.id)
+
+    return Contents(
+        directory,
+        realm,
+        random=outside.author.random,
+        fetch=fetch,
+        cache_limit=outside.cache_limit,
+        open=outside.checks.block,
+        on_damage=outside.on_damage,
     )
