@@ -30,6 +30,8 @@ class Code(IntEnum):
     AHEAD_OF_TIME = 8
     """Later than the time of the block allows."""
     BAD_SIGNATURE = 9
+    WRONG_KEYS = 10
+    """The carried key changes are not the accepted ones and at most one more."""
     NO_SUCH_PATH = 20
     NOT_FOUND = 21
     HEIGHT_NOT_KEPT = 22

@@ -15,7 +15,7 @@ from abci_app.state import STATEMENT_MAX_SIZE, ChainState
 STATEMENTS_PER_BLOCK: Final = 256
 """About 0.1 s of signature checks."""
 _FRAMING_SIZE: Final = 8
-"""Upper bound of what a block adds to each transaction of at most 4 KiB."""
+"""Upper bound of what a block adds to each transaction of at most 60 KiB."""
 
 
 def choose(

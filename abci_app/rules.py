@@ -4,7 +4,9 @@ Data flow: transaction bytes -> `decide` -> next state | refusal -> application.
 
 Accepted is only: a registered server, exactly its next epoch, exactly the leaf whose appending to
 the accepted ones gives the signed root, in time, under both signatures. There is no overwriting
-and no skipping, so a server can neither fork nor roll back what was once accepted.
+and no skipping, so a server can neither fork nor roll back what was once accepted. It carries the
+accepted changes of its keys, and at most one more, which old and new keys signed: a retired key
+signs nothing, and nobody goes back to it.
 
 Deterministic: no clock, no randomness, no float, no order of a set. Any bytes give a decision;
 nothing is raised. The signatures come after the cheap checks, so junk costs little.
@@ -22,6 +24,7 @@ from parsec_fs.protocol.ids import ServerLogId
 from parsec_fs.protocol.keys import CoVerifyKey, VerifyKey
 from parsec_fs.protocol.statements import (
     ServerRegistration,
+    SignedKeyChange,
     SignedStatement,
     Statement,
     verify_statement,
@@ -69,7 +72,7 @@ def decide(
     server = state.server(unverified.server_log)
     if server is None:
         return Refusal(code=Code.UNKNOWN_LOG, reason="server is not registered")
-    refusal = _check_position(server, unverified, tx)
+    refusal = _check_position(server, unverified, tx) or _check_changes(server, unverified_signed)
     if refusal is None and check_signatures:
         refusal = _check_signatures(state, server.registration, unverified_signed)
     if refusal is None:
@@ -110,6 +113,18 @@ def _check_position(server: ServerState, statement: Statement, tx: bytes) -> Ref
     return None
 
 
+def _check_changes(server: ServerState, unverified: SignedStatement) -> Refusal | None:
+    """The newest statement carries what was accepted so far."""
+    accepted: tuple[SignedKeyChange, ...] = ()
+    if server.newest:
+        accepted = decode(SignedStatement, server.newest, max_size=STATEMENT_MAX_SIZE).changes
+    known = len(accepted)
+    if unverified.changes[:known] != accepted or len(unverified.changes) > known + 1:
+        reason = f"does not carry the {known} accepted key changes and at most one more"
+        return Refusal(code=Code.WRONG_KEYS, reason=reason)
+    return None
+
+
 def _check_signatures(
     state: ChainState, registration: ServerRegistration, unverified: SignedStatement
 ) -> Refusal | None:
@@ -122,7 +137,7 @@ def _check_signatures(
             head_key=head_key,
             co_key=co_key,
         )
-    except SignatureError as error:
+    except (DataError, SignatureError) as error:
         return Refusal(code=Code.BAD_SIGNATURE, reason=str(error))
     return None
 

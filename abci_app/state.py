@@ -15,6 +15,7 @@ from parsec_fs.protocol.codec import U8, U64, Label, Size, decode, encode
 from parsec_fs.protocol.errors import DataError
 from parsec_fs.protocol.hashing import chain_history_leaf
 from parsec_fs.protocol.ids import Hash, ServerLogId
+from parsec_fs.protocol.limits import KEY_CHANGES_MAX, KIB
 from parsec_fs.protocol.merkle import Frontier
 from parsec_fs.protocol.simple_map import (
     HEADS_KEY,
@@ -27,8 +28,9 @@ from parsec_fs.protocol.statements import ServerRegistration
 
 STATE_FORMAT: Final = 1
 MAX_SERVERS: Final = 1024
-STATEMENT_MAX_SIZE: Final = 4096
-"""A signed statement has about 2.7 KiB; anything longer is not one."""
+STATEMENT_MAX_SIZE: Final = 4 * KIB + 7 * KIB * KEY_CHANGES_MAX
+"""A signed statement has about 2.7 KiB, and 6.3 KiB more for each change of keys that it carries;
+anything longer is not one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,7 @@ from server.blocks.s3 import S3Store, is_s3, parse_address
 from server.chain import HttpChainNode, new_client
 from server.config import DEFAULT_EPOCH_MS, DEFAULT_HEARTBEAT_MS, Config
 from server.identity import REGISTRATION_FILE, create_identity, load_identity
+from server.identity import change_keys as new_statement_keys
 from server.inspection import report
 from server.log.verify import verify_database
 from server.store.database import Database
@@ -95,6 +96,21 @@ def run(
         anyio.run(serve)
     except BaseExceptionGroup as group:
         raise first_cause(group) from group
+
+
+@app.command()
+def change_keys(
+    home: Home,
+    chain_id: Annotated[str, typer.Option(help="Id of the chain that anchors this server.")],
+) -> None:
+    """Draw a new pair of keys for statements; it signs from the next start of the server on.
+
+    Old and new keys sign the change; after it the chain's validators refuse the old ones. Heads go
+    on under the head key. With several server processes: give all of them the new files first."""
+    identity = new_statement_keys(home, chain_id=chain_id.encode())
+    pair = identity.statement_keys
+    print(json.dumps({"change": len(identity.changes), "key": pair[0].verify_key.raw.hex()}))
+    print("restart the server: its next epoch tells the chain", file=sys.stderr)
 
 
 @app.command()

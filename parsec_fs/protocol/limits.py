@@ -57,6 +57,9 @@ FILE_MAX_SIZE = 2**63 - 1
 DUE_EPOCH_MAX_AHEAD = 2
 """A head may promise at most newest verified epoch + 2 (rule 23)."""
 
+KEY_CHANGES_MAX = 8
+"""Changes of a server's statement keys; every later statement carries them, 6.3 KiB each."""
+
 USER_DEVICES_MAX = 128
 """Devices of one user: a new user key is sealed to each of them in one certificate."""
 

@@ -25,8 +25,10 @@ from server.store.epochs import StoredEpoch
 MOST: Final = 1_000
 _BUDGET: Final = 8 * MIB
 _EPOCH_SIZE: Final = 4 * KIB
+_CHANGE_SIZE: Final = 7 * KIB
 _LOG_SIZE: Final = 2 * KIB
-"""Generous sizes of an opened epoch, and of each log in it, to keep answers within bounds."""
+"""Generous sizes of an opened epoch, of each change of keys that its statement carries, and of each
+log in it, to keep answers within bounds."""
 _KEPT: Final = 1_000
 _NEVER: Final = 2**62
 """No epoch has such a number, and the database could not hold it."""
@@ -77,7 +79,7 @@ class EpochReader:
             orgs = known_orgs or load_orgs(transaction, request.start)
             org = known_org or load_org_at(transaction, caller.org, request.start)
             end = request.start + count
-            stored = epochs.range_of(transaction, request.start, end)
+            stored = _fitting(epochs.range_of(transaction, request.start, end), request)
             logs = epochs.changed_logs(transaction, request.start, end, caller.org)
             roots = epochs.changed_roots(transaction, request.start, end)
             proofs = []
@@ -103,6 +105,17 @@ def load_orgs(transaction: Transaction, epoch: int) -> PrefixMap:
 def load_org_at(transaction: Transaction, org: OrgId, epoch: int) -> OrgAt:
     """An organization before an epoch."""
     return OrgAt(org=org).after(epochs.logs_before(transaction, org, epoch))
+
+
+def _fitting(stored: list[StoredEpoch], request: ReadEpochs) -> list[StoredEpoch]:
+    """The first ones that fit, at least one: statements grow with the changes of keys."""
+    used = 0
+    for number, one in enumerate(stored):
+        changes = len(one.statement.changes)
+        used += _EPOCH_SIZE + _CHANGE_SIZE * changes + _LOG_SIZE * len(request.logs)
+        if number and used > _BUDGET:
+            return stored[:number]
+    return stored
 
 
 def _proof(stored: StoredEpoch, orgs: PrefixMap, org: OrgAt, request: ReadEpochs) -> EpochProof:

@@ -210,7 +210,9 @@ class Publisher:
             opening=opening,
             tree=tree,
             time_ms=statement.time_ms,
-            statement=sign_statement(statement, self._identity.head_key, self._identity.co_key),
+            statement=sign_statement(
+                statement, *self._identity.statement_keys, changes=self._identity.changes
+            ),
             final=False,
         )
 
@@ -285,7 +287,16 @@ class Publisher:
                 f"with epoch {known}: it is an older copy. Restore the newest one; an old copy "
                 "cannot go on without contradicting what was promised"
             )
+        self._check_keys(signed)
         return Settled(epochs=statement.epoch + 1, height=answer.height)
+
+    def _check_keys(self, signed: SignedStatement) -> None:
+        """What we sign next would be refused for ever by validators who know a newer pair."""
+        if self._identity.changes[: len(signed.changes)] != signed.changes:
+            raise OldCopyError(
+                f"the chain knows {len(signed.changes)} changes of this server's keys, and the key "
+                "files here are older or others: bring the files of `parsec-server change-keys`"
+            )
 
     def _in_trouble(self, node: ChainNode, error: ParsecFSError) -> None:
         """Say it once, not at every look, until the node answers again."""

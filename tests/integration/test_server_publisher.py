@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from abci_app.codes import Code
-from parsec_fs.protocol.codec import encode
+from parsec_fs.protocol.codec import decode, encode
 from parsec_fs.protocol.commands import Outcome
 from parsec_fs.protocol.epochs import open_epoch
 from parsec_fs.protocol.errors import InputError, OfflineError
@@ -22,15 +22,17 @@ from parsec_fs.protocol.ids import LogId
 from parsec_fs.protocol.keys import CoVerifyKey, VerifyKey
 from parsec_fs.protocol.merkle import Frontier
 from parsec_fs.protocol.records import LogState
-from parsec_fs.protocol.statements import verify_statement
+from parsec_fs.protocol.statements import SignedStatement, verify_statement
 from server.app import Outside, wall_ms
 from server.cli import first_cause
+from server.identity import ServerIdentity, change_keys, create_identity, load_identity
 from server.log import publisher as publishing
 from server.store import epochs
 from server.store.server_row import due_epoch
 from tests.support.chain_double import ChainDouble
 from tests.support.devices import RawDevice, new_object, new_org
 from tests.support.server import InProcess, in_process, outside, server_identity
+from tests.support.servers import CHAIN_ID
 from tests.support.waiting import eventually
 
 IDENTITY = server_identity(epoch_ms=100)
@@ -257,10 +259,12 @@ async def test_nothing_is_served_before_the_chain_has_spoken(tmp_path: Path) -> 
         assert (await alice.public.info()).chain_id == chain.chain_id
 
 
-async def stopped_with(folder: Path, chain: ChainDouble) -> BaseException:
+async def stopped_with(
+    folder: Path, chain: ChainDouble, identity: ServerIdentity = IDENTITY
+) -> BaseException:
     """What ends a server that would like to run for ever."""
     with pytest.raises(BaseException) as error:  # noqa: PT011
-        async with serving(folder, chain):
+        async with in_process(folder, identity=identity, pieces=outside(folder, [chain])):
             await trio.sleep(5)  # cut short by the error
     return first_cause(error.value)
 
@@ -300,6 +304,40 @@ async def test_statement_is_exactly_what_the_chain_has(tmp_path: Path) -> None:
         database = running.server.services.database
         stored = await database.read(lambda tx: epochs.range_of(tx, 0, 3))
     assert [encode(one.statement) for one in stored] == chain.statements()[:3]
+
+
+async def test_statement_keys_change_between_two_starts(tmp_path: Path) -> None:
+    """Devices that know the first keys only open all epochs; the retired keys cannot go on."""
+    home, folder = tmp_path / "home", tmp_path / "server"
+    create_identity(home, name=b"server", epoch_ms=200, heartbeat_ms=200)
+    first = load_identity(home)
+    chain = ChainDouble(first.registration, wall_ms=wall_ms)
+    pieces = outside(folder, [chain])
+    async with (
+        in_process(folder, identity=first, pieces=pieces) as running,
+        running.http() as http,
+    ):
+        await eventually(lambda: is_open(running))
+        alice = await new_org(http, first.registration)
+        await final(alice, 1)
+    changed = change_keys(home, chain_id=CHAIN_ID)
+    assert load_identity(home).changes == changed.changes
+    pieces = outside(folder, [chain])
+    async with (
+        in_process(folder, identity=load_identity(home), pieces=pieces) as running,
+        running.http() as http,
+    ):
+        await eventually(lambda: is_open(running))
+        alice = RawDevice(http, alice.anchor, alice.secrets)
+        await final(alice, len(chain.statements()) + 2)
+        states = await opened(alice, LogId(alice.anchor.org))
+        assert len(states) >= 3
+    carried = [len(decode(SignedStatement, one).changes) for one in chain.statements()]
+    assert carried == sorted(carried)
+    assert set(carried) == {0, 1}
+    error = await stopped_with(folder, chain, first)
+    assert isinstance(error, publishing.OldCopyError)
+    assert "change-keys" in str(error)
 
 
 def test_code_of_the_chain() -> None:

@@ -9,6 +9,7 @@ that is all that a lying server needs. Everything is deterministic in the seed.
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from parsec_fs.audit.commitments import absent
 from parsec_fs.enrolment import found_org
@@ -40,7 +41,7 @@ from parsec_fs.protocol.hashing import (
     signed_hash,
 )
 from parsec_fs.protocol.ids import NO_HASH, DeviceId, Hash, LogId, ObjectId, RealmId, UserId
-from parsec_fs.protocol.keys import CoSigningKey, SigningKey
+from parsec_fs.protocol.keys import SigningKey
 from parsec_fs.protocol.log_state import DeviceChain
 from parsec_fs.protocol.membership import OrgState
 from parsec_fs.protocol.merkle import Frontier
@@ -137,7 +138,6 @@ class HonestServer:
         self.publisher = FakePublisher()
         self.registration: ServerRegistration = self.publisher.registration
         self.head_key: SigningKey = self.publisher.key
-        self.co_key: CoSigningKey = self.publisher.co_key
         self.validators = validators or operators(1, 2, 3, 4)
         self.now_ms = START_MS
         self.epochs: list[CutEpoch] = []
@@ -431,6 +431,14 @@ class HonestServer:
         head = Head(**{**fields, **changes})  # type: ignore[arg-type]
         return head, sign_head(head, self.head_key)
 
+    def change_keys(self, seed: bytes, **lies: Any) -> None:
+        """Statements are signed by another pair from now on."""
+        self.publisher = self.publisher.changed(seed, **lies)
+
+    def _signed(self, statement: Statement) -> SignedStatement:
+        pair = self.publisher.key, self.publisher.co_key
+        return sign_statement(statement, *pair, changes=self.publisher.changes)
+
     def sign(self, head: Head) -> Signed:
         """Any head at all."""
         return sign_head(head, self.head_key)
@@ -438,7 +446,7 @@ class HonestServer:
     def sign_again(self, signed: SignedStatement) -> SignedStatement:
         """The same statement under fresh signatures: ML-DSA is randomised."""
         statement = decode(Statement, signed.statement)
-        return sign_statement(statement, self.head_key, self.co_key)
+        return self._signed(statement)
 
     # Epochs
 
@@ -473,7 +481,7 @@ class HonestServer:
             root=self.tree.root(),
             time_ms=self.tick(2_000),
         )
-        signed = sign_statement(statement, self.head_key, self.co_key)
+        signed = self._signed(statement)
         cut = CutEpoch(
             statement=signed,
             opening=opening,

@@ -1,13 +1,21 @@
 """A metadata server reduced to what the chain sees of it: keys, epochs, statements."""
 
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from parsec_fs.protocol.codec import encode
 from parsec_fs.protocol.hashing import epoch_leaf, server_log_id
 from parsec_fs.protocol.ids import Hash, ServerLogId
 from parsec_fs.protocol.keys import CoSigningKey, SigningKey
 from parsec_fs.protocol.merkle import Frontier
-from parsec_fs.protocol.statements import ServerRegistration, Statement, sign_statement
+from parsec_fs.protocol.statements import (
+    ServerRegistration,
+    SignedKeyChange,
+    Statement,
+    sign_key_change,
+    sign_statement,
+)
 
 CHAIN_ID = b"parsec-test"
 
@@ -27,6 +35,7 @@ class FakePublisher:
     def __post_init__(self) -> None:
         self.key = SigningKey(self.seed)
         self.co_key = CoSigningKey(self.seed)
+        self.changes: tuple[SignedKeyChange, ...] = ()
         head_key, co_key = self.key.verify_key.raw, self.co_key.verify_key.raw
         self.registration = ServerRegistration(
             name=self.name,
@@ -55,7 +64,21 @@ class FakePublisher:
 
     def sign(self, statement: Statement) -> bytes:
         """Transaction bytes."""
-        return encode(sign_statement(statement, self.key, self.co_key))
+        return encode(sign_statement(statement, self.key, self.co_key, changes=self.changes))
+
+    def changed(self, seed: bytes, **lies: Any) -> "FakePublisher":
+        """The same server with the next pair of keys; `lies` replace parts of the change."""
+        other = copy(self)
+        other.key, other.co_key = SigningKey(seed), CoSigningKey(seed)
+        change = sign_key_change(
+            chain_id=self.chain_id,
+            server_log=self.registration.server_log,
+            number=len(self.changes),
+            before=lies.pop("before", (self.key, self.co_key)),
+            after=(other.key, other.co_key),
+        )
+        other.changes = (*self.changes, replace(change, **lies))
+        return other
 
     def next_tx(self, time_ms: int, *, content: bytes = b"") -> bytes:
         """Transaction of the next epoch, taken as accepted."""

@@ -20,9 +20,10 @@ from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, MLKEM768X25519Pu
 from tests.support import reference as ref
 from tests.support import vector_formats, vector_manifests, vector_records, vector_user_keys
 from tests.support.reference_boxes import open_box
-from tests.support.vector_formats import Vectors, bad, flip
+from tests.support.vector_formats import Case, Vectors, bad, flip
 from tests.support.vector_records import CHAIN, CO_SEED, HEAD_SEED, SERVER_LOG
 
+NEW_SEED, NEW_CO_SEED = ref.sha256(b"head 2"), ref.sha256(b"co 2")
 FOLDER = Path(__file__).resolve().parents[1] / "vectors"
 
 
@@ -36,7 +37,7 @@ def statements(kept: dict[str, Any]) -> Vectors:
     leaf = ref.epoch_leaf(0, ref.map_root({}), ref.sha256(b"salt"))
     record = ref.pack([CHAIN, SERVER_LOG, 0, leaf, ref.tree([leaf]), 1_800_000_000_000])
     signature = ref.sign("statement-signature", record, HEAD_SEED)
-    co_signature = _co_sign(record, kept)
+    co_signature = _co_sign("statement-signature", record, CO_SEED, _kept(kept, "good"))
     good = {
         "statement": record.hex(),
         "signature": signature.hex(),
@@ -61,14 +62,69 @@ def statements(kept: dict[str, Any]) -> Vectors:
         ],
         "good": [good],
         "bad": [bad(name, "SignatureError", **{**good, **one}) for name, one in changes.items()],
+        **_after_a_change(record, good, kept),
     }
 
 
-def _co_sign(record: bytes, kept: dict[str, Any]) -> bytes:
-    key = MLDSA44PrivateKey.from_seed_bytes(CO_SEED)
-    message = ref.tag("statement-signature") + record
+def _after_a_change(record: bytes, before: Case, kept: dict[str, Any]) -> Vectors:
+    """The same statement under other keys, which the old ones named."""
+    old = _kept(kept, "changed")
+    co_key = MLDSA44PrivateKey.from_seed_bytes(NEW_CO_SEED).public_key().public_bytes_raw()
+    change = ref.pack([CHAIN, SERVER_LOG, 0, ref.public_key(NEW_SEED), co_key])
+    purpose = "key-change-signature"
+    named = {
+        "change": change.hex(),
+        "signature": ref.sign(purpose, change, HEAD_SEED).hex(),
+        "co_signature": _co_sign(purpose, change, CO_SEED, _kept(old, "changes")).hex(),
+        "new_signature": ref.sign(purpose, change, NEW_SEED).hex(),
+        "new_co_signature": _co_sign(
+            purpose, change, NEW_CO_SEED, _kept(old, "changes"), "new_co_signature"
+        ).hex(),
+    }
+    good = {
+        "statement": record.hex(),
+        "signature": ref.sign("statement-signature", record, NEW_SEED).hex(),
+        "co_signature": _co_sign("statement-signature", record, NEW_CO_SEED, old).hex(),
+        "changes": [named],
+    }
+    wrong: dict[str, Case] = {
+        f"{field}-of-the-change-changed": {
+            "changes": [{**named, field: flip(bytes.fromhex(named[field]), 40).hex()}]
+        }
+        for field in named
+    }
+    wrong["change-left-out"] = {"changes": []}
+    wrong["change-twice"] = {"changes": [named, named]}
+    wrong["old-keys-go-on"] = {**before, "changes": [named]}
+    wrong["only-the-old-head-key"] = {"signature": before["signature"]}
+    wrong["only-the-old-co-key"] = {"co_signature": before["co_signature"]}
+    return {
+        "changed": [good],
+        "bad_change": [
+            bad(name, "SignatureError", **{**good, **one}) for name, one in wrong.items()
+        ],
+    }
+
+
+def _kept(kept: dict[str, Any], group: str) -> dict[str, Any]:
+    """What was there before, of a group with one case."""
+    cases = kept.get(group) or [{}]
+    first: dict[str, Any] = cases[0]
+    return first
+
+
+def _co_sign(
+    purpose: str,
+    record: bytes,
+    seed: bytes,
+    kept: dict[str, Any],
+    field: str = "co_signature",
+) -> bytes:
+    """ML-DSA is randomised: a signature that was there and still holds is kept."""
+    key = MLDSA44PrivateKey.from_seed_bytes(seed)
+    message = ref.tag(purpose) + record
     try:
-        old = bytes.fromhex(kept["good"][0]["co_signature"])
+        old = bytes.fromhex(kept[field])
         key.public_key().verify(old, message)
     except (LookupError, InvalidSignature):
         return key.sign(message)

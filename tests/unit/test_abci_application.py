@@ -8,6 +8,7 @@ from abci_app import abci_pb2 as pb
 from abci_app.application import RECHECKS_WHILE_AHEAD, WAITING_MAX, Application
 from abci_app.codes import Code
 from abci_app.proposals import STATEMENTS_PER_BLOCK
+from abci_app.state import STATEMENT_MAX_SIZE
 from abci_app.store import SqliteStore
 from parsec_fs.protocol.errors import InputError
 from parsec_fs.protocol.ids import Hash
@@ -257,7 +258,7 @@ def test_proposal_over_the_budget_is_rejected(app: Application) -> None:
     assert process(app, []) == accept
     assert process(app, [b"junk"] * STATEMENTS_PER_BLOCK) == accept
     assert process(app, [b"junk"] * (STATEMENTS_PER_BLOCK + 1)) == reject
-    assert process(app, [bytes(5_000)]) == reject
+    assert process(app, [bytes(STATEMENT_MAX_SIZE + 1)]) == reject
 
 
 def test_retain_height_follows_the_chain(store: MemoryStore, publisher: FakePublisher) -> None:

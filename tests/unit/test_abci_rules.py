@@ -7,10 +7,11 @@ import pytest
 
 from abci_app.codes import Code
 from abci_app.rules import Accepted, Refusal, decide
-from abci_app.state import ChainState, app_hash, genesis_state
+from abci_app.state import STATEMENT_MAX_SIZE, ChainState, app_hash, genesis_state
 from parsec_fs.protocol.codec import decode, encode
 from parsec_fs.protocol.hashing import sha256
 from parsec_fs.protocol.keys import CoSigningKey, SigningKey
+from parsec_fs.protocol.limits import KEY_CHANGES_MAX
 from parsec_fs.protocol.statements import SignedStatement, sign_statement
 from tests.support.servers import CHAIN_ID, FakePublisher
 
@@ -77,6 +78,81 @@ def test_times_at_the_bounds_are_accepted(time_ms: int) -> None:
     accept(state, publisher.next_tx(time_ms))
 
 
+AFTER = START_MS + 2_000
+NEW, OTHER = b"n" * 32, b"o" * 32
+
+
+def published() -> tuple[ChainState, FakePublisher]:
+    """One epoch under the first keys."""
+    publisher = FakePublisher()
+    return accept(genesis(publisher), publisher.next_tx(START_MS)), publisher
+
+
+def test_keys_change_with_both_pairs() -> None:
+    state, publisher = published()
+    for number in range(KEY_CHANGES_MAX):
+        publisher = publisher.changed(bytes([number + 1]) * 32)
+        time_ms = AFTER + number * 4_000
+        state = accept(state, publisher.next_tx(time_ms), time_ms)
+        state = accept(state, publisher.next_tx(time_ms + 2_000), time_ms + 2_000)
+    assert len(publisher.next_tx(START_MS)) <= STATEMENT_MAX_SIZE
+    assert len(publisher.changes) == KEY_CHANGES_MAX
+
+
+@pytest.mark.parametrize(
+    "lies",
+    [
+        {"before": (SigningKey(NEW), CoSigningKey(NEW))},
+        {"before": (SigningKey(bytes(range(32))), CoSigningKey(NEW))},
+        {"before": (SigningKey(NEW), CoSigningKey(bytes(range(32))))},
+        {"new_signature": bytes(64)},
+        {"new_co_signature": bytes(2420)},
+        {"change": b"\x00"},
+    ],
+    ids=["new keys alone", "old co-key", "old head key", "new key", "new co-key", "malformed"],
+)
+def test_key_change_that_one_side_did_not_sign_is_refused(lies: dict[str, Any]) -> None:
+    """Whoever can send statements, but holds no key of the server, takes nothing over."""
+    state, publisher = published()
+    assert refuse(state, publisher.changed(NEW, **lies).next_tx(AFTER)).code is Code.BAD_SIGNATURE
+    accept(state, publisher.next_tx(AFTER))
+
+
+def test_retired_keys_sign_nothing() -> None:
+    state, before = published()
+    after = before.changed(NEW)
+    state = accept(state, after.next_tx(AFTER))
+    before.tree, later = after.tree, AFTER + 2_000
+    assert refuse(state, before.next_tx(later), later).code is Code.WRONG_KEYS
+    before.tree = after.tree
+    rival = before.changed(OTHER)
+    assert refuse(state, rival.next_tx(later), later).code is Code.WRONG_KEYS
+    accept(state, after.next_tx(later), later)
+
+
+def test_changes_come_one_by_one_and_never_back() -> None:
+    state, publisher = published()
+    twice = publisher.changed(NEW).changed(OTHER)
+    assert refuse(state, twice.next_tx(AFTER)).code is Code.WRONG_KEYS
+    back = publisher.changed(publisher.seed)
+    assert refuse(state, back.next_tx(AFTER)).code is Code.BAD_SIGNATURE
+    first = publisher.changed(NEW)
+    state = accept(state, first.next_tx(AFTER))
+    returned = first.changed(publisher.seed)
+    assert refuse(state, returned.next_tx(AFTER + 2_000), AFTER + 2_000).code is Code.BAD_SIGNATURE
+
+
+def test_change_for_another_chain_or_server_is_refused() -> None:
+    state, publisher = published()
+    stranger = FakePublisher(name=b"stranger", tree=publisher.tree).changed(NEW)
+    elsewhere = FakePublisher(chain_id=b"elsewhere", tree=publisher.tree).changed(NEW)
+    for other in (stranger, elsewhere):
+        publisher = FakePublisher(tree=publisher.tree).changed(NEW)
+        publisher.changes = other.changes
+        assert refuse(state, publisher.next_tx(AFTER)).code is Code.BAD_SIGNATURE
+        publisher.tree = other.tree
+
+
 def test_first_statement_may_be_of_any_past_time() -> None:
     publisher = FakePublisher()
     accept(genesis(publisher), publisher.next_tx(0))
@@ -97,7 +173,7 @@ def test_both_signatures_are_required(part: str) -> None:
     publisher = FakePublisher()
     signed = decode(SignedStatement, publisher.sign(publisher.statement(START_MS)))
     broken = bytes(64) if part == "signature" else bytes(2420)
-    tx = encode(replace(signed, **{part: broken}))
+    tx = encode(replace(signed, **{part: broken}))  # type: ignore[arg-type]
     assert refuse(genesis(publisher), tx).code is Code.BAD_SIGNATURE
 
 

@@ -29,7 +29,12 @@ from parsec_fs.protocol.sealing import (
     seal_block,
     seal_manifest,
 )
-from parsec_fs.protocol.statements import ServerRegistration, SignedStatement, verify_statement
+from parsec_fs.protocol.statements import (
+    ServerRegistration,
+    SignedKeyChange,
+    SignedStatement,
+    verify_statement,
+)
 from tests.support import vectors
 
 Case = dict[str, Any]
@@ -274,6 +279,10 @@ def check_statement(case: Case) -> None:
         statement=h(case["statement"]),
         signature=h(case["signature"]),
         co_signature=h(case["co_signature"]),
+        changes=tuple(
+            SignedKeyChange(**{field: h(value) for field, value in one.items()})
+            for one in case.get("changes", [])
+        ),
     )
     verify_statement(
         signed,
@@ -285,11 +294,12 @@ def check_statement(case: Case) -> None:
     assert decode(SignedStatement, encode(signed)) == signed
 
 
-def test_statement() -> None:
-    check_statement(only("statements", "good"))
+@pytest.mark.parametrize("group", ["good", "changed"])
+def test_statement(group: str) -> None:
+    check_statement(only("statements", group))
 
 
-@pytest.mark.parametrize("case", cases("statements", "bad"))
+@pytest.mark.parametrize("case", cases("statements", "bad") + cases("statements", "bad_change"))
 def test_bad_statement(case: Case) -> None:
     refuses(case, lambda: check_statement(case))
 
