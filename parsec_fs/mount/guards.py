@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 from pyfuse3 import FUSEError
 
 from parsec_fs.mount.errnos import errno_of, is_expected
+from parsec_fs.workspace.filesystem import NAMES_ROOM, Filesystem
 from parsec_fs.workspace.gate import Gate
 from parsec_fs.workspace.nodes import Missing
 
@@ -26,6 +27,7 @@ class Guarded(Protocol):
     """What the guards need of the operations."""
 
     gate: Gate
+    filesystem: Filesystem
     unexpected: int
 
     def load(self, missing: Missing) -> None:
@@ -76,6 +78,18 @@ def changes(function: Callable[..., T]) -> Handler[T]:
                 raise failure(self, error, function.__name__) from None
 
     return handler
+
+
+def grows(function: Callable[..., T]) -> Handler[T]:
+    """A handler that adds something: also refused, before anything is accepted, without room."""
+
+    @functools.wraps(function)
+    def checked(self: Guarded, *args: Any) -> T:
+        if self.filesystem.room < NAMES_ROOM:
+            self.filesystem.require_room()
+        return function(self, *args)
+
+    return changes(checked)
 
 
 def waits(function: Handler[T]) -> Handler[T]:

@@ -6,7 +6,8 @@ Rules guarded here:
 - a handler raises FUSEError and nothing else: anything unexpected is logged and answered EIO (an
   exception that escapes would end the whole mount);
 - common requests do not await: they are plain functions, made handlers by `answers` (reading) and
-  `changes` (refused while the gate is closed); what may have to wait is marked `waits`;
+  `changes` (refused while the gate is closed) or `grows` (and without room); what may have to wait
+  is marked `waits`;
 - what the tree misses is loaded and the request repeated; nothing was changed before;
 - a frozen mount shows only what was verified before.
 """
@@ -22,7 +23,7 @@ from pyfuse3 import FUSEError
 
 from parsec_fs.mount import control, truncation
 from parsec_fs.mount.attributes import CACHE_S, Attributes
-from parsec_fs.mount.guards import answers, changes, failure, waits
+from parsec_fs.mount.guards import answers, changes, failure, grows, waits
 from parsec_fs.mount.handles import Handle
 from parsec_fs.protocol.errors import LocalError
 from parsec_fs.protocol.limits import MIB, NAME_MAX_SIZE
@@ -100,7 +101,7 @@ class Operations(pyfuse3.Operations):
         for inode, count in inode_list:
             self.tree.forget(inode, count)
 
-    @changes
+    @grows
     def mknod(
         self, parent: int, name: bytes, mode: int, rdev: int, ctx: Any
     ) -> pyfuse3.EntryAttributes:
@@ -109,19 +110,19 @@ class Operations(pyfuse3.Operations):
         node = names.create(self.tree, parent, name, mode, owner=owner, now=now, rdev=rdev)
         return self.attributes.of(node)
 
-    @changes
+    @grows
     def mkdir(self, parent: int, name: bytes, mode: int, ctx: Any) -> pyfuse3.EntryAttributes:
         owner = (ctx.uid, ctx.gid)
         node = names.create(self.tree, parent, name, mode, owner=owner, now=self.clock())
         return self.attributes.of(node)
 
-    @changes
+    @grows
     def symlink(self, parent: int, name: bytes, target: bytes, ctx: Any) -> pyfuse3.EntryAttributes:
         owner = (ctx.uid, ctx.gid)
         node = names.make_symlink(self.tree, parent, name, target, owner, self.clock())
         return self.attributes.of(node)
 
-    @changes
+    @grows
     def link(
         self, inode: int, new_parent: int, new_name: bytes, ctx: Any
     ) -> pyfuse3.EntryAttributes:
@@ -211,7 +212,7 @@ class Operations(pyfuse3.Operations):
             raise FUSEError(errno.ENODATA)
         return value
 
-    @changes
+    @grows
     def setxattr(self, inode: int, name: bytes, value: bytes, ctx: Any) -> None:
         control.check_settable(name)
         files.set_xattr(self.tree, self.tree.node(inode), name, value, self.clock())
@@ -245,7 +246,7 @@ class Operations(pyfuse3.Operations):
                     info.keep_cache = node.stale_pages = False
         return info
 
-    @changes
+    @grows
     def create(
         self, parent: int, name: bytes, mode: int, flags: int, ctx: Any
     ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:

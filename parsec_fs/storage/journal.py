@@ -220,12 +220,12 @@ class Journal:
         self.written = self.position = position + count - 1
 
     def _start_segment(self, position: int) -> None:
+        path = self.directory / f"{position:016x}{_SUFFIX}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        opened = os.open(path, flags, 0o600)  # first: where it fails, nothing has changed
         if self._fd >= 0:
             self._unsynced.append(self._fd)
-        self._path = self.directory / f"{position:016x}{_SUFFIX}"
-        self._first = position
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        self._fd = os.open(self._path, flags, 0o600)
+        self._fd, self._path, self._first = opened, path, position
         self._size = os.fstat(self._fd).st_size
 
     def sync_job(self) -> Callable[[], int]:

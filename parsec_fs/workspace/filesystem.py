@@ -71,6 +71,9 @@ SMALL_TAIL: Final = 64 * 1024
 SPARE_ROOM: Final = 64 * MIB
 """Kept free on the backing file system: journal and store must still be able to write."""
 
+NAMES_ROOM: Final = 16 * MIB
+"""Below this new names and attributes are refused as well; what takes away is always accepted."""
+
 
 class Filesystem:
     """One open workspace."""
@@ -97,6 +100,7 @@ class Filesystem:
         self.small_content = self.memory.small_content
         self.keep_resident = self.memory.keep_resident
         self.room = 0
+        self.unwritable = 0
         self.oldest_change: float | None = None
         self.newest_change: float | None = None
         self.on_change: Callable[[], None] = lambda: None
@@ -145,9 +149,7 @@ class Filesystem:
         """
         self.room -= len(data)
         if self.room < SPARE_ROOM:
-            self.measure_room()
-            if self.room < SPARE_ROOM:
-                raise LocalError("no room on this device", errno=errno.ENOSPC)
+            self.require_room(SPARE_ROOM)
         complete = self.call(files.write, self.tree, node, offset, data, self.clock())
         if complete < 0 and node.blocks is None:
             return False
@@ -286,6 +288,7 @@ class Filesystem:
         for node in self.seals.late():
             files.journal_content(self.tree, node)
         if not self.journal.records:
+            self.unwritable = 0
             return
         self.newest_change = trio.current_time()
         if self.oldest_change is None:
@@ -293,9 +296,11 @@ class Filesystem:
         self.on_change()
         try:
             self.journal.flush()
+            self.unwritable = 0
         except OSError as error:
-            self.room = 0
-            log.error("journal: cannot write: %s", error)
+            if not self.unwritable:
+                log.error("journal: cannot write: %s", error)
+            self.room, self.unwritable = 0, _told(error)
 
     async def _sync_now_and_then(self) -> None:
         while True:
@@ -313,10 +318,11 @@ class Filesystem:
             self._syncing = trio.Event()
             try:
                 self.journal.flush()
+                self.unwritable = 0
                 await trio.to_thread.run_sync(self.contents.sync_job())
                 self.journal.synced = await trio.to_thread.run_sync(self.journal.sync_job())
             except OSError as error:
-                raise LocalError("journal cannot be written", errno=errno.EIO) from error
+                raise LocalError("journal cannot be written", errno=_told(error)) from error
             finally:
                 self._syncing.set()
                 self._syncing = None
@@ -337,9 +343,15 @@ class Filesystem:
                 await trio.lowlevel.checkpoint()
 
     def measure_room(self) -> None:
-        """Free bytes on the backing file system."""
+        """Free bytes on the backing file system; none while the journal cannot be written."""
         found = os.statvfs(self.journal.directory)
-        self.room = found.f_bavail * found.f_frsize
+        self.room = 0 if self.unwritable else found.f_bavail * found.f_frsize
+
+    def require_room(self, spare: int = NAMES_ROOM) -> None:
+        """Raises ENOSPC or EDQUOT (EIO if the disk fails) unless so much stays free."""
+        self.measure_room()
+        if self.room < spare:
+            raise LocalError("no room on this device", errno=self.unwritable or errno.ENOSPC)
 
     def _seal_failed(self, error: Exception) -> None:
         self.room = 0
@@ -410,6 +422,11 @@ class Filesystem:
         if type(node) is not FolderNode:
             return None, []
         return self.call(conflicts.give_way, self.tree, node, name, theirs, label, self.clock())
+
+
+def _told(error: OSError) -> int:
+    """The errno for programs when this device's own files cannot be written."""
+    return error.errno if error.errno in (errno.ENOSPC, errno.EDQUOT) else errno.EIO
 
 
 def _id_source(random: Callable[[int], bytes]) -> Callable[[], ObjectId]:

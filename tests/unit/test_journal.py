@@ -181,3 +181,22 @@ def test_a_failed_write_loses_nothing(open_journal: Open, tmp_path: Path) -> Non
     journal.close()
     expected = [(1, b"a"), (1, b"b"), (1, b"c")]
     assert [record for _, record in open_journal().open(0).records] == expected
+
+
+def test_a_segment_that_cannot_be_started_is_tried_again(
+    open_journal: Open, tmp_path: Path
+) -> None:
+    journal = open_journal(segment_size=1)
+    journal.open(0)
+    written(journal, [[b"a"]])
+    journal.directory.rename(tmp_path / "away")
+    journal.append((1, b"b"))
+    for _ in range(3):
+        with pytest.raises(OSError):
+            journal.flush()
+    (tmp_path / "away").rename(journal.directory)
+    journal.flush()
+    assert journal.sync_job()() == 2
+    journal.close()
+    expected = [(1, b"a"), (1, b"b")]
+    assert [record for _, record in open_journal().open(0).records] == expected

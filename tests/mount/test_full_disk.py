@@ -1,0 +1,143 @@
+"""A full disk: refused in time, nothing accepted is lost, and it goes on when there is room.
+
+Data flow: system calls -> mount -> journal and contents on a small tmpfs -> errno, remounts.
+"""
+
+import errno
+import itertools
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from parsec_fs.workspace.filesystem import SPARE_ROOM
+from tests.support.installation import until
+from tests.support.mounts import Daemon
+from tests.support.requirements import require_fuse
+
+MIB = 1 << 20
+SIZE_MIB = 96
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Daemon]:
+    """A daemon whose journal and contents lie on a file system of 96 MiB."""
+    require_fuse()
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small tmpfs: run the tests as root")
+    daemon = Daemon(tmp_path)
+    daemon.state.mkdir()
+    options = ["-o", f"size={SIZE_MIB}m"]
+    subprocess.run(["mount", "-t", "tmpfs", *options, "none", daemon.state], check=True)
+    try:
+        yield daemon.start()
+    finally:
+        daemon.clean_up()
+        subprocess.run(["umount", "-l", daemon.state], check=True)
+
+
+def fill(daemon: Daemon, *, leave: int = 0) -> Path:
+    """Somebody else takes the room: a file beside the journal."""
+    found = os.statvfs(daemon.state)
+    ballast = daemon.state / "ballast"
+    with ballast.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, found.f_bavail * found.f_frsize - leave)
+    return ballast
+
+
+def code_of(call: Callable[[], object]) -> int:
+    """The errno of a call that must fail."""
+    with pytest.raises(OSError) as caught:
+        call()
+    assert caught.value.errno is not None
+    return caught.value.errno
+
+
+def is_refused(call: Callable[[], object]) -> bool:
+    """True iff a call fails for want of room; free room is measured twice a second."""
+    try:
+        call()
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        return True
+    return False
+
+
+def fsync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def test_data_is_refused_before_the_disk_is_full(small: Daemon) -> None:
+    written: dict[str, bytes] = {}
+    refused = 0
+    while not refused:
+        name, content = f"file-{len(written)}", os.urandom(MIB)
+        try:
+            (small.path / name).write_bytes(content)
+            written[name] = content
+        except OSError as error:
+            refused = error.errno or 0
+        assert len(written) < SIZE_MIB
+    assert refused == errno.ENOSPC
+    assert len(written) > 8
+    found = os.statvfs(small.state)
+    assert found.f_bavail * found.f_frsize > SPARE_ROOM // 2
+    (small.path / name).unlink()
+    (small.path / "a name still fits").touch()
+    fsync(small.path)
+    small.kill()
+    small.start()
+    assert {p.name: p.read_bytes() for p in small.path.glob("file-*")} == written
+    assert (small.path / "a name still fits").exists()
+
+
+def test_a_disk_that_is_really_full_loses_nothing(small: Daemon) -> None:
+    (small.path / "old").write_bytes(b"old")
+    (small.path / "name 0").write_bytes(b"kept")
+    fsync(small.path / "name 0")
+    ballast = fill(small)
+    # Names that only change need no room here, but the journal does: fsync must not pretend.
+    for number in range(300):
+        (small.path / f"name {number}").rename(small.path / f"name {number + 1}")
+    (small.path / "old").unlink()
+    assert code_of(lambda: fsync(small.path)) == errno.ENOSPC
+    for grow in (
+        lambda: (small.path / "new").touch(),
+        lambda: (small.path / "new").mkdir(),
+        lambda: (small.path / "new").symlink_to("name 300"),
+        lambda: os.link(small.path / "name 300", small.path / "new"),
+        lambda: os.setxattr(small.path / "name 300", "user.x", b"x"),
+        lambda: (small.path / "name 300").write_bytes(b"longer than before"),
+    ):
+        assert code_of(grow) == errno.ENOSPC
+    ballast.unlink()
+    until(lambda: not is_refused(lambda: fsync(small.path)))
+    (small.path / "new").touch()
+    fsync(small.path)
+    small.kill()
+    small.start()
+    assert sorted(os.listdir(small.path)) == ["name 300", "new"]
+    small.unmount()
+    assert "unexpected error" not in small.log.read_text()
+
+
+def test_little_room_is_left_to_names_that_go(small: Daemon) -> None:
+    """Between the two limits names are made but no data is taken; below both, only taken away."""
+    (small.path / "file").touch()
+    ballast = fill(small, leave=32 * MIB)
+    until(lambda: is_refused(lambda: (small.path / "file").write_bytes(b"data")))
+    (small.path / "folder").mkdir()
+    ballast.unlink()
+    fill(small, leave=4 * MIB)
+    numbers = itertools.count()
+    until(lambda: is_refused(lambda: (small.path / f"other {next(numbers)}").mkdir()))
+    (small.path / "folder").rmdir()
+    (small.path / "file").unlink()
+    fsync(small.path)
