@@ -82,12 +82,13 @@ class CommitBody:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifiedCommit:
     """A commit whose signature, context and records root hold. `hash` names it; `record_hashes`
-    are what map and history take in, in the order of `objects`."""
+    are what map and history take in, in the order of `objects`; `encoded` are those as hashed."""
 
     commit: Commit
     hash: Hash
     objects: tuple[ObjectRecord, ...]
     record_hashes: tuple[Hash, ...]
+    encoded: tuple[bytes, ...]
 
 
 def sign_commit(
@@ -155,6 +156,7 @@ def verify_commit(
         hash=name,
         objects=body.objects,
         record_hashes=tuple(object_record_hash(name, record) for record in records),
+        encoded=tuple(records),
     )
 
 

@@ -16,7 +16,6 @@ from parsec_fs.protocol.commands import CommitBatch, Outcome
 from parsec_fs.protocol.commits import (
     DELETED,
     Commit,
-    ObjectRecord,
     VerifiedCommit,
     verify_commit,
 )
@@ -27,7 +26,7 @@ from parsec_fs.protocol.keys import VerifyKey
 from parsec_fs.protocol.limits import COMMIT_MAX_OBJECTS
 from parsec_fs.protocol.log_state import DeviceChain
 from parsec_fs.protocol.membership import OrgState
-from parsec_fs.protocol.realm_state import CommitConflictError, RealmState, apply_commit
+from parsec_fs.protocol.realm_state import CommitConflictError, RealmState, Transition, apply_commit
 from parsec_fs.protocol.records import (
     COMMIT,
     Conflict,
@@ -37,9 +36,8 @@ from parsec_fs.protocol.records import (
     Refusal,
     Signed,
 )
-from parsec_fs.protocol.snapshots import SnapshotItem
 from server.decisions.access import is_outsider
-from server.decisions.effects import LogChange, RealmEffects, next_leaf
+from server.decisions.effects import LogChange, RealmEffects, Write, next_leaf
 from server.decisions.reasons import outcome_of
 
 SEQUENCE_MAX = 2**63 - 1
@@ -175,7 +173,7 @@ class _Run:
     accepted: dict[Hash, int] = field(default_factory=dict)
     refusals: dict[Hash, Refusal] = field(default_factory=dict)
     objects: dict[ObjectId, ObjectState] = field(default_factory=dict)
-    writes: list[SnapshotItem] = field(default_factory=list)
+    writes: list[Write] = field(default_factory=list)
     payloads: set[Hash] = field(default_factory=set)
 
     def next(self, one: ParsedCommit) -> int | Refusal | Repeated:
@@ -203,7 +201,7 @@ class _Run:
             now_ms=self.now_ms,
         )
         self.realm = replace(transition.state, position=self.realm.position.after(leaf))
-        self._wrote(one.verified.hash, transition.objects)
+        self._wrote(one.verified, transition)
         self.payloads.update(record.payload for record in one.verified.objects)
         self.leaves.append(leaf)
         self.accepted[one.verified.hash] = leaf.header.index
@@ -227,12 +225,10 @@ class _Run:
         )
         return RealmEffects(state=self.realm, change=change)
 
-    def _wrote(self, commit: Hash, objects: tuple[tuple[ObjectRecord, ObjectState], ...]) -> None:
-        for record, state in objects:
+    def _wrote(self, commit: VerifiedCommit, transition: Transition) -> None:
+        for (record, state), encoded in zip(transition.objects, commit.encoded, strict=True):
             self.objects[record.object] = state
-            self.writes.append(
-                SnapshotItem(object=record.object, state=state, commit=commit, record=record)
-            )
+            self.writes.append(Write(record.object, state, commit.hash, encoded))
 
     def _object(self, object_id: ObjectId) -> ObjectState | None:
         return self.objects.get(object_id) or self.view.objects(object_id)

@@ -6,7 +6,7 @@ Data flow: decision -> `LogChange` -> store.logs.append -> durable -> the state 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from parsec_fs.protocol.certificates import KeyBox
 from parsec_fs.protocol.hashing import body_hash
@@ -15,7 +15,6 @@ from parsec_fs.protocol.log_state import DeviceChain, LogPosition
 from parsec_fs.protocol.membership import OrgState
 from parsec_fs.protocol.realm_state import RealmState
 from parsec_fs.protocol.records import Context, Leaf, LeafHeader, ObjectState, Refusal
-from parsec_fs.protocol.snapshots import SnapshotItem
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -24,6 +23,15 @@ V = TypeVar("V")
 def no_entries() -> Mapping[K, V]:
     """An immutable empty mapping."""
     return MappingProxyType({})
+
+
+class Write(NamedTuple):
+    """A new version of an object: its state, the commit that made it, the encoded object record."""
+
+    object: ObjectId
+    state: ObjectState
+    commit: Hash
+    record: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +49,7 @@ class LogChange:
     accepted: tuple[tuple[Hash, int], ...] = ()
     refusals: tuple[Refusal, ...] = ()
     chains: Mapping[DeviceId, DeviceChain] = field(default_factory=no_entries)
-    writes: tuple[SnapshotItem, ...] = ()
+    writes: tuple[Write, ...] = ()
     roles: Mapping[UserId, int] = field(default_factory=no_entries)
     payloads: Mapping[Hash, bytes] = field(default_factory=no_entries)
     key_index: int = 0

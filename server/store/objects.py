@@ -3,8 +3,9 @@
 Data flow: LogChange.writes -> `write` -> rows -> decisions, restoration, `items_at` -> snapshots.
 
 A state is valid in the sizes from its `write_index` + 1 to its `until_leaf`, the leaf that replaced
-it. What commits look up stays small and has no former states in its way: those move to a table of
-their own in the transaction that replaces them (rule 34).
+it. What is replaced moves to a table of its own in the same transaction, in order of the leaves:
+that costs commits a row at the end of a table, and a snapshot a look at what was written since,
+which is what its reader has to replay anyway (rule 34).
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,11 +13,12 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Select, bindparam, func, insert, select, union_all
 
-from parsec_fs.protocol.codec import decode, encode_trusted
+from parsec_fs.protocol.codec import decode
 from parsec_fs.protocol.commits import ObjectRecord
 from parsec_fs.protocol.ids import Hash, LogId, ObjectId
 from parsec_fs.protocol.records import ObjectState
 from parsec_fs.protocol.snapshots import SnapshotItem
+from server.decisions.effects import Write
 from server.store.database import Transaction
 from server.store.rows import Row, chunks, one_of, upsert
 from server.store.schema import former_objects as former
@@ -36,10 +38,10 @@ _RETIRE = insert(former).from_select(
 )
 
 
-def write(transaction: Transaction, log: LogId, writes: Sequence[SnapshotItem]) -> None:
+def write(transaction: Transaction, log: LogId, writes: Sequence[Write]) -> None:
     """Store new versions, in their order: the last one of each object is the newest, what it
     replaces is kept as former."""
-    newest = dict[ObjectId, SnapshotItem]()
+    newest = dict[ObjectId, Write]()
     retired, passed = list[Row](), list[Row]()
     for one in writes:
         before, until = newest.get(one.object), one.state.write_index
@@ -96,9 +98,10 @@ def items_at(
     transaction: Transaction, log: LogId, size: int, after: ObjectId | None, most: int
 ) -> list[SnapshotItem]:
     """The first `most` objects after an id (None: of all) in the map of the first `size` leaves."""
-    first = objects.c.object > after if after is not None else objects.c.log == log
-    parts = [part.where(first) for part in _parts(log, size, _ITEM)]
-    query = union_all(*parts).order_by("object").limit(most)
+    now, then = _parts(log, size, _ITEM)
+    if after is not None:
+        now, then = now.where(objects.c.object > after), then.where(former.c.object > after)
+    query = union_all(now, then).order_by("object").limit(most)
     return [_item(*row) for row in transaction.execute(query)]
 
 
@@ -110,28 +113,19 @@ def count_at(transaction: Transaction, log: LogId, size: int) -> int:
 
 
 def _parts(log: LogId, size: int, names: Sequence[str]) -> tuple[Select[Any], Select[Any]]:
-    """Objects not written since, and of the others the former state that was valid then. Both are
-    found in order of ids, so a page costs what it shows and what was created since."""
-    is_here = (objects.c.log == log) & (objects.c.write_index < size)
-    now = select(*(objects.c[name] for name in names)).where(is_here)
-    older = former.alias("older")
-    last = (
-        select(func.max(older.c.write_index))
-        .where((older.c.log == log) & (older.c.object == objects.c.object))
-        .where(older.c.write_index < size)
-        .correlate(objects)
-        .scalar_subquery()
+    """Objects not written since, and of the others the state that was valid then."""
+    now = select(*(objects.c[name] for name in names)).where(
+        (objects.c.log == log) & (objects.c.write_index < size)
     )
-    is_valid = (former.c.object == objects.c.object) & (former.c.write_index == last)
     then = (
         select(*(former.c[name] for name in names))
-        .select_from(objects.join(former, (former.c.log == log) & is_valid))
-        .where((objects.c.log == log) & (objects.c.write_index >= size))
+        .where((former.c.log == log) & (former.c.until_leaf >= size))
+        .where(former.c.write_index < size)
     )
     return now, then
 
 
-def _row(log: LogId, one: SnapshotItem) -> Row:
+def _row(log: LogId, one: Write) -> Row:
     state = one.state
     return {
         "log": log,
@@ -143,7 +137,7 @@ def _row(log: LogId, one: SnapshotItem) -> Row:
         "history": state.history,
         "flags": state.flags,
         "commit_hash": one.commit,
-        "record": encode_trusted(one.record),
+        "record": one.record,
     }
 
 

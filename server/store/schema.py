@@ -157,7 +157,7 @@ former_objects = Table(
     Column("commit_hash", LargeBinary(32), nullable=False),
     Column("record", LargeBinary, nullable=False),
     Column("until_leaf", BigInteger, nullable=False, comment="valid in sizes up to this"),
-    PrimaryKeyConstraint("log", "object", "write_index"),
+    PrimaryKeyConstraint("log", "until_leaf", "object"),
     comment="Rows of objects that a later write replaced: the map at any size (rule 34).",
     sqlite_with_rowid=False,
 )

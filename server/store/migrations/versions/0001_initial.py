@@ -244,7 +244,7 @@ def upgrade() -> None:
         sa.Column(
             "until_leaf", sa.BigInteger(), nullable=False, comment="valid in sizes up to this"
         ),
-        sa.PrimaryKeyConstraint("log", "object", "write_index"),
+        sa.PrimaryKeyConstraint("log", "until_leaf", "object"),
         comment="Rows of objects that a later write replaced: the map at any size (rule 34).",
         sqlite_with_rowid=False,
     )
