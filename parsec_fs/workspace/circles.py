@@ -8,8 +8,7 @@ given up.
 """
 
 from parsec_fs.protocol.ids import ObjectId
-from parsec_fs.workspace import records
-from parsec_fs.workspace.conflicts import drop_pending
+from parsec_fs.workspace.conflicts import uncover
 from parsec_fs.workspace.nodes import FolderNode
 from parsec_fs.workspace.remote_changes import Invalidation, names_of
 from parsec_fs.workspace.tree import Tree
@@ -50,27 +49,24 @@ def _is_pending(tree: Tree, folder: FolderNode) -> bool:
     return any((above.id, name) in one for one in pending for name in names)
 
 
-def undo_move(tree: Tree, id: ObjectId) -> list[Invalidation]:
+def undo_move(
+    tree: Tree, id: ObjectId, now: int
+) -> tuple[list[tuple[ObjectId, bytes]], list[Invalidation]]:
     """Our move of a folder is given up: it is back where the store has it, or where the other
-    device has put it, as soon as that is applied."""
+    device has put it, as soon as that is applied. Returns also the names that it had before and
+    that are to be given back to it."""
     node = tree.nodes.get(id)
     if type(node) is not FolderNode:
-        return []
+        return [], []
     back = [key for key, (_, was) in tree.dirty_names.items() if was == node.entry]
     places = [
         (one, name) for one, name in names_of(tree, node) if (one.id, name) in tree.dirty_names
     ]
-    if not places or (back and back[0] == (places[0][0].id, places[0][1])):
-        return []
-    folder, name = places[0]
-    drop_pending(tree, folder, name, tree.dirty_names[folder.id, name][1])
-    tree.record((records.THEIRS, folder.id, name))
-    changed = [Invalidation(folder.inode, name)]
-    node.parent = None
-    old = tree.nodes.get(back[0][0]) if back else None
-    if type(old) is FolderNode:
-        drop_pending(tree, old, back[0][1], node.entry)
-        tree.record((records.THEIRS, old.id, back[0][1]))
-        node.parent = old
-        changed.append(Invalidation(old.inode, back[0][1]))
-    return changed
+    places = [(one, name) for one, name in places if (one.id, name) not in back]
+    for folder, name in places:
+        assert folder.children is not None
+        del folder.children[name]
+        uncover(tree, folder, name, now)
+    if places:
+        node.parent = None
+    return back if places else [], [Invalidation(one.inode, name) for one, name in places]

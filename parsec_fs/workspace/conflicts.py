@@ -12,6 +12,7 @@ from parsec_fs.protocol.limits import BLOCK_SIZE, NAME_MAX_SIZE
 from parsec_fs.protocol.manifests import FOLDER, Child
 from parsec_fs.workspace import files, records
 from parsec_fs.workspace.nodes import Entry, FileNode, FolderNode, Node
+from parsec_fs.workspace.overlay import is_deleted_here, is_named_here
 from parsec_fs.workspace.remote_changes import Invalidation, names_of
 from parsec_fs.workspace.tree import Tree
 
@@ -135,6 +136,21 @@ def give_way(
     if new_name is not None:
         changed.append(Invalidation(folder.inode, new_name))
     return new_name, changed
+
+
+def uncover(tree: Tree, folder: FolderNode, name: bytes, now: int) -> None:
+    """What we let a name stand for is given up, and nothing else: the name stands for what the
+    store says, or for nothing, if we took that away as well."""
+    theirs = tree.dirty_names[folder.id, name][1]
+    if theirs is None or not (is_deleted_here(tree, theirs[0]) or is_named_here(tree, theirs)):
+        drop_pending(tree, folder, name, theirs)
+        tree.record((records.THEIRS, folder.id, name))
+        return
+    assert folder.children is not None
+    folder.children.pop(name, None)
+    folder.nlink = 2 + sum(1 for entry in folder.children.values() if entry[1] == FOLDER)
+    folder.fresh = False
+    tree.record((records.ENTRY, folder.id, name, b"", 0, now))
 
 
 def drop_pending(tree: Tree, folder: FolderNode, name: bytes, theirs: Entry | None) -> None:

@@ -12,12 +12,14 @@ from dataclasses import replace
 
 from parsec_fs.protocol.errors import LocalError
 from parsec_fs.protocol.ids import ObjectId
-from parsec_fs.protocol.manifests import FOLDER, Child
+from parsec_fs.protocol.manifests import FOLDER, Child, FolderManifest
 from parsec_fs.workspace import capture as captures
 from parsec_fs.workspace import file_ops, files, records
 from parsec_fs.workspace.circles import pending_move, undo_move
 from parsec_fs.workspace.filesystem import Filesystem
-from parsec_fs.workspace.nodes import FileNode, FolderNode, Node
+from parsec_fs.workspace.manifest_build import Build
+from parsec_fs.workspace.nodes import Entry, FileNode, FolderNode, Node
+from parsec_fs.workspace.overlay import is_below, is_deleted_here, is_named_here, known
 from parsec_fs.workspace.payloads import Found
 from parsec_fs.workspace.rebase import Verdict, judge, merged_attributes
 from parsec_fs.workspace.remote_changes import (
@@ -87,12 +89,8 @@ class Contest:
         """We deleted what was moved there, or the folder that something was put into."""
         put = [child.id for child in change.names.values() if child is not None]
         for id in (*put, change.folder) if put else ():
-            if self._deleted_here(id):
+            if is_deleted_here(self._tree, id):
                 self._nodes.setdefault(id, None)
-
-    def _deleted_here(self, id: ObjectId) -> bool:
-        node = self._tree.nodes.get(id)
-        return self._tree.is_dirty(id) and (node is None or node.nlink == 0)
 
     def _needed(self, found: Found) -> set[ObjectId]:
         """Objects deleted elsewhere that have changes here, and the folders above them."""
@@ -148,7 +146,7 @@ class Contest:
         nodes, self._nodes = self._nodes, {}
         circles, self._circles = self._circles, set()
         for id in circles:
-            self._invalidate(undo_move(self._tree, id))
+            self._undo_move(id)
         # First what took a name: a file that is copied needs to be seen under its name. Names
         # that are gone come last: copies and adopted folders take their places.
         for (_, name), change in names.items():
@@ -160,6 +158,35 @@ class Contest:
         for (_, name), change in names.items():
             if change.names[name] is None:
                 self._settle_name(name, change)
+        self._break_circles()
+
+    def _break_circles(self) -> None:
+        """What was given back may lie below what we moved: then our move is given up too."""
+        for folder_id, name in list(self._tree.dirty_names):
+            folder, id = self._tree.nodes.get(folder_id), self._entry_id(folder_id, name)
+            moved = None if id is None else self._tree.nodes.get(id)
+            if type(moved) is not FolderNode or type(folder) is not FolderNode:
+                continue
+            if is_below(folder, moved) and not moved.created:
+                self._undo_move(moved.id)
+
+    def take_back(self, build: Build) -> None:
+        """What was logged without a folder's second name: the tree shows what the store says."""
+        for folder_id, name in build.withdrawn:
+            folder = self._tree.nodes.get(folder_id)
+            if type(folder) is FolderNode and folder.children is not None:
+                theirs = self._stored_child(folder_id, name)
+                times = {"mtime_ns": folder.mtime_ns, "ctime_ns": folder.ctime_ns}
+                self._apply(RemoteNames(folder=folder_id, names={name: theirs}, **times))
+
+    def _undo_move(self, id: ObjectId) -> None:
+        back, changed = undo_move(self._tree, id, self._filesystem.clock())
+        self._invalidate(changed)
+        for folder, name in back:
+            # What we have put there since goes aside.
+            theirs = Child(name=name, id=id, kind=FOLDER)
+            self._invalidate(self._filesystem.give_way(folder, name, theirs, self._label())[1])
+        self._place(id)
 
     def _settle_object(self, id: ObjectId, base: NodeManifest | None) -> None:
         if type(self._tree.nodes.get(id)) is FolderNode and self._stored(id) is None:
@@ -274,20 +301,32 @@ class Contest:
         names = list(self._tree.dirty_names.items())
         self._filesystem.revert(id)
         self._apply(RemoteNode(id=id, manifest=self._stored(id)))
-        node = self._tree.nodes.get(id)
-        if type(node) is FolderNode:
-            # What was put into it meanwhile was passed over: its names are loaded again.
-            node.children = None
         for (folder, name), (_, was) in names:
-            if was is not None and was[0] == id:
-                if self._deleted_here(folder):
-                    self._revive(folder)
-                self._give_back(folder, name)
-        for (folder, name), (_, was) in names:
-            if was is not None and folder == id:
-                self._give_back(folder, name)
-                if was[0] in self._tree.dirty_nodes:
-                    self._revive(was[0])
+            if was is None or was[0] != id:
+                continue
+            theirs = self._stored_child(folder, name)
+            if theirs is not None and theirs.id == id and is_deleted_here(self._tree, folder):
+                self._revive(folder)
+            self._give_back(folder, name)
+        below = [(name, was) for (folder, name), (_, was) in names if was and folder == id]
+        if isinstance(self._stored(id), FolderManifest):
+            self._refill(id, below)
+
+    def _refill(self, id: ObjectId, taken: list[tuple[bytes, Entry]]) -> None:
+        """A revived folder shows what the store says, but for what we moved away before: what was
+        put into it meanwhile had been passed over."""
+        folder = self._filesystem.call(known, self._tree, id)
+        if type(folder) is not FolderNode:
+            return
+        folder.children, folder.nlink = None, 2
+        self._filesystem.call(self._tree.children, folder)
+        self._place(id)
+        for name, was in taken:
+            if is_named_here(self._tree, was):
+                continue
+            self._give_back(id, name)
+            if was[0] in self._tree.dirty_nodes:
+                self._revive(was[0])
 
     def _give_back(self, folder_id: ObjectId, name: bytes) -> None:
         """The name stands for what the store says now; where we put something else, that goes
@@ -309,7 +348,8 @@ class Contest:
         node = self._tree.nodes.get(id)
         if type(node) is FolderNode:
             for folder, _ in names_of(self._tree, node):
-                node.parent, node.nlink = folder, max(node.nlink, 2)
+                if not is_below(folder, node):
+                    node.parent, node.nlink = folder, max(node.nlink, 2)
         elif node is not None:
             node.nlink = links_now(self._tree, id, self._filesystem.loader.link_count)
 

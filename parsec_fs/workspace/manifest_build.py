@@ -43,6 +43,9 @@ class StoreView(Protocol):
     def page(self, id: ObjectId, folder: ObjectId) -> PageManifest | None:
         """A page of a folder."""
 
+    def links(self, id: ObjectId) -> int:
+        """How many names an object has."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewVersion:
@@ -79,13 +82,15 @@ class FolderChange:
 @dataclass(slots=True)
 class Build:
     """New versions of one capture. `gone` are objects that were changed here and deleted
-    elsewhere: an id never comes back, so they need a new one."""
+    elsewhere: an id never comes back, so they need a new one. `withdrawn` are second
+    names of folders: the tree has to take them back."""
 
     nodes: dict[ObjectId, NewVersion] = field(default_factory=dict)
     folders: list[FolderChange] = field(default_factory=list)
     tombstones: dict[ObjectId, tuple[NewVersion, ...]] = field(default_factory=dict)
     bases: dict[ObjectId, NodeManifest] = field(default_factory=dict)
     gone: list[ObjectId] = field(default_factory=list)
+    withdrawn: list[tuple[ObjectId, bytes]] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(self.nodes or self.folders or self.tombstones)
@@ -103,10 +108,13 @@ class Builder:
         self._view = view
         self._places = places
         self._capture = capture
+        self._links: dict[ObjectId, int] = {}
         self._split = {one.id: one for one in capture.folders if one.page_bits > one.old_page_bits}
 
     def steps(self) -> Iterable[None]:
         """All items, one step each."""
+        if self._moves_folders():
+            yield from self._counting()
         for node in self._capture.nodes:
             self._node(node)
             yield
@@ -114,6 +122,54 @@ class Builder:
             self._folder(folder)
             yield
         self._touch_linked()
+
+    def _moves_folders(self) -> bool:
+        """True iff a folder that the store has gets a name."""
+        names = (child for folder in self._capture.folders for _, child in folder.names)
+        return any(one and one.kind == FOLDER and self._view.state(one.id) for one in names)
+
+    def _counting(self) -> Iterable[None]:
+        for folder in self._capture.folders:
+            self._count(folder)
+            yield
+        for node in self._capture.nodes:
+            self._count_deleted(node)
+            yield
+
+    def _count(self, captured: CapturedFolder) -> None:
+        """Names that objects lose in this folder."""
+        stored = self._view.load(captured.id) if self._view.state(captured.id) else None
+        if not isinstance(stored, FolderManifest):
+            return
+        names = dict(captured.names)
+        if captured.id in self._split:
+            # It holds all names: what it lacks is gone.
+            was = self._names_in(captured.id, stored, range(1 << stored.page_bits))
+        else:
+            pages = _by_page(captured.names, stored.page_key, stored.page_bits)
+            found = self._names_in(captured.id, stored, pages)
+            was = {name: child for name, child in found.items() if name in names}
+        for name, child in was.items():
+            now = names.get(name)
+            if now is None or now.id != child.id:
+                self._links[child.id] = self._links_of(child.id) - 1
+
+    def _count_deleted(self, node: CapturedNode) -> None:
+        """A folder that is deleted takes all its names along."""
+        stored = self._view.load(node.id) if node.manifest is None else None
+        if isinstance(stored, FolderManifest):
+            for child in self._names_in(node.id, stored, range(1 << stored.page_bits)).values():
+                self._links[child.id] = self._links_of(child.id) - 1
+
+    def _names_in(
+        self, id: ObjectId, folder: FolderManifest, numbers: Iterable[int]
+    ) -> dict[bytes, Child]:
+        ids = (page_id(folder.page_key, folder.page_bits, number) for number in numbers)
+        pages = [page for one in ids if (page := self._view.page(one, id))]
+        return {child.name: child for page in pages for child in page.children}
+
+    def _links_of(self, id: ObjectId) -> int:
+        return self._links[id] if id in self._links else self._view.links(id)
 
     def _touch_linked(self) -> None:
         """What got one more name is committed too, as it is: so that another device that deletes
@@ -213,7 +269,11 @@ class Builder:
             id = page_id(key, bits, number)
             old = self._view.page(id, captured.id)
             children = {child.name: child for child in old.children} if old else {}
-            names = {n: self._living(child) for n, child in by_page.get(number, {}).items()}
+            names = {
+                name: self._living(child)
+                for name, child in by_page.get(number, {}).items()
+                if child is None or self._free(captured.id, child, children.get(name))
+            }
             new = _merged({} if everything else children, names)
             if new == children:
                 continue
@@ -229,6 +289,16 @@ class Builder:
             lost=frozenset(lost - gained),
             atomic=False,
         )
+
+    def _free(self, folder: ObjectId, child: Child, was: Child | None) -> bool:
+        """A folder has one place: where the store has it, unless this capture takes it away."""
+        if child.kind != FOLDER or (was is not None and was.id == child.id):
+            return True
+        if self._links_of(child.id) > 0:
+            self.build.withdrawn.append((folder, child.name))
+            return False
+        self._links[child.id] = 1
+        return True
 
     def _living(self, child: Child | None) -> Child | None:
         """A name never stands for an object that is deleted, whatever the capture says."""

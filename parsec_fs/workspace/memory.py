@@ -32,6 +32,7 @@ from parsec_fs.workspace.nodes import (
     Missing,
     Node,
 )
+from parsec_fs.workspace.overlay import show_names
 from parsec_fs.workspace.replay import Replay
 from parsec_fs.workspace.tree import Tree
 
@@ -140,7 +141,7 @@ class Memory:
         if type(folder) is not FolderNode or manifest is None:
             return False
         names = self.loader.load_children(id, manifest)
-        self.tree.set_children(folder, names.names, names.mtime_ns, names.ctime_ns)
+        show_names(self.tree, folder, names.names, (names.mtime_ns, names.ctime_ns))
         return True
 
     def _load_content(self, id: ObjectId) -> bool:

@@ -40,7 +40,7 @@ from parsec_fs.remote.server_client import CommitFate, ServerClient
 from parsec_fs.storage.realm_writer import OutboxEntry
 from parsec_fs.workspace.capture import Capture
 from parsec_fs.workspace.closures import closures, pack
-from parsec_fs.workspace.manifest_build import Builder, NewVersion, Places
+from parsec_fs.workspace.manifest_build import Build, Builder, NewVersion, Places
 from parsec_fs.workspace.opener import Opener
 from parsec_fs.workspace.realm_keys import RealmKeys
 from parsec_fs.workspace.rekeying import Rekeying
@@ -103,6 +103,10 @@ class StoreNow:
         """A page of a folder."""
         return self._loader.page(id, folder)
 
+    def links(self, id: ObjectId) -> int:
+        """How many names an object has."""
+        return self._loader.link_count(id)
+
 
 class Pusher:
     """Signs for one device and realm. One push at a time."""
@@ -133,6 +137,7 @@ class Pusher:
         self._author = author
         self._key: SigningKey = author.secrets.signing_key()
         self._hook = hook
+        self.build = Build()
 
     async def post(self, capture: Capture, *, separate: bool) -> bool:
         """Build, seal, sign and put into the outbox. False: the store says all of it already."""
@@ -142,6 +147,7 @@ class Pusher:
         builder = Builder(capture, self._view, self._places)
         for _ in builder.steps():
             await slices.pause()
+        self.build = builder.build
         if not builder.build:
             async with self._store.writing() as write:
                 write.journal_position(capture.position)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from parsec_fs.protocol.ids import ObjectId
 from parsec_fs.protocol.manifests import FOLDER, Child, FileManifest
 from parsec_fs.workspace.nodes import ROOT_INODE, Entry, FileNode, FolderNode, Node
+from parsec_fs.workspace.overlay import is_below, is_deleted_here, withhold
 from parsec_fs.workspace.times import latest
 from parsec_fs.workspace.tree import NodeManifest, Tree, assign_manifest
 
@@ -140,7 +141,10 @@ def _apply_names(
 ) -> None:
     folder = tree.nodes.get(change.folder)
     if type(folder) is not FolderNode or folder.nlink == 0:
-        # What is put into a folder that was deleted here is for sync to settle.
+        # What is put into a folder that was deleted here is for sync to settle; if the folder comes
+        # back, its names are loaded.
+        if type(folder) is FolderNode:
+            folder.children = None
         return
     if folder.children is not None:
         for name, child in change.names.items():
@@ -178,7 +182,9 @@ def _apply_name(
         del folder.children[name]
         folder.nlink -= old[1] == FOLDER
         _displace(tree.nodes.get(old[0]), folder)
-    if new is not None:
+    if new is not None and is_deleted_here(tree, new[0]):
+        withhold(tree, folder, name, new)
+    elif new is not None:
         folder.children[name] = new
         folder.nlink += new[1] == FOLDER
         _place(tree.nodes.get(new[0]), folder)
@@ -192,7 +198,7 @@ def _displace(node: Node | None, folder: FolderNode) -> None:
 
 def _place(node: Node | None, folder: FolderNode) -> None:
     # Only a hostile member names a folder below itself (A36): nothing may follow that.
-    if type(node) is FolderNode and not _is_below(folder, node):
+    if type(node) is FolderNode and not is_below(folder, node):
         node.parent, node.nlink = folder, max(node.nlink, 2)
 
 
@@ -216,9 +222,3 @@ def links_now(tree: Tree, id: ObjectId, link_count: LinkCount) -> int:
         entry = children.get(key[1]) if children else None
         links += (entry is not None and entry[0] == id) - (base is not None and base[0] == id)
     return links
-
-
-def _is_below(folder: FolderNode | None, upper: FolderNode) -> bool:
-    while folder is not None and folder is not upper:
-        folder = folder.parent
-    return folder is upper

@@ -298,6 +298,7 @@ class Sync:
         if capture is not None:
             self._filesystem.logged(capture)
             self._uploader.logged(capture)
+            self.contest.take_back(self._pusher.build)
         else:
             # Signed before the last start: only the journal is left to be cut.
             self._filesystem.journal.forget(self.replica.store.journal_position())

@@ -12,7 +12,7 @@ Pure, synchronous and mutable (decisions.md 4, hop 2). Rules guarded here:
 """
 
 import errno
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 from parsec_fs.protocol.errors import LocalError
 from parsec_fs.protocol.ids import ObjectId
@@ -39,7 +39,6 @@ from parsec_fs.workspace.nodes import (
     new_node,
 )
 from parsec_fs.workspace.records import Record
-from parsec_fs.workspace.times import latest
 
 NodeManifest = FileManifest | FolderManifest | SymlinkManifest | SpecialManifest
 NameKey = tuple[ObjectId, bytes]
@@ -190,19 +189,6 @@ class Tree:
         assign_manifest(node, manifest)
         self.add(node)
         return node
-
-    def set_children(
-        self, folder: FolderNode, names: Mapping[bytes, Entry], mtime_ns: int, ctime_ns: int
-    ) -> None:
-        """The store's names of a folder (one without pending changes) that was asked for."""
-        if folder.children is not None:
-            return
-        folder.children = dict(names)
-        folder.nlink = 2 + sum(1 for entry in names.values() if entry[1] == FOLDER)
-        folder.mtime_ns, folder.ctime_ns = latest(
-            (folder.mtime_ns, folder.ctime_ns), (mtime_ns, ctime_ns)
-        )
-        folder.fresh = False
 
     def forget(self, inode: int, count: int) -> None:
         """The kernel gave up references; orphans that nobody uses are gone with the last one."""

@@ -60,6 +60,10 @@ class DictStore:
         found = self.objects.get(id)
         return found[1] if found is not None and isinstance(found[1], PageManifest) else None
 
+    def links(self, id: ObjectId) -> int:
+        pages = [m for _, m in self.objects.values() if isinstance(m, PageManifest)]
+        return sum(child.id == id for page in pages for child in page.children)
+
     def take(self, versions: tuple[NewVersion, ...]) -> None:
         for one in versions:
             assert one.before == self.state(one.id)

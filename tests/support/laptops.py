@@ -318,15 +318,19 @@ class Laptop:
         return bool(self.workspace.sync.contest)
 
     def names_in_store(self) -> dict[str, ObjectId]:
-        """Every path of the local store, without the tree; link counts must agree."""
+        """Every path of the local store, without the tree; link counts must agree, and folders have
+        one place."""
         loader, found = self.workspace.loader, dict[str, ObjectId]()
         links: dict[ObjectId, int] = {}
+        folders: set[ObjectId] = set()
 
         def walk(path: str, id: ObjectId) -> None:
             manifest = loader.load(id)
             assert manifest is not None, f"{path} is named but not there"
             if not isinstance(manifest, FolderManifest):
                 return
+            assert id not in folders, f"{path} is a second place of a folder"
+            folders.add(id)
             for name, (child, _) in loader.load_children(id, manifest).names.items():
                 below = f"{path}/{name.decode()}"
                 found[below] = child

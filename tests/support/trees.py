@@ -25,6 +25,7 @@ from parsec_fs.workspace.nodes import (
     Node,
     SymlinkNode,
 )
+from parsec_fs.workspace.overlay import show_names
 from parsec_fs.workspace.records import Record
 from parsec_fs.workspace.replay import Replay
 from parsec_fs.workspace.tree import NodeManifest, Tree
@@ -144,7 +145,7 @@ class World:
             folder = self.tree.nodes[missing.id]
             assert isinstance(folder, FolderNode)
             names = self.store.load_children(missing.id, self.store.objects[missing.id])
-            self.tree.set_children(folder, names.names, names.mtime_ns, names.ctime_ns)
+            show_names(self.tree, folder, names.names, (names.mtime_ns, names.ctime_ns))
             return True
         if missing.what == CONTENT:
             node = self.tree.nodes[missing.id]
