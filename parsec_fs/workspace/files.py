@@ -12,7 +12,7 @@ import errno
 from typing import Final
 
 from parsec_fs.protocol.errors import LocalError
-from parsec_fs.protocol.limits import FILE_MAX_SIZE, XATTR_VALUE_MAX_SIZE, XATTRS_MAX_SIZE
+from parsec_fs.protocol.limits import XATTR_VALUE_MAX_SIZE, XATTRS_MAX_SIZE
 from parsec_fs.protocol.manifests import BlockRef, block_count
 from parsec_fs.workspace import file_ops, records
 from parsec_fs.workspace.nodes import (
@@ -26,6 +26,10 @@ from parsec_fs.workspace.nodes import (
 from parsec_fs.workspace.tree import Tree
 
 PERMISSION_BITS: Final = 0o7777
+SIZE_MAX: Final = 1 << 40
+"""Largest file that is made here. Every block has its place in the file's manifest, holes as well:
+one byte written far beyond would cost memory for all places before it."""
+
 DEFER_ABOVE: Final = 64 * 1024
 """With more unjournalled bytes than this, an attribute change waits for them instead of forcing
 them into the journal: they are about to be sealed as blocks."""
@@ -121,7 +125,7 @@ def write(tree: Tree, node: FileNode, offset: int, data: bytes, now: int) -> int
 
     Raises EFBIG, Missing.
     """
-    if offset + len(data) > FILE_MAX_SIZE:
+    if offset + len(data) > SIZE_MAX:
         raise LocalError("file too large", errno=errno.EFBIG)
     complete = file_ops.write(node, offset, data)
     node.mtime_ns = node.ctime_ns = now
@@ -140,7 +144,7 @@ def _dirty_content(tree: Tree, node: FileNode) -> None:
 
 def truncate(tree: Tree, node: FileNode, size: int, now: int) -> None:
     """Cut or extend a file. Raises EFBIG, Missing."""
-    if size > FILE_MAX_SIZE:
+    if size > SIZE_MAX:
         raise LocalError("file too large", errno=errno.EFBIG)
     if size:
         require_content(node)

@@ -9,6 +9,7 @@ import mmap
 import os
 import stat
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -384,3 +385,41 @@ def test_chown_of_nothing_changes_ctime_alone(folder: Path) -> None:
         before.st_gid,
         before.st_mtime_ns,
     )
+
+
+def test_far_offsets_are_answered_cleanly(folder: Path) -> None:
+    path = folder / "file"
+    path.write_bytes(b"abc")
+    fd = os.open(path, os.O_RDWR)
+    try:
+        for offset in (2**63 - 2, 2**63 - 4096, 2**62, 2**50, 2**40):
+            assert code_of(os.pwrite, fd, b"x", offset) == errno.EFBIG
+            assert code_of(os.ftruncate, fd, offset + 1) == errno.EFBIG
+        assert os.pread(fd, 10, 2**62) == b""
+        assert os.fstat(fd).st_size == 3
+        assert os.pwrite(fd, b"x", 2**40 - 1) == 1
+        assert os.fstat(fd).st_size == 2**40
+        assert os.fstat(fd).st_blocks * 512 <= 2 << 20
+        assert os.pread(fd, 10, 2**40 - 3) == b"\0\0x"
+        os.ftruncate(fd, 3)
+    finally:
+        os.close(fd)
+    assert path.read_bytes() == b"abc"
+
+
+def test_two_processes_append_whole_lines(folder: Path) -> None:
+    path = folder / "log"
+    path.touch()
+    program = (
+        "import os, sys\n"
+        "fd = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND)\n"
+        "for number in range(500):\n"
+        "    os.write(fd, f'{sys.argv[2]} {number} '.encode().ljust(99, b'.') + b'\\n')\n"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", program, path, who]) for who in "ab"]
+    assert [writer.wait(60) for writer in writers] == [0, 0]
+    lines = path.read_text().splitlines()
+    assert {len(line) for line in lines} == {99}
+    for who in "ab":
+        numbers = [int(line.split()[1]) for line in lines if line.startswith(who)]
+        assert numbers == list(range(500))
