@@ -40,8 +40,8 @@ from parsec_fs.protocol.prefix_map import PrefixMap
 from parsec_fs.protocol.realm_state import RealmState, content_entry, key_state, object_entry
 from parsec_fs.protocol.records import Context, DeviceHeader, LeafHeader, ObjectState, Seen
 
-PAGE_MOST: Final = 10_000
-"""Items in one page: 3 MB."""
+PAGE_MOST: Final = 2_000
+"""Items in one page: 0.6 MB, so that nobody waits long while the server encodes one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
