@@ -79,9 +79,8 @@ class Daemon:
         """What must be known before the first request; then the gate says what is allowed."""
         workspace, gate = parts.workspace, parts.gate
         if workspace.store.position().size == 0:
-            self.reporter.progress("fetching and verifying the workspace's history")
-            await parts.connection.org.pull()
-            await workspace.replica.pull()
+            self.reporter.progress("fetching and verifying the workspace")
+            await workspace.bootstrap.open_first()
         recovered = workspace.filesystem.open()
         if recovered.damaged:
             log.warning("event=journal-damaged")
@@ -111,6 +110,11 @@ class Daemon:
             async with trio.open_nursery() as outer:
                 await outer.start(parts.workspace.sync.run)
                 outer.start_soon(parts.auditor.run)
+                outer.start_soon(
+                    parts.workspace.bootstrap.run,
+                    parts.workspace.sync.pull_once,
+                    self._on_failure,
+                )
                 outer.start_soon(self._report_failures, parts)
                 outer.start_soon(dump_on_signal)
                 await self._mount(parts)

@@ -128,4 +128,6 @@ class DaemonCommands:
     async def proof(self, parameters: Json, progress: Progress) -> Json:
         """The newest audited version of an object, provable offline."""
         label = str(parameters.get("label", "")).encode()
-        return {"proof": (await self._history.proof(int(parameters["inode"]), label)).hex()}
+        proof = await self._history.proof(int(parameters["inode"]), label)
+        qualifiers = list(self._auditor.client_state().qualifiers)
+        return {"proof": proof.hex(), "qualifiers": qualifiers}

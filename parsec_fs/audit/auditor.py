@@ -11,6 +11,7 @@ reached is never shown as fine (`client_state`).
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 import trio
@@ -30,6 +31,7 @@ from parsec_fs.audit.ports import (
     Histories,
 )
 from parsec_fs.audit.trusted_state import (
+    REALM,
     OpenedEpoch,
     TrustedState,
     confirm,
@@ -41,9 +43,11 @@ from parsec_fs.audit.trusted_state import (
 from parsec_fs.audit.verdict import Kind, Verdict
 from parsec_fs.identity import TrustAnchor
 from parsec_fs.protocol.codec import decode, encode
+from parsec_fs.protocol.commands import Epochs
 from parsec_fs.protocol.errors import (
     DataError,
     ExpiredError,
+    ForkError,
     OfflineError,
     RemoteError,
     RollbackError,
@@ -74,7 +78,6 @@ class Auditor:
         store: AuditStore,
         clock: Clock,
         checks: Checks = ALL_CHECKS,
-        bootstrapped: bool = False,
         on_convicted: Callable[[], None] = lambda: None,
     ) -> None:
         """`histories`: the org log's first. Raises DataError, RollbackError for a stored state
@@ -85,7 +88,7 @@ class Auditor:
         self._comparison = Comparison(
             anchor=anchor, server=server, histories=histories, checks=checks
         )
-        self._record = _load(store, histories, chain, bootstrapped)
+        self._record = _load(store, histories, chain)
         self._met = self._record.state
         self._progress_ns = clock.monotonic_ns()
         self._trouble = _CONVICTED if self._record.convictions else ""
@@ -126,8 +129,11 @@ class Auditor:
         return not self.client_state().writes_stay_local
 
     def verified_index(self, log_id: LogId) -> int:
-        """Leaves of a followed log that are anchored and audited."""
-        return self.state.of(log_id).size
+        """Leaves of a followed log that are anchored and audited. None while what is anchored ends
+        before the snapshot that the log begins with here: it was compared with nothing yet."""
+        anchored = self.state.of(log_id).size
+        base = max(one.base() for one in self._histories if one.log == log_id)
+        return anchored if anchored >= base else 0
 
     def client_state(self) -> ClientState:
         """The word for now."""
@@ -143,7 +149,7 @@ class Auditor:
             offline=self._offline,
             expired=self._expired,
             evidence=tuple(one.decode() for one in self._record.convictions),
-            bootstrapped=bool(self.state.bootstrapped),
+            bootstrapped=bool(self.state.bootstrapped) or self._has_base(),
             self_anchored=is_self_anchored(
                 self._anchor.chain.operators, len(self.state.chain.validators)
             ),
@@ -219,6 +225,7 @@ class Auditor:
             self._expired = False
 
     async def _audit(self) -> None:
+        await self._look_back()
         head = await self._chain.newest_head()
         if head.statement.epoch < self.epochs:
             await self._save(
@@ -239,17 +246,46 @@ class Auditor:
             self._progress_ns = self._clock.monotonic_ns()
         self._behind = False
 
+    def _has_base(self) -> bool:
+        return any(one.base() for one in self._histories)
+
+    async def _look_back(self) -> None:
+        """Rule 25. Epochs that anchor less than a snapshot holds are opened, but there is nothing
+        to compare them with until the whole log was replayed. Then no gap is left (rule 22)."""
+        for history in self._histories:
+            history.check_past()
+        if self._has_base():
+            await self._save(replace(self.state, bootstrapped=1))
+        elif self.state.bootstrapped:
+            await self._compare_again()
+            await self._save(replace(self.state, bootstrapped=0))
+
+    async def _compare_again(self) -> None:
+        """Every verified epoch, once more from the first: those that led to the present state."""
+        state = fresh_state(self.state.logs, chain=self.state.chain)
+        while missing := self.state.epochs - state.epochs:
+            for proof in (await self._read_epochs(state, missing)).epochs[:missing]:
+                opened = open_next(state, proof, anchor=self._anchor, checks=self._checks)
+                for place in range(REALM, len(self._histories)):
+                    await self._comparison.compare(place, opened, state)
+                state = opened.after
+        if state.tree != self.state.tree:
+            raise ForkError("the server opens other epochs than those that were verified")
+
+    async def _read_epochs(self, state: TrustedState, missing: int) -> Epochs:
+        most = min(missing, EPOCHS_PER_READ)
+        answer = await self._server.read_epochs(state.epochs, most, state.logs)
+        if not answer.epochs:
+            raise StaleError(f"the server does not open epoch {state.epochs}")
+        return answer
+
     async def _open_until(self, head: VerifiedChainHead) -> tuple[OpenedEpoch, ...]:
         """Every epoch up to the chain's, none believed before the last one meets the chain."""
         opened: list[OpenedEpoch] = []
         state = self.state
         while state.epochs <= head.statement.epoch:
             missing = head.statement.epoch + 1 - state.epochs
-            most = min(missing, EPOCHS_PER_READ)
-            answer = await self._server.read_epochs(state.epochs, most, state.logs)
-            if not answer.epochs:
-                raise StaleError(f"the server does not open epoch {state.epochs}")
-            for proof in answer.epochs[:missing]:
+            for proof in (await self._read_epochs(state, missing)).epochs[:missing]:
                 opened.append(open_next(state, proof, anchor=self._anchor, checks=self._checks))
                 state = opened[-1].after
                 await trio.lowlevel.checkpoint()
@@ -293,13 +329,11 @@ class Auditor:
         self._moved = trio.Event()
 
 
-def _load(
-    store: AuditStore, histories: Histories, chain: HeadSource, bootstrapped: bool
-) -> AuditRecord:
+def _load(store: AuditStore, histories: Histories, chain: HeadSource) -> AuditRecord:
     logs = tuple(one.log for one in histories)
     stored = store.load()
     if stored is None:
-        fresh = fresh_state(logs, chain=chain.trust, bootstrapped=bootstrapped)
+        fresh = fresh_state(logs, chain=chain.trust)
         return AuditRecord(state=fresh, convictions=())
     record = decode(AuditRecord, stored)
     if record.state.logs != logs:

@@ -43,7 +43,7 @@ MEANINGS: Final[dict[str, str]] = {
     Word.LAGGING: "no fresh epoch was seen; what you see may be old",
     Word.SUSPECT: "a check failed; new changes stay on this device until it is cleared",
     Word.CONVICTED: "the server is proven to have cheated; the workspace is frozen",
-    BOOTSTRAPPED: "the history before this device joined was vouched for by a member, not replayed",
+    BOOTSTRAPPED: "history before this device joined is on another device's word until replayed",
     SELF_ANCHORED: "fewer than four independent operators: nothing is forged or rolled back past "
     "one key holder, but a fork shows only when devices compare",
 }

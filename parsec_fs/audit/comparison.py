@@ -58,12 +58,15 @@ class Comparison:
         anchored, before = opened.after.anchored[place], opened.before[place]
         for head, _ in history.heads_due(opened.epoch):
             self._checks.promise_is_kept(head, anchored)
+        if anchored.size < history.base():
+            # Nothing is here to compare with. The auditor comes back when there is.
+            return
         await history.ensure(self._checks.leaves_to_hold(anchored))
         own = history.roots_at(min(anchored.size, history.size()))
         self._checks.own_is_anchored(own, anchored, epoch=opened.epoch)
         for head, _ in history.heads_due(opened.epoch):
             self._checks.head_is_prefix(head, history.roots_at(min(head.size, history.size())))
-        if place != ORG and before.size < min(anchored.size, history.size()):
+        if place != ORG and history.base() <= before.size < min(anchored.size, history.size()):
             first = history.leaf_header(before.size)
             self._checks.leaf_is_current(first, org_before=opened.before[ORG])
 
@@ -109,4 +112,11 @@ def _newest(history: LogHistory) -> list[HeadPair]:
 
 
 def _leaves(history: LogHistory) -> list[LeafHeader]:
-    return [history.leaf_header(index) for index in range(history.size())]
+    """From the first one on, as many as are here without a gap."""
+    leaves: list[LeafHeader] = []
+    for index in range(history.size()):
+        try:
+            leaves.append(history.leaf_header(index))
+        except LookupError:
+            break
+    return leaves

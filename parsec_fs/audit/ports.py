@@ -30,14 +30,22 @@ class LogHistory(Protocol):
     def size(self) -> int:
         """Number of verified leaves."""
 
+    def base(self) -> int:
+        """Leaves below this one are not here: another device vouched for them (rule 25). 0 once
+        the whole log was replayed."""
+
+    def check_past(self) -> None:
+        """Raises VerificationError while what lies below the base is known to be another
+        history."""
+
     async def ensure(self, size: int) -> None:
         """At least `size` leaves are verified. Raises OfflineError, VerificationError."""
 
     def roots_at(self, size: int) -> LogState:
-        """State after `size` leaves, at most `size()`."""
+        """State after `size` leaves, at least `base()` and at most `size()`."""
 
     def leaf_header(self, index: int) -> LeafHeader:
-        """A verified leaf's header."""
+        """A verified leaf's header. Raises LookupError below the base."""
 
     def newest_head(self) -> HeadPair | None:
         """The longest signed head that was relied upon."""

@@ -6,7 +6,7 @@ No claim here is wider than what was checked: `self-anchored` and `bootstrapped`
 and a label in a proof is called a label (rules 25, 29, 32).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -52,6 +52,15 @@ class Report:
     @property
     def verified(self) -> bool:
         """Everything anchored so far is audited, and nothing is wrong."""
+        return self._nothing_wrong and not self.bootstrapped
+
+    @property
+    def bootstrapped(self) -> bool:
+        """The whole log was not replayed yet."""
+        return BOOTSTRAPPED in self.client.qualifiers
+
+    @property
+    def _nothing_wrong(self) -> bool:
         return self.client.word in (Word.VERIFIED, Word.PENDING) and self.client.epochs > 0
 
     def text(self) -> str:
@@ -62,7 +71,9 @@ class Report:
 
     def _conclusion(self) -> list[str]:
         newest = self.client.epochs - 1
-        if self.verified:
+        if self._nothing_wrong and self.bootstrapped:
+            found = [f"{self.workspace}: the server committed to it up to epoch {newest}."]
+        elif self._nothing_wrong:
             found = [f"{self.workspace} is complete and unaltered up to epoch {newest}."]
             waiting = self.records - self.audited
             found += [f"{waiting:,} newer records wait for the next epoch."] if waiting else []
@@ -106,7 +117,7 @@ def audit_report(
     root = fingerprint(realm.log_root)
     replayed = f"{realm.size:,} records: signatures, roles, versions and state map"
     if BOOTSTRAPPED in client.qualifiers:
-        replayed += ", those before joining vouched for by a member"
+        replayed += ", those before joining on another device's word"
     validators = len(state.chain.validators)
     signed = f"header {state.chain.height:,}, more than two thirds of {validators} validators"
     ticks = (
@@ -137,6 +148,16 @@ def audit_report(
         audited=realm.size,
         lying_nodes=tuple(sorted(lying.items())),
     )
+
+
+def proof_notes(qualifiers: Sequence[str]) -> list[str]:
+    """What a device that writes a proof has to say of it (rule 25)."""
+    if BOOTSTRAPPED not in qualifiers:
+        return []
+    return [
+        "the server committed to this state; that it follows from the log, this device takes on "
+        "another one's word until it has replayed the log"
+    ]
 
 
 def proof_text(proven: ProvenObject) -> str:

@@ -92,9 +92,7 @@ def is_self_anchored(operators: int, validators: int) -> bool:
     return min(operators, validators) < INDEPENDENT_OPERATORS
 
 
-def fresh_state(
-    logs: tuple[LogId, ...], *, chain: TrustState, bootstrapped: bool = False
-) -> TrustedState:
+def fresh_state(logs: tuple[LogId, ...], *, chain: TrustState) -> TrustedState:
     """Nothing verified yet: epoch 0 comes first, and it must not know these logs out of nowhere."""
     return TrustedState(
         anchored=tuple(absent(log) for log in logs),
@@ -104,7 +102,7 @@ def fresh_state(
         chain_header=NO_HASH,
         chain_time_ns=0,
         openings=(),
-        bootstrapped=int(bootstrapped),
+        bootstrapped=0,
     )
 
 

@@ -13,7 +13,13 @@ import typer
 from parsec_fs.audit.evidence import check_offline
 from parsec_fs.audit.proof import FORMAT as PROOF_FORMAT
 from parsec_fs.audit.proof import check as check_proof
-from parsec_fs.audit.report import proof_json, proof_text, verdict_json, verdict_text
+from parsec_fs.audit.report import (
+    proof_json,
+    proof_notes,
+    proof_text,
+    verdict_json,
+    verdict_text,
+)
 from parsec_fs.cli import running
 from parsec_fs.cli.exit_codes import CommandError, ExitCode
 from parsec_fs.cli.output import table
@@ -61,12 +67,15 @@ def verify(
             f"{report['reason']}. The workspace is frozen here; evidence: {settings.home.evidence}",
         )
     if not report["verified"]:
-        raise CommandError(_not_verified(report), f"not verified: {report['reason']}")
+        reason = report["reason"] or "the log from before this device joined is being replayed"
+        raise CommandError(_not_verified(report), f"not verified: {reason}")
 
 
 def _not_verified(report: Json) -> ExitCode:
     if not report["epochs"] and report["word"] == "pending":
         return ExitCode.NOT_ANCHORED
+    if "bootstrapped" in report["qualifiers"] and report["word"] in ("verified", "pending"):
+        return ExitCode.PARTIAL
     return ExitCode.OFFLINE if report["word"] == "lagging" else ExitCode.FAILED
 
 
@@ -99,13 +108,16 @@ def _write(settings: Settings, path: Path, output: Path | None) -> None:
     workspace, inside = running.by_path(settings, path)
     target = output or Path(f"{path.name}.proof")
     parameters = {"inode": _inode(path), "label": inside}
-    data = bytes.fromhex(running.ask(settings, workspace, "proof", parameters)["proof"])
+    answer = running.ask(settings, workspace, "proof", parameters)
+    data = bytes.fromhex(answer["proof"])
     target.write_bytes(data)
     lines = [
         f"{target}: proof of {inside}, {len(data):,} bytes",
+        *proof_notes(answer["qualifiers"]),
         f"check it anywhere: parsec-fs proof --check {target} --anchor ANCHOR",
     ]
-    settings.output.result({"file": str(target), "size": len(data)}, lines)
+    document = {"file": str(target), "size": len(data), "qualifiers": answer["qualifiers"]}
+    settings.output.result(document, lines)
 
 
 def _check(settings: Settings, file: Path, anchor: Path | None) -> None:

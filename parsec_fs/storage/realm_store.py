@@ -6,7 +6,7 @@ Everything in here was verified before it was stored. Reads are synchronous: som
 Manifests lie here as they were committed, sealed; their keys are not in this file.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -20,6 +20,7 @@ from parsec_fs.protocol.records import LeafHeader, LogState, ObjectState
 from parsec_fs.storage.database import Database, Row
 from parsec_fs.storage.heads import HeadStore
 from parsec_fs.storage.outbox import Outbox
+from parsec_fs.storage.realm_base import BASE, StoredBase, fill_in
 from parsec_fs.storage.realm_tables import REALM_TABLES, StoredLeaf, StoredObject
 from parsec_fs.storage.realm_writer import (
     JOURNAL,
@@ -59,12 +60,16 @@ class RealmStore:
         return LogPosition(frontier=frontier, time_ms=stored.time_ms, org_size=stored.org_size)
 
     def roots_at(self, size: int) -> LogState:
-        """State of the log after `size` leaves; `size` is at most that of `position`."""
+        """State of the log after `size` leaves; `size` is at most that of `position`, and at least
+        that of the base. Raises LookupError."""
         if size == 0:
             return self._log_state(0, EMPTY_TREE, EMPTY_MAP, 0)
         query = "SELECT header, log_root, map_root FROM leaves WHERE number = ?"
         row = self._db.one(query, size - 1)
         if row is None:
+            base = self.base()
+            if base is not None and base.state.size == size:
+                return base.state
             raise LookupError(f"leaf {size - 1} is not stored")
         header = decode(LeafHeader, row[0])
         return self._log_state(size, row[1], row[2], header.org_size)
@@ -79,10 +84,22 @@ class RealmStore:
         row = self._db.one("SELECT header, author, record FROM leaves WHERE number = ?", number)
         return None if row is None else StoredLeaf(header=row[0], author=row[1], record=row[2])
 
-    def certificates(self) -> list[bytes]:
-        """Bodies of the realm's certificates in log order."""
-        rows = self._db.all("SELECT body FROM certificates ORDER BY number")
-        return [row[0] for row in rows]
+    def certificates(self, start: int = 0) -> list[bytes]:
+        """Bodies of the realm's certificates from a leaf on, in log order."""
+        query = "SELECT body FROM certificates WHERE number >= ? ORDER BY number"
+        return [row[0] for row in self._db.all(query, start)]
+
+    def base(self) -> StoredBase | None:
+        """The snapshot that this store begins with; None if it has the whole log."""
+        value = self.fact(BASE)
+        return None if value is None else decode(StoredBase, value)
+
+    async def fill_in(self, past: "RealmStore", pause: Callable[[], Awaitable[None]]) -> None:
+        """Copy what lies before the base from a store that has the whole log. It counts when the
+        base is taken away."""
+        base = self.base()
+        if base is not None:
+            await fill_in(past._db, self._db, base=base.state.size, pause=pause)
 
     def chains(self) -> dict[DeviceId, DeviceChain]:
         """Each device's records so far."""

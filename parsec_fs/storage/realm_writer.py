@@ -16,10 +16,12 @@ from parsec_fs.protocol.ids import DeviceId, Hash, ObjectId
 from parsec_fs.protocol.log_state import DeviceChain, LogPosition
 from parsec_fs.protocol.records import LeafHeader
 from parsec_fs.storage.heads import HeadStore, VerifiedPair
+from parsec_fs.storage.realm_base import BASE, StoredBase
 from parsec_fs.storage.realm_tables import StoredObject
 
 POSITION: Final = "position"
 JOURNAL: Final = "journal"
+BOX: Final = "box:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +124,26 @@ class RealmWriter:
     def fact(self, name: str, value: bytes) -> None:
         """A single named value."""
         self._sql("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
+
+    def base(self, base: StoredBase) -> None:
+        """The store begins with a snapshot; its objects are in."""
+        self.fact(BASE, encode_trusted(base))
+
+    def whole(self, chains: Mapping[DeviceId, DeviceChain], newest_key: int) -> None:
+        """What lies before the base was filled in. `chains`: all that devices have signed so far;
+        of the key boxes only the newest is kept, the others are fetched again."""
+        self.chains(chains, chains)
+        self._sql("DELETE FROM facts WHERE name = ?", (BASE,))
+        # Rotations before the newest were the server's word alone, and so were their boxes.
+        boxes = f"SELECT name FROM facts WHERE name LIKE '{BOX}%'"
+        self._sql(
+            f"DELETE FROM facts WHERE name IN ({boxes}) AND name != ?", (f"{BOX}{newest_key}",)
+        )
+
+    def clear(self) -> None:
+        """Forget what an unfinished snapshot has left."""
+        for table in ("objects", "links"):
+            self._sql(f"DELETE FROM {table}")
 
     def journal_position(self, position: int) -> None:
         """Journal records up to this one are in the store."""

@@ -3,11 +3,11 @@
 Data flow: the composition root (daemon, tests) gives what is outside -> this -> `Workspace`.
 
 The order of opening: `assemble` opens files and works offline. A device that has never seen the
-workspace must `replica.pull()` once; then `filesystem.open()` replays the journal over the store;
-then `filesystem.run` and `sync.run` go on in the background.
+workspace must `bootstrap.open_first()` once; then `filesystem.open()` replays the journal over the
+store; then `filesystem.run`, `sync.run` and `bootstrap.run` go on in the background.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from parsec_fs.storage.contents import CACHE_LIMIT, Contents
 from parsec_fs.storage.journal import Journal
 from parsec_fs.storage.realm_store import RealmStore
 from parsec_fs.workspace.audit_view import AuditView
+from parsec_fs.workspace.bootstrap import Bootstrap
 from parsec_fs.workspace.circles import places_above
 from parsec_fs.workspace.contest import Contest, Invalidate
 from parsec_fs.workspace.filesystem import Filesystem
@@ -51,7 +52,7 @@ class Outside:
     org: OrgReplica
     author: Author
     audit: AuditView
-    pins: Iterable[LogState] = ()
+    pins: tuple[LogState, ...] = ()
     label: Callable[[], bytes]
     """Names this device and the time in conflict copies."""
     invalidate: Invalidate = lambda changed: None
@@ -77,12 +78,14 @@ class Workspace:
     contents: Contents
     filesystem: Filesystem
     replica: RealmReplica
+    bootstrap: Bootstrap
     rekeying: Rekeying
     mending: Mending
     sync: Sync
 
     def close(self) -> None:
-        """Close the store; the filesystem closes itself when its `run` ends."""
+        """Close the stores; the filesystem closes itself when its `run` ends."""
+        self.bootstrap.close()
         self.store.close()
 
 
@@ -166,6 +169,7 @@ def assemble(directory: Path, realm: RealmId, outside: Outside) -> Workspace:
         contents=contents,
         filesystem=filesystem,
         replica=replica,
+        bootstrap=_bootstrap(directory, outside, replica, keys, contents),
         rekeying=rekeying,
         mending=mending,
         sync=sync,
@@ -184,4 +188,20 @@ def _contents(directory: Path, realm: RealmId, outside: Outside, blocks: BlockCl
         cache_limit=outside.cache_limit,
         open=outside.checks.block,
         on_damage=outside.on_damage,
+    )
+
+
+def _bootstrap(
+    directory: Path, outside: Outside, replica: RealmReplica, keys: RealmKeys, contents: Contents
+) -> Bootstrap:
+    return Bootstrap(
+        replica=replica,
+        server=outside.server,
+        org=outside.org,
+        keys=keys,
+        author=outside.author,
+        read_node=contents.read,
+        directory=directory,
+        pins=tuple(pin for pin in outside.pins if pin.log == replica.log),
+        checks=outside.checks,
     )

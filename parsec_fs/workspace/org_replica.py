@@ -69,6 +69,13 @@ class OrgReplica:
         """Number of verified leaves."""
         return len(self._roots) - 1
 
+    def base(self) -> int:
+        """An org log is always replayed from its genesis."""
+        return 0
+
+    def check_past(self) -> None:
+        """There is none that was not replayed."""
+
     def roots_at(self, size: int) -> LogState:
         """State of the log after `size` leaves."""
         return self._roots[size]

@@ -10,7 +10,7 @@ fetching and are not applied to the tree, which made them.
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from parsec_fs.protocol.commits import DELETED
 from parsec_fs.protocol.errors import DataError, LocalError
@@ -26,7 +26,6 @@ from parsec_fs.protocol.manifests import (
     PageManifest,
     decode_manifest,
 )
-from parsec_fs.remote.server_client import ServerClient
 from parsec_fs.storage.realm_store import RealmStore
 from parsec_fs.storage.realm_tables import StoredObject
 from parsec_fs.workspace.leaf_groups import ChangedObject, LeafGroup
@@ -55,6 +54,20 @@ class Found:
     bases: dict[ObjectId, NodeManifest] = field(default_factory=dict)
 
 
+class PayloadSource(Protocol):
+    """Where payloads come from."""
+
+    async def read_payloads(self, realm: RealmId, hashes: tuple[Hash, ...]) -> tuple[bytes, ...]:
+        """The first ones that fit, in the order asked for; unverified."""
+
+
+class GroupReader(Protocol):
+    """What a replica has made of a group."""
+
+    async def read(self, group: LeafGroup, slices: Slices) -> Found:
+        """Everything of a group. Raises OfflineError, ProofError, DataError."""
+
+
 class PayloadReader:
     """Reads the payloads of one realm. `in_memory` says what the tree holds, `pending` what was
     changed here; `read_node` opens a block of references of a large file."""
@@ -62,7 +75,7 @@ class PayloadReader:
     def __init__(
         self,
         store: RealmStore,
-        client: ServerClient,
+        client: PayloadSource,
         opener: Opener,
         *,
         realm: RealmId,

@@ -26,6 +26,7 @@ from parsec_fs.protocol.membership import OrgState
 from parsec_fs.protocol.sealing import RealmKey, open_secret, realm_key_context, seal_secret
 from parsec_fs.remote.server_client import ServerClient
 from parsec_fs.storage.realm_store import RealmStore
+from parsec_fs.storage.realm_writer import BOX
 from parsec_fs.user_keys import hold_user_keys
 
 log = logging.getLogger(__name__)
@@ -167,4 +168,4 @@ def open_previous_key(
 
 
 def _fact(index: int) -> str:
-    return f"box:{index}"
+    return f"{BOX}{index}"

@@ -2,7 +2,8 @@
 
 Data flow: storage/realm_store -> this -> replica.
 
-Roles, key rotations and chains come at once from the stored certificates. The map of all objects
+Roles, key rotations and chains come at once from the stored certificates, and what lies before the
+snapshot that the store may begin with, from its base. The map of all objects
 is rebuilt in slices afterwards; mounting does not wait for it. At the end its root must be the one
 stored with the last leaf: a damaged store is found before anything is verified against it.
 """
@@ -17,6 +18,7 @@ from parsec_fs.protocol.certificates import (
     OWNER,
     Authored,
     Certificate,
+    Content,
     RealmCreated,
     Role,
     Rotation,
@@ -29,11 +31,11 @@ from parsec_fs.protocol.ids import Hash, UserId
 from parsec_fs.protocol.prefix_map import PrefixMap
 from parsec_fs.protocol.realm_state import (
     RealmState,
-    certificate_entry,
+    content_entry,
     key_state,
     object_entry,
 )
-from parsec_fs.protocol.records import Context, DeviceHeader, Signed
+from parsec_fs.protocol.records import Context, DeviceHeader, LogState, Signed
 from parsec_fs.storage.realm_store import RealmStore
 
 _STEP: Final = 8
@@ -43,8 +45,8 @@ def light_state(store: RealmStore, context: Context) -> RealmState:
     """Everything but the map. The certificates were verified before they were stored."""
     roles: dict[UserId, int] = {}
     rotations: list[Rotation] = []
-    for authored in _certificates(store):
-        content = authored.content
+    base = store.base()
+    for content in _contents(store):
         if isinstance(content, RealmCreated):
             roles[content.owner] = OWNER
         elif isinstance(content, Role):
@@ -58,15 +60,16 @@ def light_state(store: RealmStore, context: Context) -> RealmState:
         key=key_state(rotations[-1]) if rotations else None,
         rotations=tuple(rotations),
         chains=MappingProxyType(store.chains()),
+        base=0 if base is None else base.state.size,
     )
 
 
 def rotation_pending(store: RealmStore) -> bool:
     """True iff somebody lost their role since the newest key was made: until the next rotation
-    they could open what is sealed now (rule 10)."""
+    they could open what is sealed now (rule 10). A snapshot does not say which came first: then a
+    new key is made, once."""
     pending = False
-    for authored in _certificates(store):
-        content = authored.content
+    for content in _contents(store):
         if isinstance(content, Rotation):
             pending = False
         elif isinstance(content, Role) and content.role == NO_ROLE:
@@ -75,14 +78,15 @@ def rotation_pending(store: RealmStore) -> bool:
 
 
 def newest_rotation(store: RealmStore) -> DeviceHeader | None:
-    """Who made the newest key, and what they had seen."""
+    """Who made the newest key, and what they had seen; None if that was before the snapshot that
+    the store begins with."""
     headers = [one.header for one in _certificates(store) if isinstance(one.content, Rotation)]
     return headers[-1] if headers else None
 
 
 def with_map(state: RealmState, store: RealmStore) -> Generator[None, None, RealmState]:
     """The state with its map, in steps. Raises DataError if the store is damaged."""
-    entries = dict(certificate_entry(one) for one in _certificates(store))
+    entries = dict(content_entry(one) for one in _contents(store))
     tree = PrefixMap().set_many(entries.items())
     last = b""
     while rows := store.states_after(last, _STEP):
@@ -94,13 +98,36 @@ def with_map(state: RealmState, store: RealmStore) -> Generator[None, None, Real
     return replace(state, map=tree)
 
 
+def log_state(state: RealmState) -> LogState:
+    """Size and roots of a realm whose map is complete."""
+    return LogState(
+        log=state.context.log,
+        size=state.position.size,
+        log_root=state.position.root(),
+        map_root=state.map.root(),
+        org_size=state.position.org_size,
+    )
+
+
 def expected_map_root(store: RealmStore, size: int) -> Hash:
     """Map root after `size` leaves."""
     return store.roots_at(size).map_root
 
 
+def _contents(store: RealmStore) -> list[Content]:
+    """In log order; of what lies before the base, roles come last."""
+    base = store.base()
+    before: list[Content] = []
+    if base is not None:
+        before = [base.created, *base.rotations, *base.roles]
+    return [*before, *(one.content for one in _certificates(store))]
+
+
 def _certificates(store: RealmStore) -> list[Authored]:
-    return [_authored(body) for body in store.certificates()]
+    """What lies before the base does not count until all of it is there."""
+    base = store.base()
+    start = 0 if base is None else base.state.size
+    return [_authored(body) for body in store.certificates(start)]
 
 
 def _authored(body: bytes) -> Authored:

@@ -107,12 +107,13 @@ class Rekeying:
 
     def _outlived(self, state: RealmState) -> bool:
         """A member's user key is younger than the newest realm key: whoever got hold of the old
-        one, on a lost device, could open that box."""
-        if self._newest is None or not self._org.size():
+        one, on a lost device, could open that box. What its author had seen is not known if that
+        was before the snapshot that this device began with: then any renewal counts."""
+        if not self._org.size():
             return False
         members = (user for user, role in state.roles.items() if role >= READER)
         keys = (self._org.state.generations.get(user, ()) for user in members)
-        seen = self._newest.seen.org_size
+        seen = 0 if self._newest is None else self._newest.seen.org_size
         return any(len(known) > 1 and known[-1].index >= seen for known in keys)
 
     def _can(self, state: RealmState) -> bool:

@@ -34,14 +34,10 @@ from parsec_fs.storage.realm_writer import RealmWriter
 from parsec_fs.workspace.audit_view import AuditView
 from parsec_fs.workspace.leaf_groups import LeafGroup, LeafGroups
 from parsec_fs.workspace.org_replica import OrgReplica
-from parsec_fs.workspace.payloads import Found, PayloadReader
-from parsec_fs.workspace.promises import (
-    AuditFirstError,
-    HeadPair,
-    check_pins,
-)
+from parsec_fs.workspace.payloads import Found, GroupReader
+from parsec_fs.workspace.promises import AuditFirstError, HeadPair, check_pins
 from parsec_fs.workspace.realm_keys import RealmKeys
-from parsec_fs.workspace.realm_rebuild import light_state, with_map
+from parsec_fs.workspace.realm_rebuild import light_state, log_state, with_map
 from parsec_fs.workspace.refused_leaf import LeafRefusedError, refuse
 from parsec_fs.workspace.replica_checks import REPLICA_CHECKS, ReplicaChecks
 from parsec_fs.workspace.slices import Slices
@@ -50,6 +46,7 @@ log = logging.getLogger(__name__)
 
 MOST_LEAVES: Final = 1000
 _ANY_EPOCH: Final = 2**63 - 1
+_UNDECIDED: Final = _ANY_EPOCH
 _JOINED: Final = "joined"
 _RESTORED: Final = "restored"
 
@@ -63,7 +60,7 @@ class RealmReplica:
         client: ServerClient,
         org: OrgReplica,
         keys: RealmKeys,
-        payloads: PayloadReader,
+        payloads: GroupReader,
         *,
         secrets: DeviceSecrets,
         audit: AuditView,
@@ -87,7 +84,11 @@ class RealmReplica:
         self._pins = [pin for pin in pins if pin.log == self.log]
         self._state = light_state(store, client.context(self.log))
         self._rebuilt = self._state.position.size == 0
-        self._lock = trio.Lock()
+        self.lock = trio.Lock()
+        self.opening = False
+        self.past: RealmReplica | None = None
+        """Replays the whole log beside this one, which began with a snapshot (rule 25)."""
+        self.past_failure: VerificationError | None = None
         self.verified_at = -math.inf
         """When the newest head was verified, in trio's time."""
         self._stamps: dict[bytes, int | None] = {}
@@ -106,8 +107,22 @@ class RealmReplica:
         """Number of verified leaves."""
         return self._state.position.size
 
+    def base(self) -> int:
+        """Size of the snapshot that this replica began with; 0 once the whole log was replayed.
+        Beyond every size until it is known where it begins: the audit must not replay meanwhile."""
+        return _UNDECIDED if self.opening else self._state.base
+
+    def check_past(self) -> None:
+        """Raises VerificationError while the past is known to be another history."""
+        if self.past_failure is not None:
+            raise self.past_failure
+
+    def restate(self, state: RealmState) -> None:
+        """The store begins or ends with other leaves now: this is the state that it holds."""
+        self._state, self._rebuilt = state, True
+
     def roots_at(self, size: int) -> LogState:
-        """State of the log after `size` leaves."""
+        """State of the log after `size` leaves, not before the base."""
         return self.store.roots_at(size)
 
     def seen(self) -> Seen:
@@ -133,7 +148,7 @@ class RealmReplica:
 
     async def ready(self) -> None:
         """The map is complete. Raises DataError if the local store is damaged."""
-        async with self._lock:
+        async with self.lock:
             await self._rebuild()
 
     async def pull(self) -> LogState:
@@ -141,7 +156,7 @@ class RealmReplica:
         VerificationError."""
         while True:
             try:
-                async with self._lock:
+                async with self.lock:
                     return await self._pull(self.audit.most_due())
             except AuditFirstError as error:
                 await self.audit.catch_up(error.epochs)
@@ -187,7 +202,7 @@ class RealmReplica:
     async def ensure(self, size: int) -> None:
         """At least `size` leaves are verified when this returns; for the audit, which asks for
         what is anchored already and therefore takes heads whatever they promise."""
-        async with self._lock:
+        async with self.lock:
             if self.size() < size:
                 await self._pull(_ANY_EPOCH)
                 if self.size() < size:
@@ -204,7 +219,9 @@ class RealmReplica:
         return self.store.heads.due(epoch)
 
     def leaf_header(self, index: int) -> LeafHeader:
-        """A verified leaf's header."""
+        """A verified leaf's header. Raises LookupError."""
+        if self.past is not None and index < self.past.size():
+            return self.past.leaf_header(index)
         stored = self.store.leaf(index)
         if stored is None:
             raise LookupError(f"leaf {index} is not stored")
@@ -283,7 +300,7 @@ class RealmReplica:
                 raise self._refused(error, leaves, head, leaf, groups) from error
             groups.add(leaf, transition)
             self._find_stamps(leaf)
-            check_pins(self._pins, _log_state(groups.state))
+            check_pins(self._pins, log_state(groups.state))
             await self.slices.pause()
         return groups
 
@@ -292,7 +309,7 @@ class RealmReplica:
     ) -> None:
         known = self.store.heads.at(head[0].size)
         try:
-            self._checks.roots(head, _log_state(verified.state), known=known)
+            self._checks.roots(head, log_state(verified.state), known=known)
         except VerificationError as error:
             raise await self._refuse(error, leaves, head, len(leaves) - 1) from error
 
@@ -378,13 +395,3 @@ class RealmReplica:
             if not self.store.outbox.has(row.record):
                 return True
         return False
-
-
-def _log_state(state: RealmState) -> LogState:
-    return LogState(
-        log=state.context.log,
-        size=state.position.size,
-        log_root=state.position.root(),
-        map_root=state.map.root(),
-        org_size=state.position.org_size,
-    )

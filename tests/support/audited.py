@@ -205,14 +205,28 @@ class ReplicaLog:
         self.heads: dict[int, HeadPair] = {}
         self.settled: dict[int, int] = {}
         self.shown: tuple[bytes, ...] = ()
+        self.vouched = 0
+        """Leaves below are there for the simulation, but not for the auditor (a snapshot)."""
+        self.past_failure: VerificationError | None = None
 
     def size(self) -> int:
         return len(self.headers)
 
+    def base(self) -> int:
+        return self.vouched
+
+    def check_past(self) -> None:
+        if self.past_failure is not None:
+            raise self.past_failure
+
     def roots_at(self, size: int) -> LogState:
+        if 0 < size < self.vouched:
+            raise LookupError(size)
         return self.states[size]
 
     def leaf_header(self, index: int) -> LeafHeader:
+        if index < self.vouched:
+            raise LookupError(index)
         return self.headers[index]
 
     def leaves(self) -> list[Leaf]:

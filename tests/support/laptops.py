@@ -175,8 +175,7 @@ class Laptop:
         )
         self.parts = assemble(self.folder / realm.hex()[:8], realm, outside)
         if self.parts.store.position().size == 0:
-            await self.org.pull()
-            await self.parts.replica.pull()
+            await self.parts.bootstrap.open_first()
         self.parts.filesystem.open()
         await self.nursery.start(self.parts.filesystem.run)
         return self.parts

@@ -63,6 +63,7 @@ SHELLS: dict[str, tuple[str, ...]] = {
         for name in (
             "assembly",
             "audit_view",
+            "bootstrap",
             "contest",
             "filesystem",
             "gate",
@@ -80,6 +81,7 @@ SHELLS: dict[str, tuple[str, ...]] = {
             "replica",
             "seal_queue",
             "slices",
+            "snapshot_reader",
             "store_loader",
             "sync",
             "upload",

@@ -14,7 +14,7 @@ from parsec_fs.audit.auditor import Auditor
 from parsec_fs.audit.client_state import Word
 from parsec_fs.audit.clock import SystemClock
 from parsec_fs.audit.evidence import check_offline
-from parsec_fs.audit.report import audit_report
+from parsec_fs.audit.report import audit_report, proof_notes
 from parsec_fs.protocol.certificates import CONTRIBUTOR
 from parsec_fs.storage.org_store import OrgStore
 from tests.support.audited import AuditedDevice, SimulatedChain, SimulatedLightClient
@@ -155,3 +155,20 @@ async def test_before_the_first_epoch_nothing_is_ticked() -> None:
     report = audit_report("research", auditor.state, auditor.client_state(), records=0, lying={})
     assert not report.verified
     assert not any(tick.passed for tick in report.ticks)
+
+
+async def test_a_bootstrapped_workspace_is_not_called_verified() -> None:
+    """Rule 25: until the whole log was replayed, the server has committed to it, no more."""
+    device = make_device()
+    await device.pull()
+    device.chain.publish(device.chain.server.cut())
+    device.realm.vouched = device.realm.size()
+    assert await device.audit() == Word.VERIFIED
+    auditor = device.auditor
+    report = audit_report("research", auditor.state, auditor.client_state(), records=4, lying={})
+    assert not report.verified
+    assert "research: the server committed to it up to epoch 0." in report.text()
+    assert "Note, bootstrapped: " in report.text()
+    assert "complete" not in report.text()
+    assert "the server committed to" in proof_notes(auditor.client_state().qualifiers)[0]
+    assert proof_notes(("self-anchored",)) == []

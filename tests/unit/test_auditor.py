@@ -3,6 +3,7 @@
 Data flow: simulated device -> rounds -> word, stored floor, evidence.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from parsec_fs.audit.ports import AuditRecord, stored_trust
 from parsec_fs.audit.verdict import Kind
 from parsec_fs.protocol.certificates import CONTRIBUTOR
 from parsec_fs.protocol.codec import decode, encode
+from parsec_fs.protocol.commands import EpochProof
 from parsec_fs.protocol.errors import (
     DataError,
     ForkError,
@@ -23,7 +25,7 @@ from parsec_fs.protocol.errors import (
     RollbackError,
     VerificationError,
 )
-from parsec_fs.protocol.ids import LogId
+from parsec_fs.protocol.ids import Hash, LogId
 from parsec_fs.protocol.realm_state import verify_leaf
 from tests.support.audited import AuditedDevice, SimulatedChain
 from tests.support.history import HonestServer
@@ -373,3 +375,83 @@ def test_the_simulated_chain_proves_its_head_from_the_anchor() -> None:
     assert isinstance(head, VerifiedChainHead)
     assert head.statement.epoch == 0
     assert head.validator_count == 4
+
+
+# A device that began with a snapshot (rule 25)
+
+
+async def joined_late(epochs: int, *, vouched_for: int) -> tuple[World, AuditedDevice]:
+    """A device that joins after these epochs, with a snapshot of the size of the named one."""
+    world, sizes = World(), []
+    for _ in range(epochs):
+        await world.work()
+        sizes.append(world.device.realm.size())
+    late = AuditedDevice(world.server, world.chain)
+    await late.pull()
+    late.realm.vouched = sizes[vouched_for]
+    return world, late
+
+
+async def test_what_lies_before_a_snapshot_is_compared_after_the_replay() -> None:
+    _, late = await joined_late(4, vouched_for=2)
+    assert await late.audit() == Word.VERIFIED
+    assert late.auditor.client_state().qualifiers == ("bootstrapped",)
+    late.restart()
+    assert late.auditor.client_state().qualifiers == ("bootstrapped",)
+    late.realm.vouched = 0
+    assert late.auditor.client_state().qualifiers == ("bootstrapped",), "not compared yet"
+    assert await late.audit() == Word.VERIFIED
+    assert late.auditor.client_state().qualifiers == ()
+    late.restart()
+    assert (late.auditor.epochs, late.auditor.client_state().qualifiers) == (4, ())
+
+
+async def test_epochs_before_a_snapshot_audit_nothing() -> None:
+    world, late = await joined_late(2, vouched_for=1)
+    world.server.commit(world.bob)
+    await late.pull()
+    late.realm.vouched = late.realm.size()
+    late.realm.heads = {late.realm.size(): late.realm.heads[late.realm.size()]}
+    assert await late.audit() == Word.PENDING
+    assert (late.auditor.epochs, late.auditor.verified_index(late.realm.log)) == (2, 0)
+    world.chain.publish(world.server.cut())
+    assert await late.audit() == Word.VERIFIED
+    assert late.auditor.verified_index(late.realm.log) == late.realm.size()
+
+
+async def test_another_past_than_the_anchored_one_shows_after_the_replay() -> None:
+    """In one epoch only: the log goes on as everybody sees it."""
+    _, late = await joined_late(4, vouched_for=2)
+    assert await late.audit() == Word.VERIFIED
+    size = late.auditor.state.of(late.realm.log).size - 2
+    late.realm.states[size] = replace(late.realm.states[size], map_root=Hash(bytes(32)))
+    late.realm.vouched = 0
+    for _ in range(2):
+        assert await late.audit() == Word.SUSPECT
+        assert late.auditor.client_state().qualifiers == ("bootstrapped",)
+    assert not late.auditor.convicted
+
+
+def another_salt(proof: EpochProof) -> EpochProof:
+    """The same epoch, committed to in another leaf of E."""
+    return replace(proof, opening=replace(proof.opening, salt=bytes(32)))
+
+
+async def test_other_epochs_than_the_verified_ones_show_after_the_replay() -> None:
+    _, late = await joined_late(4, vouched_for=2)
+    assert await late.audit() == Word.VERIFIED
+    late.realm.vouched = 0
+    late.door.twist = another_salt
+    assert await late.audit() == Word.SUSPECT
+    late.door.twist = lambda proof: proof
+    assert await late.audit() == Word.VERIFIED
+
+
+async def test_a_past_that_is_known_to_be_false_is_no_matter_of_one_round() -> None:
+    _, late = await joined_late(3, vouched_for=1)
+    late.realm.past_failure = ForkError("the replayed log and the snapshot differ")
+    for _ in range(2):
+        assert await late.audit() == Word.SUSPECT
+        assert not late.auditor.may_send()
+    late.realm.past_failure = None
+    assert await late.audit() == Word.VERIFIED
