@@ -229,6 +229,9 @@ class Contest:
         if theirs is not None and (ours is None or ours[0] != theirs.id):
             done = self._filesystem.give_way(folder.id, name, theirs, self._label())
             self._invalidate(done[1])
+            if is_deleted_here(self._tree, theirs.id):
+                # Its name here was the last one; theirs had been covered by what gave way.
+                self._revive(theirs.id)
             self._place(theirs.id)
 
     def _apply(self, change: RemoteChange) -> None:
@@ -318,6 +321,8 @@ class Contest:
         folder = self._filesystem.call(known, self._tree, id)
         if type(folder) is not FolderNode:
             return
+        pending = self._tree.dirty_names.keys() | self._tree.flying_names.keys()
+        folder.pending = sum(1 for key in pending if key[0] == id)
         folder.children, folder.nlink = None, 2
         self._filesystem.call(self._tree.children, folder)
         self._place(id)

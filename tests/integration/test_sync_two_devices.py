@@ -249,3 +249,46 @@ async def test_a_change_that_arrives_while_ours_is_uploaded(tmp_path: Path) -> N
         two.workspace.replica.verified_at = 0.0
         shown = await in_step(two, one)
         assert sorted(shown.values()) == [b"from one", b"from two"]  # type: ignore[type-var]
+
+
+async def test_deleted_here_after_it_was_renamed_there(tmp_path: Path) -> None:
+    """Their name for it is covered by what we put there: it comes to light with the deletion."""
+    async with two_laptops(tmp_path) as (one, two):
+        one.make("file", b"kept")
+        await in_step(one, two)
+        one.rename("file", "name")
+        await one.push()
+        two.mkdir("name")
+        two.rename("file", "name/file")
+        await two.pull()
+        two.unlink("name/file")
+        shown = await in_step(one, two)
+        assert shown == {"name": b"kept", "name (conflict, two 2026-01-01 10.00)": None}
+
+
+async def test_a_folder_replaced_here_is_moved_there(tmp_path: Path) -> None:
+    """Our move is given up, and what it had replaced stays deleted."""
+    async with two_laptops(tmp_path) as (one, two):
+        for path in ("over", "over/empty", "moved", "elsewhere"):
+            one.mkdir(path)
+        await in_step(one, two)
+        one.rename("moved", "elsewhere/moved")
+        await one.push()
+        two.rmdir("over/empty")
+        two.rename("moved", "over/empty")
+        shown = await in_step(one, two)
+        assert shown == {"elsewhere": None, "elsewhere/moved": None, "over": None}
+
+
+async def test_what_was_moved_out_of_a_deleted_folder_stays_there(tmp_path: Path) -> None:
+    """The folder is back, because something was put into it elsewhere; it has one place less."""
+    async with two_laptops(tmp_path) as (one, two):
+        one.mkdir("folder")
+        one.mkdir("folder/inner")
+        await in_step(one, two)
+        one.make("folder/new", b"new")
+        await one.push()
+        two.rename("folder/inner", "inner")
+        two.rmdir("folder")
+        shown = await in_step(one, two)
+        assert shown == {"folder": None, "folder/new": b"new", "inner": None}
