@@ -5,7 +5,7 @@ Data flow: storage/journal (records behind damage) -> this -> files in a new fol
 Pure. Records behind a lost group cannot be applied: they may build on what was lost. But file
 content in them is worth keeping, so each file they speak of is put together as far as they tell,
 under its last known name, in a folder beside everything else (decisions.md 6). Nothing existing is
-changed.
+changed. Missing is raised before anything is made.
 """
 
 from collections.abc import Iterable
@@ -26,22 +26,24 @@ _NAME_AND_ID: Final = {records.CREATE: (2, 3), records.ENTRY: (2, 3), records.MO
 def salvage(
     tree: Tree, salvaged: Iterable[tuple[int, Any]], folder_name: bytes, now: int
 ) -> list[FileNode]:
-    """Make the folder (in the root) and its files. Returns the files; none: no folder either."""
+    """Make the folder (in the root) and its files. Returns the files; none: no folder either.
+    Raises Missing."""
     salvaged = [record for _, record in salvaged]
-    wanted = {record[1] for record in salvaged if record[0] in _CONTENT}
+    about = (record[1] for record in salvaged if record[0] in _CONTENT)
+    wanted = {ObjectId(id) for id in about if type(id) is bytes}
     if not wanted:
         return []
     root = tree.folder(1)
     owner = (root.uid, root.gid)
     folder = names.create(
-        tree, 1, _free(root, folder_name), TYPE_FOLDER | 0o700, owner=owner, now=now
+        tree, 1, _free(tree, root, folder_name), TYPE_FOLDER | 0o700, owner=owner, now=now
     )
     assert isinstance(folder, FolderNode)
     folder.lookups = 0
     known = _last_names(salvaged)
     made: dict[ObjectId, FileNode] = {}
     for id in sorted(wanted):
-        name = _free(folder, known.get(id, id.hex().encode()))
+        name = _free(tree, folder, known.get(id, id.hex().encode()))
         made[id] = names.make_file(tree, folder.inode, name, 0o600, owner, now)
         made[id].lookups = 0
     _fill(tree, salvaged, made)
@@ -59,10 +61,10 @@ def _last_names(salvaged: list[Any]) -> dict[ObjectId, bytes]:
     return found
 
 
-def _free(folder: FolderNode, name: bytes) -> bytes:
-    assert folder.children is not None
+def _free(tree: Tree, folder: FolderNode, name: bytes) -> bytes:
+    children = tree.children(folder)
     candidate, number = name, 1
-    while candidate in folder.children:
+    while candidate in children:
         number += 1
         candidate = name[:240] + b" %d" % number
     return candidate
@@ -72,7 +74,7 @@ def _fill(tree: Tree, salvaged: list[Any], made: dict[ObjectId, FileNode]) -> No
     """Apply the content records to the new files, in order, with the ids exchanged."""
     replay, position = Replay(tree), tree.position
     for record in salvaged:
-        if record[0] not in _CONTENT:
+        if record[0] not in _CONTENT or record[1] not in made:
             continue
         moved = (record[0], made[record[1]].id, *record[2:])
         try:
