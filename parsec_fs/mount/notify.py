@@ -40,7 +40,6 @@ class Notifier:
         self._waiting: OrderedDict[Invalidation, None] = OrderedDict()
         self._changed = threading.Condition()
         self._closed = False
-        self._busy = 0
         for number in range(THREADS):
             threading.Thread(target=self._work, name=f"notify-{number}", daemon=True).start()
 
@@ -49,11 +48,6 @@ class Notifier:
         with self._changed:
             self._waiting.update(dict.fromkeys(invalidations))
             self._changed.notify_all()
-
-    def idle(self) -> bool:
-        """True iff everything sent was delivered."""
-        with self._changed:
-            return not self._waiting and not self._busy
 
     def close(self) -> None:
         """Stop; what is queued need not be told to a kernel that unmounts."""
@@ -70,12 +64,7 @@ class Notifier:
                 if self._closed:
                     return
                 item, _ = self._waiting.popitem(last=False)
-                self._busy += 1
-            try:
-                self._deliver(item)
-            finally:
-                with self._changed:
-                    self._busy -= 1
+            self._deliver(item)
 
     def _deliver(self, item: Invalidation) -> None:
         # ENOENT: the kernel does not know it anyway.
