@@ -14,6 +14,7 @@ A frame is: magic 4 | position 8 | count 4 | size of the sealed part 4 | CRC-32 
 The CRC only finds frames again behind damage; integrity comes from the seal.
 """
 
+import errno
 import os
 import struct
 import zlib
@@ -96,6 +97,7 @@ class Journal:
         self._size = 0
         self._first = 0
         self._unsynced: list[int] = []
+        self._doubtful = False
         self._opened: tuple[int, tuple[Any, ...]] = (0, ())
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -231,13 +233,20 @@ class Journal:
     def sync_job(self) -> Callable[[], int]:
         """A function for a worker thread that makes everything written until now durable.
 
-        It returns the position for `synced`, which the caller sets.
+        It returns the position for `synced`, which the caller sets. Raises OSError, and then for
+        ever: the kernel forgets pages that it could not write, so that a later success says
+        nothing about them. Only a new start reads what is really there.
         """
         written, current, finished = self.written, self._fd, self._unsynced
         self._unsynced = []
         new_files = finished or self.synced < self._first
 
         def sync() -> int:
+            if self._doubtful:
+                raise OSError(
+                    errno.EIO, "the disk has lost records; mount again to see what is left"
+                )
+            self._doubtful = True
             for fd in finished:
                 os.fdatasync(fd)
                 os.close(fd)
@@ -245,6 +254,7 @@ class Journal:
                 os.fdatasync(current)
             if new_files:
                 _sync_path(self.directory)
+            self._doubtful = False
             return written
 
         return sync
@@ -291,7 +301,7 @@ class Journal:
     def close(self) -> None:
         """Write and sync what is left."""
         self.flush()
-        if self._fd >= 0 or self._unsynced:
+        if (self._fd >= 0 or self._unsynced) and not self._doubtful:
             self.synced = self.sync_job()()
         if self._fd >= 0:
             os.close(self._fd)

@@ -306,7 +306,11 @@ class Filesystem:
         while True:
             await trio.sleep(SYNC_EVERY_S)
             if self.journal.synced < self.tree.position:
-                await self._sync(self.tree.position)
+                try:
+                    await self._sync(self.tree.position)
+                except LocalError as error:
+                    # Whoever asks for it with fsync is told; the mount goes on.
+                    log.error("journal: not durable: %s", error.__cause__)
             self.memory.discard_dropped()
 
     async def _sync(self, position: int) -> None:

@@ -200,3 +200,23 @@ def test_a_segment_that_cannot_be_started_is_tried_again(
     journal.close()
     expected = [(1, b"a"), (1, b"b")]
     assert [record for _, record in open_journal().open(0).records] == expected
+
+
+def test_what_a_disk_has_lost_is_never_called_durable(open_journal: Open) -> None:
+    """After a failed sync a later one may succeed although the pages are gone."""
+    journal = open_journal()
+    journal.open(0)
+    written(journal, [[b"a"]])
+    healthy = os.dup(journal._fd)
+    reader, writer = os.pipe()
+    os.dup2(writer, journal._fd)
+    with pytest.raises(OSError):
+        journal.sync_job()()
+    os.dup2(healthy, journal._fd)
+    with pytest.raises(OSError, match="mount again"):
+        journal.sync_job()()
+    assert journal.synced == 0
+    journal.close()
+    for descriptor in (healthy, reader, writer):
+        os.close(descriptor)
+    assert [record for _, record in open_journal().open(0).records] == [(1, b"a")]
