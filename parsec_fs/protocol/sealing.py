@@ -254,9 +254,10 @@ def seal_box(secret: bytes, *, recipient: bytes, info: bytes) -> bytes:
             MLKEM768PublicKey.from_public_bytes(recipient[:1184]),
             X25519PublicKey.from_public_bytes(recipient[1184:]),
         )
+        # A point of small order is noticed only here.
+        return _suite().encrypt(secret, key, info=info)
     except ValueError as error:
         raise DataError("not a box public key") from error
-    return _suite().encrypt(secret, key, info=info)
 
 
 def check_box_public(key: bytes) -> bytes:

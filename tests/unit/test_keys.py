@@ -86,6 +86,8 @@ def test_malformed_box_keys_are_refused() -> None:
         seal_box(b"secret", recipient=bytes(5), info=b"")
     with pytest.raises(DataError):
         seal_box(b"secret", recipient=b"\xff" * 1216, info=b"")
+    with pytest.raises(DataError):
+        seal_box(b"secret", recipient=BoxKey(SECRET).public[:1184] + bytes(32), info=b"")
 
 
 def test_box_contexts_differ_in_every_field() -> None:
