@@ -75,19 +75,21 @@ class Replay:
                 self.tree.settle_links(node)
 
     def _get(self, id: ObjectId) -> Node:
+        """A folder comes with its names: its times follow from them too, and could not be told
+        any more from what a record is about to set."""
         node = self.tree.nodes.get(id)
         if node is None:
             if id in self.absent:
                 raise Unknown
             raise Missing(NODE, id)
+        if type(node) is FolderNode and node.children is None and id not in self.absent:
+            raise Missing(CHILDREN, id)
         return node
 
     def _folder(self, id: ObjectId) -> FolderNode:
         node = self._get(id)
-        if type(node) is not FolderNode:
+        if type(node) is not FolderNode or node.children is None:
             raise Unknown
-        if node.children is None:
-            raise Missing(CHILDREN, id)
         return node
 
     def _file(self, id: ObjectId) -> FileNode:
