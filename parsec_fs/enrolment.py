@@ -124,16 +124,20 @@ def _founding_contents(
         generation=1,
         box_key=secrets.user_key(1).public,
     )
-    device = Device(
+    return genesis, user, device_content(secrets, label(device_label))
+
+
+def device_content(secrets: DeviceSecrets, name: bytes, *, generation: int = 1) -> Device:
+    """What a device's certificate says of it, without a box of the user's key."""
+    return Device(
         device=secrets.device,
         user=secrets.user,
-        label=label(device_label),
+        label=name,
         sign_key=secrets.signing_key().verify_key.raw,
         box_key=secrets.box_key().public,
-        generation=1,
+        generation=generation,
         user_key_box=b"",
     )
-    return genesis, user, device
 
 
 def _root_sign(
@@ -226,8 +230,11 @@ def _realm_box(member: User, key: RealmKey, realm: RealmId, org: OrgId, random: 
     return KeyBox(user=member.user, generation=member.generation, box=box)
 
 
-def check_realm_box(unverified: BoxAnswer, rotation: Rotation, *, secrets: DeviceSecrets) -> KeyBox:
-    """The box that a rotation holds for this user. Raises ProofError, TrustchainError."""
+def open_realm_key(
+    unverified: BoxAnswer, rotation: Rotation, *, realm: RealmId, secrets: DeviceSecrets
+) -> RealmKey:
+    """The realm key of a rotation, from this user's box. Raises ProofError, TrustchainError (the
+    server's doing), DecryptionError (the doing of the rotation's author)."""
     box = unverified.box
     if box.user != secrets.user:
         raise TrustchainError("the server sent another user's key box")
@@ -238,15 +245,6 @@ def check_realm_box(unverified: BoxAnswer, rotation: Rotation, *, secrets: Devic
         unverified.proof,
         expected_root=rotation.boxes_root,
     )
-    return box
-
-
-def open_realm_key(
-    unverified: BoxAnswer, rotation: Rotation, *, realm: RealmId, secrets: DeviceSecrets
-) -> RealmKey:
-    """The realm key of a rotation, from this user's box. Raises ProofError, TrustchainError (the
-    server's doing), DecryptionError (the doing of the rotation's author)."""
-    box = check_realm_box(unverified, rotation, secrets=secrets)
     info = realm_key_box_info(secrets.org, realm, rotation.index, box.user, box.generation)
     secret = secrets.user_key(box.generation).open(box.box, info=info)
     context = realm_key_context(secrets.org, realm, rotation.index)

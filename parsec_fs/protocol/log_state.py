@@ -5,13 +5,15 @@ Data flow: leaf -> `LogPosition.check` -> membership or realm_state -> `LogPosit
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from parsec_fs.protocol.codec import encode_trusted
 from parsec_fs.protocol.errors import ProofError, TrustchainError
 from parsec_fs.protocol.hashing import body_hash
 from parsec_fs.protocol.ids import NO_HASH, DeviceId, Hash
 from parsec_fs.protocol.merkle import Frontier
-from parsec_fs.protocol.records import DeviceHeader, Leaf
+from parsec_fs.protocol.prefix_map import PrefixMap
+from parsec_fs.protocol.records import Context, DeviceHeader, Leaf, LogState
 
 
 class DeviceChainError(TrustchainError):
@@ -72,6 +74,33 @@ class LogPosition:
             time_ms=leaf.header.time_ms,
             org_size=leaf.header.org_size,
         )
+
+
+class ReplayedLog(Protocol):
+    """An org log or a realm log after some leaves, with its whole map."""
+
+    @property
+    def context(self) -> Context:
+        """Which log."""
+
+    @property
+    def position(self) -> LogPosition:
+        """How much of it."""
+
+    @property
+    def map(self) -> PrefixMap:
+        """What it comes to."""
+
+
+def log_state(state: ReplayedLog) -> LogState:
+    """Size and roots, as heads and epochs name them."""
+    return LogState(
+        log=state.context.log,
+        size=state.position.size,
+        log_root=state.position.root(),
+        map_root=state.map.root(),
+        org_size=state.position.org_size,
+    )
 
 
 def check_chain(

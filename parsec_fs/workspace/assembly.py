@@ -202,6 +202,5 @@ def _bootstrap(
         author=outside.author,
         read_node=contents.read,
         directory=directory,
-        pins=tuple(pin for pin in outside.pins if pin.log == replica.log),
         checks=outside.checks,
     )

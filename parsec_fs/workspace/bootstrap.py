@@ -31,8 +31,8 @@ from parsec_fs.protocol.errors import (
     VerificationError,
 )
 from parsec_fs.protocol.ids import DeviceId
+from parsec_fs.protocol.log_state import log_state
 from parsec_fs.protocol.membership import OrgState
-from parsec_fs.protocol.records import LogState
 from parsec_fs.protocol.snapshots import Snapshot, SnapshotStart, open_start
 from parsec_fs.remote.server_client import ServerClient
 from parsec_fs.storage.realm_store import RealmStore
@@ -42,7 +42,6 @@ from parsec_fs.workspace.org_replica import OrgReplica
 from parsec_fs.workspace.payloads import Found, PayloadReader, PayloadSource, ReadNode
 from parsec_fs.workspace.promises import check_pins
 from parsec_fs.workspace.realm_keys import RealmKeys
-from parsec_fs.workspace.realm_rebuild import log_state
 from parsec_fs.workspace.replica import RealmReplica
 from parsec_fs.workspace.replica_checks import ReplicaChecks
 from parsec_fs.workspace.slices import Slices
@@ -92,7 +91,6 @@ class Bootstrap:
     author: Author
     read_node: ReadNode
     directory: Path
-    pins: tuple[LogState, ...]
     checks: ReplicaChecks
     _filled: bool = field(default=False, init=False)
 
@@ -154,13 +152,13 @@ class Bootstrap:
     def _vouchers(self, org: OrgState) -> tuple[DeviceId, ...]:
         """Other devices of this user."""
         own = self.author.secrets
-        users = {id: one.device.user for id, one in org.devices.items()}
-        return tuple(sorted(id for id in users if users[id] == own.user and id != own.device))
+        devices = (one.device for one in org.devices_of(own.user))
+        return tuple(one for one in devices if one != own.device)
 
     async def _store(self, snapshot: Snapshot, reader: SnapshotReader) -> None:
         with reader.pages() as pages:
             state = await reader.verify(snapshot, pages)
-            check_pins(self.pins, log_state(state))
+            check_pins(self.replica.pins, log_state(state))
             self.keys.learn(self.org.state)
             await self.keys.ensure(state.rotations, self.server)
             finder = self._finder()
@@ -272,7 +270,7 @@ class Bootstrap:
                 StatesOnly(),
                 secrets=self.author.secrets,
                 audit=self.replica.audit,
-                pins=self.pins,
+                pins=self.replica.pins,
                 checks=self.checks,
             )
         return self.replica.past

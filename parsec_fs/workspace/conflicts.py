@@ -9,10 +9,10 @@ The old object shows the other device's version from then on.
 
 from parsec_fs.protocol.ids import ObjectId
 from parsec_fs.protocol.limits import BLOCK_SIZE, NAME_MAX_SIZE
-from parsec_fs.protocol.manifests import FOLDER, Child
+from parsec_fs.protocol.manifests import Child
 from parsec_fs.workspace import files, records
 from parsec_fs.workspace.nodes import Entry, FileNode, FolderNode, Node
-from parsec_fs.workspace.overlay import is_deleted_here, is_named_here
+from parsec_fs.workspace.overlay import count_links, is_deleted_here, is_named_here
 from parsec_fs.workspace.remote_changes import Invalidation, names_of
 from parsec_fs.workspace.tree import Tree
 
@@ -148,7 +148,7 @@ def uncover(tree: Tree, folder: FolderNode, name: bytes, now: int) -> None:
         return
     assert folder.children is not None
     folder.children.pop(name, None)
-    folder.nlink = 2 + sum(1 for entry in folder.children.values() if entry[1] == FOLDER)
+    count_links(folder)
     folder.fresh = False
     tree.record((records.ENTRY, folder.id, name, b"", 0, now))
 
@@ -161,5 +161,5 @@ def drop_pending(tree: Tree, folder: FolderNode, name: bytes, theirs: Entry | No
     folder.children.pop(name, None)
     if theirs is not None:
         folder.children[name] = theirs
-    folder.nlink = 2 + sum(1 for entry in folder.children.values() if entry[1] == FOLDER)
+    count_links(folder)
     folder.fresh = False

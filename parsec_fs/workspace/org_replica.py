@@ -16,6 +16,7 @@ from parsec_fs.protocol.codec import encode_trusted
 from parsec_fs.protocol.errors import DataError, OfflineError, ProofError, VerificationError
 from parsec_fs.protocol.hashing import EMPTY_MAP, EMPTY_TREE
 from parsec_fs.protocol.ids import Hash, LogId
+from parsec_fs.protocol.log_state import log_state
 from parsec_fs.protocol.membership import OrgState
 from parsec_fs.protocol.records import Leaf, LeafHeader, LogState, Seen
 from parsec_fs.remote.server_client import ServerClient, UnverifiedLeaves
@@ -194,15 +195,7 @@ class OrgReplica:
                 self._state = membership.found(leaf, expected_genesis=self._genesis)
             else:
                 self._state = self._checks.org_leaf(self._state, leaf)
-            position = self._state.position
-            state = LogState(
-                log=self.log,
-                size=position.size,
-                log_root=position.root(),
-                map_root=self._state.map.root(),
-                org_size=position.org_size,
-            )
-            self._roots.append(check_pins(self._pins, state))
+            self._roots.append(check_pins(self._pins, log_state(self._state)))
 
 
 def _empty(log: LogId) -> LogState:

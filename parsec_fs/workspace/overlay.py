@@ -34,9 +34,15 @@ def show_names(
             withhold(tree, folder, name, entry)
         else:
             place(tree.nodes.get(entry[0]), folder)
-    folder.nlink = 2 + sum(1 for entry in folder.children.values() if entry[1] == FOLDER)
+    count_links(folder)
     folder.mtime_ns, folder.ctime_ns = latest((folder.mtime_ns, folder.ctime_ns), times)
     folder.fresh = False
+
+
+def count_links(folder: FolderNode) -> None:
+    """The link count of a folder in use follows from its names, which are in memory."""
+    assert folder.children is not None
+    folder.nlink = 2 + sum(1 for entry in folder.children.values() if entry[1] == FOLDER)
 
 
 def place(node: Node | None, folder: FolderNode) -> None:

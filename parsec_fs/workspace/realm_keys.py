@@ -14,7 +14,7 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
-from parsec_fs.enrolment import check_realm_box, open_realm_key
+from parsec_fs.enrolment import open_realm_key
 from parsec_fs.identity import DeviceSecrets
 from parsec_fs.protocol.certificates import Rotation
 from parsec_fs.protocol.codec import decode, encode_trusted
@@ -109,7 +109,6 @@ class RealmKeys:
     def _open(
         self, unverified: BoxAnswer, rotation: Rotation, rotations: Sequence[Rotation]
     ) -> None:
-        check_realm_box(unverified, rotation, secrets=self._secrets)
         try:
             key = open_realm_key(unverified, rotation, realm=self._realm, secrets=self._secrets)
         except DecryptionError as error:
@@ -124,8 +123,7 @@ class RealmKeys:
 
     def _walk_back(self, key: RealmKey, rotations: Sequence[Rotation]) -> None:
         org = self._secrets.org
-        by_index = {one.index: place for place, one in enumerate(rotations)}
-        while (place := by_index[key.index]) and rotations[place].previous:
+        while (place := key.index - 1) and rotations[place].previous:
             rotation, older = rotations[place], rotations[:place]
             try:
                 key = open_previous_key(rotation, key, older, org=org, realm=self._realm)

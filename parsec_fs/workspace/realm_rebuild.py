@@ -35,7 +35,7 @@ from parsec_fs.protocol.realm_state import (
     key_state,
     object_entry,
 )
-from parsec_fs.protocol.records import Context, DeviceHeader, LogState, Signed
+from parsec_fs.protocol.records import Context, DeviceHeader, Signed
 from parsec_fs.storage.realm_store import RealmStore
 
 _STEP: Final = 8
@@ -96,17 +96,6 @@ def with_map(state: RealmState, store: RealmStore) -> Generator[None, None, Real
     if tree.root() != expected_map_root(store, state.position.size):
         raise DataError("the local store is damaged: its objects are not those of its log")
     return replace(state, map=tree)
-
-
-def log_state(state: RealmState) -> LogState:
-    """Size and roots of a realm whose map is complete."""
-    return LogState(
-        log=state.context.log,
-        size=state.position.size,
-        log_root=state.position.root(),
-        map_root=state.map.root(),
-        org_size=state.position.org_size,
-    )
 
 
 def expected_map_root(store: RealmStore, size: int) -> Hash:

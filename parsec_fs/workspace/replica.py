@@ -26,6 +26,7 @@ from parsec_fs.protocol.errors import (
     VerificationError,
 )
 from parsec_fs.protocol.ids import Hash, LogId, RealmId
+from parsec_fs.protocol.log_state import log_state
 from parsec_fs.protocol.realm_state import RealmState, StampBatch
 from parsec_fs.protocol.records import COMMIT, STAMPS, Leaf, LeafHeader, LogState, Seen
 from parsec_fs.remote.server_client import ServerClient, UnverifiedLeaves
@@ -37,7 +38,7 @@ from parsec_fs.workspace.org_replica import OrgReplica
 from parsec_fs.workspace.payloads import Found, GroupReader
 from parsec_fs.workspace.promises import AuditFirstError, HeadPair, check_pins
 from parsec_fs.workspace.realm_keys import RealmKeys
-from parsec_fs.workspace.realm_rebuild import light_state, log_state, with_map
+from parsec_fs.workspace.realm_rebuild import light_state, with_map
 from parsec_fs.workspace.refused_leaf import LeafRefusedError, refuse
 from parsec_fs.workspace.replica_checks import REPLICA_CHECKS, ReplicaChecks
 from parsec_fs.workspace.slices import Slices
@@ -81,7 +82,7 @@ class RealmReplica:
         self._keys = keys
         self._payloads = payloads
         self._device = secrets.device
-        self._pins = [pin for pin in pins if pin.log == self.log]
+        self.pins = tuple(pin for pin in pins if pin.log == self.log)
         self._state = light_state(store, client.context(self.log))
         self._rebuilt = self._state.position.size == 0
         self.lock = trio.Lock()
@@ -300,7 +301,7 @@ class RealmReplica:
                 raise self._refused(error, leaves, head, leaf, groups) from error
             groups.add(leaf, transition)
             self._find_stamps(leaf)
-            check_pins(self._pins, log_state(groups.state))
+            check_pins(self.pins, log_state(groups.state))
             await self.slices.pause()
         return groups
 

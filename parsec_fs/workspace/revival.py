@@ -9,10 +9,10 @@ that it has here. What we only renamed is gone: a name must not stand for an obj
 from collections.abc import Callable
 
 from parsec_fs.protocol.ids import ObjectId
-from parsec_fs.protocol.manifests import FOLDER
 from parsec_fs.workspace import files, records
 from parsec_fs.workspace.conflicts import drop_pending, record_everything, rekey, revert
 from parsec_fs.workspace.nodes import Entry, FileNode, FolderNode, Node, SymlinkNode
+from parsec_fs.workspace.overlay import count_links
 from parsec_fs.workspace.remote_changes import Invalidation, names_of
 from parsec_fs.workspace.tree import Tree
 
@@ -103,7 +103,7 @@ def adopt(
         tree.dirty_names[node.id, child] = (tree.position + 1, None)
         node.pending += 1
         tree.record((records.ENTRY, node.id, child, entry[0], entry[1], now))
-    node.nlink = 2 + sum(1 for entry in children.values() if entry[1] == FOLDER)
+    count_links(node)
     return [Invalidation(parent.inode, name), Invalidation(node.inode, None, True)]
 
 

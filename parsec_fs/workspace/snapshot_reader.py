@@ -20,6 +20,7 @@ from parsec_fs.identity import DeviceSecrets, Random
 from parsec_fs.protocol.codec import decode, encode_trusted
 from parsec_fs.protocol.errors import DecryptionError
 from parsec_fs.protocol.ids import DeviceId, Hash, ObjectId, RealmId
+from parsec_fs.protocol.log_state import log_state
 from parsec_fs.protocol.realm_state import RealmState
 from parsec_fs.protocol.snapshots import (
     PAGE_MOST,
@@ -39,7 +40,6 @@ from parsec_fs.workspace.leaf_groups import (
 from parsec_fs.workspace.opener import Opener
 from parsec_fs.workspace.payloads import GroupReader
 from parsec_fs.workspace.realm_keys import RealmKeys
-from parsec_fs.workspace.realm_rebuild import log_state
 from parsec_fs.workspace.slices import Slices
 
 UNKNOWN: Final = DeviceId(bytes(16))

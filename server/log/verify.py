@@ -15,6 +15,7 @@ from parsec_fs.protocol.epochs import opening_leaf
 from parsec_fs.protocol.errors import ProofError
 from parsec_fs.protocol.hashing import rfc6962_node
 from parsec_fs.protocol.ids import LogId, ObjectId, OrgId, RealmId
+from parsec_fs.protocol.log_state import log_state
 from parsec_fs.protocol.membership import OrgState, realm_context
 from parsec_fs.protocol.merkle import Frontier, tree_root
 from parsec_fs.protocol.prefix_map import PrefixMap
@@ -134,23 +135,13 @@ class _Cuts:
     def reached(self, state: OrgState | RealmState) -> None:
         """The log has this state; if an epoch anchored this size, then with these roots."""
         cut = self._left.pop(state.position.size, None)
-        if cut is not None and cut != _log_state(state):
+        if cut is not None and cut != log_state(state):
             raise ProofError(f"log {cut.log.hex()}: anchored state of size {cut.size} is another")
 
     def finish(self, log: LogId) -> None:
         """Everything that was anchored is in the log."""
         if self._left:
             raise ProofError(f"log {log.hex()} ends before what was anchored of it")
-
-
-def _log_state(state: OrgState | RealmState) -> LogState:
-    return LogState(
-        log=state.context.log,
-        size=state.position.size,
-        log_root=state.position.root(),
-        map_root=state.map.root(),
-        org_size=state.position.org_size,
-    )
 
 
 def _verify_subtrees(transaction: Transaction, stored: StoredLog) -> None:

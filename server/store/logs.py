@@ -18,11 +18,11 @@ from sqlalchemy import bindparam, func, insert, select, update
 
 from parsec_fs.protocol.ids import DeviceId, Hash, LogId, OrgId, RealmId, UserId
 from parsec_fs.protocol.log_state import DeviceChain, LogPosition
-from parsec_fs.protocol.records import CERTIFICATE, Leaf, LeafHeader
+from parsec_fs.protocol.records import CERTIFICATE, Leaf
 from server.decisions.effects import LogChange
 from server.store import objects, subtrees
 from server.store.database import Transaction, lock
-from server.store.rows import pack_frontier, unpack_frontier, upsert
+from server.store.rows import HEADER_COLUMNS, header_of, pack_frontier, unpack_frontier, upsert
 from server.store.schema import accepted, chains, leaves, logs, roles, server
 from server.store.server_row import hold_due_epoch
 
@@ -183,24 +183,13 @@ def _stored(row: SqlRow[Any]) -> StoredLog:
     )
 
 
-_LEAF_COLUMNS = (
-    leaves.c.idx,
-    leaves.c.kind,
-    leaves.c.time_ms,
-    leaves.c.org_size,
-    leaves.c.map_root,
-    leaves.c.body_hash,
-    leaves.c.body,
-)
-
-
 def read_leaves(transaction: Transaction, log: LogId, start: int, end: int) -> Iterator[Leaf]:
     """Leaves from `start` to before `end`, streamed: the caller may stop early."""
     in_range = (leaves.c.log == log) & (leaves.c.idx >= start) & (leaves.c.idx < end)
-    query = select(*_LEAF_COLUMNS).where(in_range).order_by(leaves.c.idx)
+    query = select(*HEADER_COLUMNS, leaves.c.body).where(in_range).order_by(leaves.c.idx)
     with transaction.execute(query, execution_options={"yield_per": 64}) as rows:
-        for row in rows:
-            yield _leaf(*row)
+        for *header, body in rows:
+            yield Leaf(header=header_of(*header), body=body)
 
 
 def certificates(transaction: Transaction, log: LogId, end: int | None = None) -> list[bytes]:
@@ -209,20 +198,6 @@ def certificates(transaction: Transaction, log: LogId, end: int | None = None) -
     if end is not None:
         query = query.where(leaves.c.idx < end)
     return [bytes(row.body) for row in transaction.execute(query.order_by(leaves.c.idx))]
-
-
-def _leaf(
-    index: int, kind: int, time_ms: int, org_size: int, map_root: bytes, body: bytes, data: bytes
-) -> Leaf:
-    header = LeafHeader(
-        index=index,
-        kind=kind,
-        time_ms=time_ms,
-        org_size=org_size,
-        map_root=Hash(map_root),
-        body=Hash(body),
-    )
-    return Leaf(header=header, body=data)
 
 
 def read_chains(transaction: Transaction, log: LogId) -> dict[DeviceId, DeviceChain]:

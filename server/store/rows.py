@@ -1,4 +1,4 @@
-"""Small tools of this package: upserts for both databases, frontiers as bytes, lookups by keys.
+"""Small tools of this package: upserts for both databases, lookups by keys, frontiers and headers.
 
 Data flow: store modules -> statements that SQLite and PostgreSQL both understand.
 """
@@ -14,12 +14,22 @@ from sqlalchemy.dialects import postgresql, sqlite
 from parsec_fs.protocol.errors import DataError
 from parsec_fs.protocol.ids import Hash
 from parsec_fs.protocol.merkle import Frontier
+from parsec_fs.protocol.records import LeafHeader
 from server.store.database import Transaction
+from server.store.schema import leaves
 
 T = TypeVar("T")
 Row = dict[str, Any]
 
 _DIALECTS: Final[dict[str, Any]] = {"sqlite": sqlite, "postgresql": postgresql}
+HEADER_COLUMNS: Final = (
+    leaves.c.idx,
+    leaves.c.kind,
+    leaves.c.time_ms,
+    leaves.c.org_size,
+    leaves.c.map_root,
+    leaves.c.body_hash,
+)
 CHUNK: Final = 500
 """Keys in one IN list: far below the limits of both databases, and one cached statement."""
 
@@ -48,6 +58,20 @@ def _upsert(dialect: str, table: Table) -> Any:
     keys = [column.name for column in table.primary_key]
     values = {one.name: insert.excluded[one.name] for one in table.c if one.name not in keys}
     return insert.on_conflict_do_update(index_elements=keys, set_=values)
+
+
+def header_of(
+    index: int, kind: int, time_ms: int, org_size: int, map_root: bytes, body: bytes
+) -> LeafHeader:
+    """A leaf's header from its `HEADER_COLUMNS`."""
+    return LeafHeader(
+        index=index,
+        kind=kind,
+        time_ms=time_ms,
+        org_size=org_size,
+        map_root=Hash(map_root),
+        body=Hash(body),
+    )
 
 
 def one_of(column: ColumnElement[Any]) -> ColumnElement[bool]:

@@ -15,20 +15,14 @@ from parsec_fs.protocol.ids import Hash, LogId
 from parsec_fs.protocol.merkle import Frontier, NodeSource, tree_root
 from parsec_fs.protocol.records import LeafHeader
 from server.store.database import Transaction
+from server.store.rows import HEADER_COLUMNS, header_of
 from server.store.schema import leaves, subtrees
 
 LOWEST: Final = 8
 """Height of the smallest subtrees that are stored."""
 
 _HEADERS = (
-    select(
-        leaves.c.idx,
-        leaves.c.kind,
-        leaves.c.time_ms,
-        leaves.c.org_size,
-        leaves.c.map_root,
-        leaves.c.body_hash,
-    )
+    select(*HEADER_COLUMNS)
     .where(leaves.c.log == bindparam("log"))
     .where((leaves.c.idx >= bindparam("start")) & (leaves.c.idx < bindparam("end")))
     .order_by(leaves.c.idx)
@@ -78,17 +72,7 @@ def leaf_hashes(transaction: Transaction, log: LogId, start: int, end: int) -> l
 def leaf_headers(transaction: Transaction, log: LogId, start: int, end: int) -> list[LeafHeader]:
     """Headers of the leaves in [start, end), without reading their bodies."""
     rows = transaction.execute(_HEADERS, {"log": log, "start": start, "end": end})
-    return [
-        LeafHeader(
-            index=index,
-            kind=kind,
-            time_ms=time_ms,
-            org_size=org_size,
-            map_root=Hash(map_root),
-            body=Hash(body),
-        )
-        for index, kind, time_ms, org_size, map_root, body in rows
-    ]
+    return [header_of(*row) for row in rows]
 
 
 def all_stored(transaction: Transaction, log: LogId) -> dict[tuple[int, int], Hash]:

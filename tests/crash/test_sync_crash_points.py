@@ -1,5 +1,7 @@
 """A device dies at every named point of a push; what is on disk goes on, once and completely."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -68,11 +70,12 @@ async def test_a_push_survives(tmp_path: Path, point: str) -> None:
             assert versions == [2, 1]
 
 
-async def test_an_answer_that_is_lost(tmp_path: Path) -> None:
-    """The same bytes are sent again (rule 20), and the server knows them."""
-    async with in_process(tmp_path / "server") as server:
+@asynccontextmanager
+async def whose_answer_is_lost(folder: Path) -> AsyncIterator[Laptop]:
+    """A device that has pushed a file and does not know what became of it."""
+    async with in_process(folder / "server") as server:
         alice = await found(server)
-        async with laptop(server, alice, tmp_path / "one", "one") as one:
+        async with laptop(server, alice, folder / "one", "one") as one:
             realm = await one.create_realm()
             await one.open(realm)
             await one.push()
@@ -81,34 +84,30 @@ async def test_an_answer_that_is_lost(tmp_path: Path) -> None:
             with pytest.raises(OfflineError):
                 await one.push()
             one.wire.cut_answers = False
-            before = one.workspace.replica.size()
-            await one.push()
-            assert one.workspace.replica.size() == before + 1
-            assert not one.pending()
+            yield one
+
+
+async def test_an_answer_that_is_lost(tmp_path: Path) -> None:
+    """The same bytes are sent again (rule 20), and the server knows them."""
+    async with whose_answer_is_lost(tmp_path) as one:
+        before = one.workspace.replica.size()
+        await one.push()
+        assert one.workspace.replica.size() == before + 1
+        assert not one.pending()
 
 
 async def test_an_answer_that_is_lost_and_seen_by_the_pull(tmp_path: Path) -> None:
     """The log says what the answer would have said: the capture is settled all the same."""
-    async with in_process(tmp_path / "server") as server:
-        alice = await found(server)
-        async with laptop(server, alice, tmp_path / "one", "one") as one:
-            realm = await one.create_realm()
-            await one.open(realm)
-            await one.push()
-            one.make("file", b"content")
-            one.wire.cut_answers = True
-            with pytest.raises(OfflineError):
-                await one.push()
-            one.wire.cut_answers = False
-            await one.pull()
-            assert one.workspace.store.outbox.empty()
-            progress = one.workspace.sync.progress()
-            assert progress.pending
-            assert progress.logged_position < progress.journal_position
-            await one.push()
-            progress = one.workspace.sync.progress()
-            assert not progress.pending
-            assert progress.logged_position == progress.journal_position
+    async with whose_answer_is_lost(tmp_path) as one:
+        await one.pull()
+        assert one.workspace.store.outbox.empty()
+        progress = one.workspace.sync.progress()
+        assert progress.pending
+        assert progress.logged_position < progress.journal_position
+        await one.push()
+        progress = one.workspace.sync.progress()
+        assert not progress.pending
+        assert progress.logged_position == progress.journal_position
 
 
 async def test_a_restored_device_signs_no_more(tmp_path: Path) -> None:

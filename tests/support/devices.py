@@ -11,17 +11,15 @@ from dataclasses import dataclass, field, replace
 
 import httpx
 
-from parsec_fs.enrolment import create_realm, found_org
+from parsec_fs.enrolment import create_realm, device_content, found_org
 from parsec_fs.identity import UNSEEN, Author, DeviceSecrets, TrustAnchor, UserKeySeed, new_secrets
 from parsec_fs.protocol import membership
 from parsec_fs.protocol.certificates import (
     STANDARD,
     Content,
-    Device,
     KeyBox,
     Role,
     Rotation,
-    User,
     sign_certificate,
 )
 from parsec_fs.protocol.codec import decode
@@ -47,7 +45,7 @@ from parsec_fs.protocol.statements import ServerRegistration
 from parsec_fs.remote.server_client import CommitReport, PublicClient, ServerClient
 from parsec_fs.remote.sessions import Signer
 from parsec_fs.remote.transport import Transport
-from tests.support.identities import chain_anchor
+from tests.support.identities import chain_anchor, user_content
 from tests.support.permits import token_for
 
 PAYLOAD = b"sealed manifest"
@@ -249,24 +247,9 @@ class RawDevice:
         log, user = LogId(self.anchor.org), UserId(os.urandom(16))
         seed = UserKeySeed(generation=1, seed=os.urandom(96))
         secrets = new_secrets(org=self.anchor.org, user=user, user_keys=(seed,), random=os.urandom)
-        contents: tuple[Content, ...] = (
-            User(
-                user=user,
-                name=b"bob",
-                email=b"bob@acme.example",
-                profile=profile,
-                generation=1,
-                box_key=secrets.user_key(1).public,
-            ),
-            Device(
-                device=secrets.device,
-                user=user,
-                label=b"laptop",
-                sign_key=secrets.signing_key().verify_key.raw,
-                box_key=secrets.box_key().public,
-                generation=1,
-                user_key_box=b"",
-            ),
+        contents = (
+            user_content("bob", secrets, profile=profile),
+            device_content(secrets, b"laptop"),
         )
         for content in contents:
             await self.pull_org()

@@ -12,13 +12,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from parsec_fs.audit.commitments import absent
-from parsec_fs.enrolment import found_org
+from parsec_fs.enrolment import device_content, found_org
 from parsec_fs.identity import Author, DeviceSecrets, Identity, TrustAnchor, UserKeySeed
 from parsec_fs.protocol import membership
 from parsec_fs.protocol.certificates import (
-    STANDARD,
     Content,
-    Device,
     RealmCreated,
     RealmRegistered,
     Role,
@@ -67,6 +65,7 @@ from parsec_fs.protocol.statements import (
     Statement,
     sign_statement,
 )
+from tests.support.identities import user_content
 from tests.support.servers import FakePublisher
 from tests.support.simulated_chain import Operators, operators
 
@@ -186,7 +185,10 @@ class HonestServer:
             box_seed=self.random(96),
             user_keys=(seed,),
         )
-        for content in (_person(name, secrets), _device(name, secrets)):
+        for content in (
+            user_content(name, secrets),
+            device_content(secrets, f"{name}-laptop".encode()),
+        ):
             self.append_org(self.certificate(self.alice, self.org_log.log, content))
         return self._member(secrets)
 
@@ -534,27 +536,4 @@ def open_cut(cut: CutEpoch, anchor: TrustAnchor, logs: tuple[LogId, ...]) -> Epo
             )
             for log in logs
         ),
-    )
-
-
-def _person(name: str, secrets: DeviceSecrets) -> User:
-    return User(
-        user=secrets.user,
-        name=name.encode(),
-        email=f"{name}@acme.example".encode(),
-        profile=STANDARD,
-        generation=1,
-        box_key=secrets.user_key(1).public,
-    )
-
-
-def _device(name: str, secrets: DeviceSecrets) -> Device:
-    return Device(
-        device=secrets.device,
-        user=secrets.user,
-        label=f"{name}-laptop".encode(),
-        sign_key=secrets.signing_key().verify_key.raw,
-        box_key=secrets.box_key().public,
-        generation=1,
-        user_key_box=b"",
     )

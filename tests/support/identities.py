@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 
 from parsec_fs.enrolment import found_org
-from parsec_fs.identity import Identity
+from parsec_fs.identity import DeviceSecrets, Identity
+from parsec_fs.protocol.certificates import STANDARD, User
 from parsec_fs.protocol.chain_types import ChainAnchor, Validator
 from parsec_fs.protocol.commands import CreateOrg
 from parsec_fs.protocol.hashing import EMPTY_MAP, body_hash, sha256
@@ -39,6 +40,18 @@ def chain_anchor(chain_id: bytes = b"parsec-test") -> ChainAnchor:
         validators=(Validator(public_key=key, power=10),),
         operators=1,
         trusted_from_ns=1_800_000_000_000_000_000,
+    )
+
+
+def user_content(name: str, secrets: DeviceSecrets, *, profile: int = STANDARD) -> User:
+    """What a user's certificate says at first."""
+    return User(
+        user=secrets.user,
+        name=name.encode(),
+        email=f"{name}@acme.example".encode(),
+        profile=profile,
+        generation=1,
+        box_key=secrets.user_key(1).public,
     )
 
 

@@ -17,9 +17,9 @@ from typing import Any
 import httpx
 import trio
 
-from parsec_fs.enrolment import add_device, create_realm, found_org
+from parsec_fs.enrolment import add_device, create_realm, device_content, found_org
 from parsec_fs.identity import Author, Identity, UserKeySeed, new_secrets
-from parsec_fs.protocol.certificates import STANDARD, Device, Role, User, sign_certificate
+from parsec_fs.protocol.certificates import Role, sign_certificate
 from parsec_fs.protocol.hashing import map_key
 from parsec_fs.protocol.ids import NO_HASH, ROOT_OBJECT, LogId, ObjectId, RealmId, UserId
 from parsec_fs.protocol.keys import VerifyKey
@@ -37,7 +37,7 @@ from parsec_fs.workspace.filesystem import Filesystem
 from parsec_fs.workspace.nodes import ROOT_INODE, FileNode, FolderNode, Node
 from parsec_fs.workspace.org_replica import OrgReplica
 from parsec_fs.workspace.push import Hook
-from tests.support.identities import chain_anchor
+from tests.support.identities import chain_anchor, user_content
 from tests.support.permits import token_for
 from tests.support.server import BASE_URL, InProcess, ServerProcess, in_process
 
@@ -395,15 +395,7 @@ async def second_device(first: Laptop) -> Identity:
     org = await first.org.pull()
     user_key = newest_user_key(org, own)
     secrets = new_secrets(org=own.org, user=own.user, user_keys=(), random=os.urandom)
-    certificate = Device(
-        device=secrets.device,
-        user=secrets.user,
-        label=b"second",
-        sign_key=secrets.signing_key().verify_key.raw,
-        box_key=secrets.box_key().public,
-        generation=user_key.generation,
-        user_key_box=b"",
-    )
+    certificate = device_content(secrets, b"second", generation=user_key.generation)
     body = add_device(
         certificate, org=org, seen=first.org.seen(), author=first.author, user_key=user_key
     )
@@ -464,24 +456,7 @@ async def second_user(first: Laptop, name: str = "bob") -> Identity:
     secrets = new_secrets(
         org=own.org, user=UserId(os.urandom(16)), user_keys=(seed,), random=os.urandom
     )
-    user = User(
-        user=secrets.user,
-        name=name.encode(),
-        email=f"{name}@acme.example".encode(),
-        profile=STANDARD,
-        generation=1,
-        box_key=secrets.user_key(1).public,
-    )
-    device = Device(
-        device=secrets.device,
-        user=secrets.user,
-        label=b"tablet",
-        sign_key=secrets.signing_key().verify_key.raw,
-        box_key=secrets.box_key().public,
-        generation=1,
-        user_key_box=b"",
-    )
-    for content in (user, device):
+    for content in (user_content(name, secrets), device_content(secrets, b"tablet")):
         org = await first.org.pull()
         chain = org.chains[own.device]
         header = first.author.header(org.context, chain, first.org.seen())

@@ -7,6 +7,7 @@ import pytest
 from parsec_fs.enrolment import (
     add_device,
     create_realm,
+    device_content,
     open_realm_key,
     open_realm_name,
     open_user_key,
@@ -142,16 +143,7 @@ def test_realm_key_must_be_the_committed_one(
 
 def second_device(secrets: DeviceSecrets, random: CountingRandom) -> tuple[Device, DeviceSecrets]:
     own = new_secrets(org=secrets.org, user=secrets.user, user_keys=(), random=random)
-    device = Device(
-        device=own.device,
-        user=own.user,
-        label=b"desktop",
-        sign_key=own.signing_key().verify_key.raw,
-        box_key=own.box_key().public,
-        generation=1,
-        user_key_box=b"",
-    )
-    return device, own
+    return device_content(own, b"desktop"), own
 
 
 def test_added_device_replays_and_receives_the_user_key(

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from parsec_fs.enrolment import add_device
+from parsec_fs.enrolment import add_device, device_content
 from parsec_fs.identity import Author, DeviceSecrets, Identity, new_secrets
-from parsec_fs.protocol.certificates import Device, UserKey, peek_certificate, sign_certificate
+from parsec_fs.protocol.certificates import UserKey, peek_certificate, sign_certificate
 from parsec_fs.protocol.codec import decode, encode
 from parsec_fs.protocol.errors import DataError, DecryptionError
 from parsec_fs.protocol.membership import OrgState, append
@@ -57,15 +57,7 @@ class World:
     def add(self, by: DeviceSecrets) -> DeviceSecrets:
         """A new device, which holds nothing but its own keys."""
         own = new_secrets(org=by.org, user=by.user, user_keys=(), random=self.random)
-        device = Device(
-            device=own.device,
-            user=own.user,
-            label=b"desktop",
-            sign_key=own.signing_key().verify_key.raw,
-            box_key=own.box_key().public,
-            generation=1,
-            user_key_box=b"",
-        )
+        device = device_content(own, b"desktop")
         key = newest_user_key(self.org, by)
         seen = seen_of(self.org)
         self.append(
