@@ -5,6 +5,8 @@ Data flow: auditor (opened epoch) + replicas -> nothing to say, or an error with
 The files are candidates: only what the offline check of `evidence` accepts will convict anybody.
 """
 
+from collections.abc import Sequence
+
 from parsec_fs.audit import accusations
 from parsec_fs.audit.checks import Checks
 from parsec_fs.audit.ports import EpochServer, HeadPair, Histories, LogHistory
@@ -12,7 +14,7 @@ from parsec_fs.audit.trusted_state import ORG, OpenedEpoch, TrustedState
 from parsec_fs.identity import TrustAnchor
 from parsec_fs.protocol.errors import DataError, RemoteError, VerificationError
 from parsec_fs.protocol.merkle import tree_root
-from parsec_fs.protocol.records import LeafHeader
+from parsec_fs.protocol.records import LeafHeader, LogState
 from parsec_fs.workspace.refused_leaf import LeafRefusedError
 
 
@@ -49,9 +51,8 @@ class Comparison:
                 files += self._accuse(history, error, floor)
             files += accusations.outdated(floor.openings, opening, leaves)
             if accusations.first_proven(files, self._anchor) is None:
-                files += accusations.against_epoch(
-                    heads, opening, await self._foreign(opened, place)
-                )
+                for branch in await self._branches(opened.after.anchored[place], heads):
+                    files += accusations.against_epoch(heads, opening, branch)
             raise VerificationError(str(error), evidence=tuple(files)) from error
 
     async def _compare_unproven(self, place: int, history: LogHistory, opened: OpenedEpoch) -> None:
@@ -70,16 +71,25 @@ class Comparison:
             first = history.leaf_header(before.size)
             self._checks.leaf_is_current(first, org_before=opened.before[ORG])
 
-    async def _foreign(self, opened: OpenedEpoch, place: int) -> list[LeafHeader]:
-        """The anchored branch, if the server still shows it: proves that ours is another one."""
-        anchored = opened.after.anchored[place]
+    async def _branches(
+        self, anchored: LogState, heads: Sequence[HeadPair]
+    ) -> list[list[LeafHeader]]:
+        """The anchored branch and our own, each if the server still shows it: one of them proves
+        that they differ. Our own leaves may be missing here: those below a snapshot are."""
+        wanted = {(anchored.size, anchored.log_root)}
+        wanted |= {
+            (head.size, head.log_root) for head, _ in heads if head.context.log == anchored.log
+        }
+        longest = max(size for size, _ in wanted)
         try:
-            leaves = list(await self._server.read_headers(anchored.log, anchored.size))
+            shown = list(await self._server.read_headers(anchored.log, longest))
         except (RemoteError, VerificationError, DataError):
             return []
-        if tree_root([one.hash() for one in leaves]) != anchored.log_root:
-            return []
-        return leaves
+        return [
+            shown[:size]
+            for size, log_root in sorted(wanted)
+            if tree_root([one.hash() for one in shown[:size]]) == log_root
+        ]
 
     def _accuse(
         self, history: LogHistory, error: VerificationError, floor: TrustedState

@@ -178,6 +178,33 @@ async def test_split_view_without_the_check() -> None:
     scene.in_peace()
 
 
+async def anchor_behind_a_snapshot(scene: Scene) -> None:
+    """The other branch is anchored and hidden; ours goes on longer, and what the device holds of
+    it begins where the anchored state ends."""
+    server, twin = scene.server, scene.server.fork()
+    server.commit(server.alice)
+    twin.commit(twin.alice)
+    await scene.device.pull()
+    scene.device.realm.heads.clear()
+    scene.chain.publish(server.cut(realm=twin.realm_log.states[-1]))
+    server.commit(server.alice)
+    await scene.device.pull()
+    scene.device.realm.vouched = len(twin.realm_log.leaves)
+    await scene.device.audit()
+
+
+async def test_split_view_behind_a_snapshot(scene: Scene) -> None:
+    """A device that joined lately lacks the first leaves; the server, which shows them, helps."""
+    await anchor_behind_a_snapshot(scene)
+    scene.convicted_of(Kind.SPLIT_VIEW)
+
+
+async def test_split_view_behind_a_snapshot_without_the_check() -> None:
+    scene = await weak_scene("own_is_anchored")
+    await anchor_behind_a_snapshot(scene)
+    scene.in_peace()
+
+
 async def test_split_view_of_the_org_log(scene: Scene) -> None:
     twin = scene.server.fork()
     scene.server.add_member("carol", CONTRIBUTOR)

@@ -113,7 +113,7 @@ def test_status_says_what_waits(alice: DeviceAt, mounted: Path) -> None:
     document = alice.run("status", "--files")["workspaces"][0]
     assert document["name"] == WORKSPACE
     assert document["mountpoint"] == str(mounted)
-    alice.run("wait", "--logged", "--timeout", "30")
+    alice.run("wait", "--audited", "--timeout", "60")
     after = alice.run("status", "--files")["workspaces"][0]
     assert after["changes"]["local"] == 0
     assert after["files"] == []
