@@ -62,6 +62,10 @@ class Outcome(IntEnum):
     MISSING_PAYLOAD = 14
 
 
+STORAGE_FULL: Final = 507
+"""HTTP status of QUOTA where bytes, not requests, are too many: waiting does not help (rule 19)."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """Body of every answer. `body` is the encoded answer record if `outcome` is OK."""

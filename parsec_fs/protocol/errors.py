@@ -73,6 +73,19 @@ class RefusedError(RemoteError):
         self.answer = answer
 
 
+class StorageFullError(RefusedError):
+    """The server takes no more bytes, whether its disk or this workspace's share is full."""
+
+    errno = _errno.EDQUOT
+
+    def __init__(self, outcome: str) -> None:
+        super().__init__(outcome)
+        self.args = (
+            "the server has no room for more; changes stay on this device, safe against a crash "
+            "but on no other device, and are sent by themselves when there is room",
+        )
+
+
 class StaleError(RemoteError):
     """Local knowledge is behind; fetch and redo."""
 

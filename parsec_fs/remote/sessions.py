@@ -14,6 +14,7 @@ from typing import Final
 from parsec_fs.protocol.codec import decode, encode, encode_trusted
 from parsec_fs.protocol.commands import (
     AUTH_HEADER,
+    STORAGE_FULL,
     Answer,
     OpenSession,
     Outcome,
@@ -21,7 +22,7 @@ from parsec_fs.protocol.commands import (
     request_to_sign,
     sign_request,
 )
-from parsec_fs.protocol.errors import DataError, OfflineError, RefusedError
+from parsec_fs.protocol.errors import DataError, OfflineError, RefusedError, StorageFullError
 from parsec_fs.protocol.ids import DeviceId, OrgId, ServerLogId
 from parsec_fs.protocol.keys import SigningKey
 from parsec_fs.protocol.limits import SESSION_LIFETIME_S
@@ -116,7 +117,7 @@ class Signer:
 
 
 def body_of(answer: HttpAnswer) -> bytes:
-    """Encoded answer record. Raises RefusedError, OfflineError, DataError."""
+    """Encoded answer record. Raises RefusedError, StorageFullError, OfflineError, DataError."""
     try:
         unverified = decode(Answer, answer.body, max_size=ANSWER_MAX_SIZE)
     except DataError as error:
@@ -127,6 +128,8 @@ def body_of(answer: HttpAnswer) -> bytes:
         return unverified.body
     if unverified.outcome == Outcome.UNAVAILABLE:
         raise OfflineError("the server is not available")
+    if unverified.outcome == Outcome.QUOTA and answer.status == STORAGE_FULL:
+        raise StorageFullError(outcome_name(unverified.outcome))
     raise RefusedError(outcome_name(unverified.outcome))
 
 

@@ -165,7 +165,7 @@ class Contents:
         except FileNotFoundError:
             return await self._fetched(ref)
         except VerificationError as error:
-            raise self._damaged(ref, error) from error
+            return await self._instead(ref, error)
         except OSError as error:
             raise LocalError("block cannot be read", errno=errno.EIO) from error
 
@@ -205,8 +205,18 @@ class Contents:
             self._make_room()
             return plain
 
+    async def _instead(self, ref: BlockRef, error: VerificationError) -> bytes:
+        """A damaged copy in the cache costs a download; one that is pending is all there is."""
+        damaged = self._damaged(ref, error)
+        if self.is_pending(ref.id):
+            raise damaged from error
+        try:
+            return await self._fetched(ref)
+        except LocalError:
+            raise damaged from error
+
     def _damaged(self, ref: BlockRef, error: VerificationError) -> LocalError:
-        """A damaged cached block is fetched again next time; a pending one is all there is."""
+        """The error for readers; a damaged copy in the cache is gone."""
         self._cache(ref.id).unlink(missing_ok=True)
         if self.on_damage is not None:
             self.on_damage(ref, error)

@@ -5,20 +5,25 @@ Data flow: signed request -> endpoint -> this -> server/blocks.
 Contents and length are bound by the request's signature, which covers the hash of the body.
 """
 
+import errno
+import logging
+
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from parsec_fs.protocol.certificates import CONTRIBUTOR, READER
-from parsec_fs.protocol.commands import Nothing, Outcome
+from parsec_fs.protocol.commands import STORAGE_FULL, Nothing, Outcome
 from parsec_fs.protocol.hashing import sha256
 from parsec_fs.protocol.ids import BlockId, LogId, RealmId
 from parsec_fs.protocol.limits import SEALED_BLOCK_MAX_SIZE
 from server.blocks.base import Redirect
-from server.http.endpoint import STORAGE_FULL, Refused, authenticate, read_body, route
+from server.http.endpoint import Refused, authenticate, read_body, route
 from server.http.services import Services
 from server.store import logs, records
 from server.store.records import StoredBlock
+
+log = logging.getLogger(__name__)
 
 PATH = "/v1/blocks/{realm}/{block}"
 
@@ -70,20 +75,27 @@ async def _allowed(
 
 async def _store(services: Services, realm: RealmId, block: BlockId, body: bytes) -> object:
     stored = StoredBlock(digest=sha256(body), size=len(body))
-    log = LogId(realm)
+    realm_log = LogId(realm)
     known, used = await services.database.read(
         lambda transaction: (
-            records.stored_block(transaction, log, block),
-            logs.stored_bytes(transaction, log),
+            records.stored_block(transaction, realm_log, block),
+            logs.stored_bytes(transaction, realm_log),
         )
     )
     if known is not None:
         return Nothing() if known == stored else Outcome.EXISTS
     if used + len(body) > services.config.quotas.realm_bytes:
         return Refused(outcome=Outcome.QUOTA, status=STORAGE_FULL)
-    if not await services.blocks.put(realm, block, body):
+    try:
+        stored_now = await services.blocks.put(realm, block, body)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        log.error("block storage is full: devices keep what they have to send")
+        return Refused(outcome=Outcome.QUOTA, status=STORAGE_FULL)
+    if not stored_now:
         return Outcome.EXISTS
     await services.database.write(
-        lambda transaction: records.add_block(transaction, log, block, stored)
+        lambda transaction: records.add_block(transaction, realm_log, block, stored)
     )
     return Nothing()

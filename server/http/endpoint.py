@@ -55,8 +55,6 @@ STATUS: Final[dict[Outcome, int]] = {
     Outcome.UNAVAILABLE: 503,
     Outcome.MISSING_PAYLOAD: 422,
 }
-STORAGE_FULL: Final = 507
-"""QUOTA where bytes, not requests, are too many: waiting does not help (rule 19)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

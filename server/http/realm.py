@@ -6,6 +6,7 @@ Data flow: signed request -> endpoint -> this -> log/sequencer, log/reader -> an
 from starlette.routing import Route
 
 from parsec_fs.protocol.commands import (
+    STORAGE_FULL,
     AppendCertificate,
     CommitBatch,
     CreateRealm,
@@ -18,7 +19,7 @@ from parsec_fs.protocol.commands import (
     RealmList,
 )
 from parsec_fs.protocol.snapshots import ReadSnapshot, ReadSnapshotPage
-from server.http.endpoint import LARGE, MEDIUM, STORAGE_FULL, Refused, command
+from server.http.endpoint import LARGE, MEDIUM, Refused, command
 from server.http.services import Services
 from server.log.sequencer import Caller
 

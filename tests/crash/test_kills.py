@@ -69,6 +69,7 @@ def test_daemon(server: Product, source: Path, chance: random.Random) -> None:
         assert copy.wait() == FAILED
         alice.mount()
         assert copy.missing() == []
+        assert copy.torn() == []
         time.sleep(chance.uniform(0, REST_S))
     ends_identical(server, alice, source)
 

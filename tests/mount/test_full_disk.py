@@ -1,8 +1,10 @@
 """A full disk: refused in time, nothing accepted is lost, and it goes on when there is room.
 
-Data flow: system calls -> mount -> journal and contents on a small tmpfs -> errno, remounts.
+Data flow: system calls -> mount -> journal and contents, or the server's blocks, on a small tmpfs
+    -> errno or status, remounts.
 """
 
+import contextlib
 import errno
 import itertools
 import os
@@ -15,6 +17,7 @@ import pytest
 from parsec_fs.workspace.filesystem import SPARE_ROOM
 from tests.support.installation import until
 from tests.support.mounts import Daemon
+from tests.support.product import poll, product
 from tests.support.requirements import require_fuse
 
 MIB = 1 << 20
@@ -28,14 +31,23 @@ def small(tmp_path: Path) -> Iterator[Daemon]:
     if os.geteuid() != 0:
         pytest.skip("only root can mount a small tmpfs: run the tests as root")
     daemon = Daemon(tmp_path)
-    daemon.state.mkdir()
-    options = ["-o", f"size={SIZE_MIB}m"]
-    subprocess.run(["mount", "-t", "tmpfs", *options, "none", daemon.state], check=True)
+    with small_disk(daemon.state, SIZE_MIB):
+        try:
+            yield daemon.start()
+        finally:
+            daemon.clean_up()
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, size_mib: int) -> Iterator[None]:
+    """A file system of that size in a new folder."""
+    folder.mkdir(exist_ok=True)
+    options = ["-o", f"size={size_mib}m"]
+    subprocess.run(["mount", "-t", "tmpfs", *options, "none", folder], check=True)
     try:
-        yield daemon.start()
+        yield
     finally:
-        daemon.clean_up()
-        subprocess.run(["umount", "-l", daemon.state], check=True)
+        subprocess.run(["umount", "-l", folder], check=True)
 
 
 def fill(daemon: Daemon, *, leave: int = 0) -> Path:
@@ -141,3 +153,38 @@ def test_little_room_is_left_to_names_that_go(small: Daemon) -> None:
     (small.path / "folder").rmdir()
     (small.path / "file").unlink()
     fsync(small.path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small tmpfs")
+def test_a_full_server_keeps_nothing_from_working_here() -> None:
+    """The blocks do not fit: they stay on this device, which says why and goes on; small files are
+    not held up for ever, and when there is room everything is sent without anybody's help."""
+    require_fuse()
+    content = {f"large {number}": os.urandom(2 * MIB) for number in range(3)}
+    with product() as server, small_disk(server.server_home / "blocks", 4):
+        server.programs.kill("server")
+        server.start_server()  # it makes its folders there
+        alice = server.first_device("alice").mount()
+        ballast = server.server_home / "blocks" / "ballast"
+        ballast.write_bytes(bytes(3 * MIB))
+        for name, data in content.items():
+            (alice.path / name).write_bytes(data)
+            fsync(alice.path / name)
+        poll(lambda: "no room for more" in alice.status()["trouble"], 60, alice.status)
+        (alice.path / "small").write_bytes(b"made while the server was full")
+        fsync(alice.path / "small")
+        assert os.getxattr(alice.path / "large 0", "user.parsec.state") == b"local"
+        assert "block storage is full" in server.programs.log("server").read_text()
+        assert "Traceback" not in server.programs.log("server").read_text()
+        alice.kill()
+        alice.mount()
+        assert {name: (alice.path / name).read_bytes() for name in content} == content
+        subprocess.run(
+            ["mount", "-o", "remount,size=64m", server.server_home / "blocks"], check=True
+        )
+        alice.wait("audited", timeout_s=90)
+        alice.in_peace()
+        bob = server.next_device(alice, "bob").mount()
+        for name, data in content.items():
+            bob.wait_file(name, data)
+        bob.wait_file("small", b"made while the server was full")

@@ -4,8 +4,9 @@ usage: python -m tests.support.copier SOURCE TARGET
 
 Data flow: source -> target (on a mount that may die) -> names of fsynced files on stdout.
 
-Every third file is fsynced; its name is printed after fsync returned. Existing files are replaced
-in place. Exit code 3: the target failed.
+Every third file is fsynced; its name is printed after fsync returned. The one after it is saved as
+editors do: a new file, fsync, rename, fsync of the folder. The others are replaced in place, and
+nothing is promised. Exit code 3: the target failed.
 """
 
 import os
@@ -14,6 +15,9 @@ from pathlib import Path
 
 CHUNK = 64 * 1024
 SYNC_EVERY = 3
+SAVED = 1
+"""Number, of every three files, of the one that is saved by renaming."""
+BESIDE = ".being-saved"
 
 
 def copy(source: Path, target: Path) -> None:
@@ -22,6 +26,10 @@ def copy(source: Path, target: Path) -> None:
     for number, path in enumerate(files):
         name = path.relative_to(source)
         (target / name).parent.mkdir(parents=True, exist_ok=True)
+        if number % SYNC_EVERY == SAVED:
+            _save(target / name, path.read_bytes())
+            print(name, flush=True)
+            continue
         descriptor = os.open(target / name, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o644)
         try:
             _fill(descriptor, path.read_bytes())
@@ -30,6 +38,23 @@ def copy(source: Path, target: Path) -> None:
                 print(name, flush=True)
         finally:
             os.close(descriptor)
+
+
+def _save(path: Path, data: bytes) -> None:
+    """Whoever looks, before or after a crash, finds nothing or all of it."""
+    beside = path.with_name(path.name + BESIDE)
+    descriptor = os.open(beside, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o644)
+    try:
+        _fill(descriptor, data)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    beside.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _fill(descriptor: int, data: bytes) -> None:

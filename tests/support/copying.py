@@ -9,6 +9,7 @@ import sys
 import threading
 from pathlib import Path
 
+from tests.support import copier
 from tests.support.product import ROOT, Machine
 
 FAILED = 3
@@ -55,6 +56,17 @@ class Copy:
         code = self._process.wait(120)
         self._reader.join()
         return code
+
+    def torn(self) -> list[str]:
+        """Files saved by renaming that show anything but all of their content."""
+        files = sorted(path for path in self.source.rglob("*") if path.is_file())
+        names = [path.relative_to(self.source) for path in files[copier.SAVED :: copier.SYNC_EVERY]]
+        there = [name for name in names if (self.target / name).exists()]
+        return [
+            str(name)
+            for name in there
+            if (self.target / name).read_bytes() != (self.source / name).read_bytes()
+        ]
 
     def missing(self) -> list[str]:
         """Fsynced files that are not on the mount as they were written."""

@@ -1,0 +1,124 @@
+"""Damage on this device's disk, seen through the mount: found, told, and no more lost than it hit.
+
+Data flow: changes -> daemon killed -> a byte of journal or contents changed -> started again.
+"""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.support.mounts import Daemon
+from tests.support.product import product
+from tests.support.requirements import require_fuse
+
+MIB = 1 << 20
+
+
+def fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.close(descriptor)
+
+
+def flip(path: Path, offset: int) -> None:
+    """One bit of a file on this device's disk."""
+    with open(path, "r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)[0]
+        file.seek(offset)
+        file.write(bytes([byte ^ 1]))
+
+
+def group_written(daemon: Daemon, name: str, content: bytes) -> range:
+    """A file in journal groups of its own: where they lie in the segment."""
+    (segment,) = (daemon.state / "journal").glob("*.journal")
+    start = segment.stat().st_size
+    (daemon.path / name).write_bytes(content)
+    fsync(daemon.path / name)
+    return range(start, segment.stat().st_size)
+
+
+def test_a_damaged_journal_group_costs_itself(fresh: Daemon) -> None:
+    """What came before is applied; what came after is in a folder of its own, with its names; the
+    damaged segment is kept, and the log says so."""
+    (fresh.path / "first").write_bytes(b"first")
+    fsync(fresh.path / "first")
+    lost = group_written(fresh, "lost", b"l" * 5000)
+    group_written(fresh, "behind", b"b" * 9000)
+    group_written(fresh, "large behind", b"c" * (2 * MIB + 5))
+    fresh.kill()
+    (segment,) = (fresh.state / "journal").glob("*.journal")
+    flip(segment, lost.start + len(lost) // 2)
+    fresh.start()
+    (recovered,) = fresh.path.glob("recovered *")
+    assert sorted(os.listdir(fresh.path)) == ["first", recovered.name]
+    assert (fresh.path / "first").read_bytes() == b"first"
+    assert sorted(os.listdir(recovered)) == ["behind", "large behind"]
+    assert (recovered / "behind").read_bytes() == b"b" * 9000
+    assert (recovered / "large behind").read_bytes() == b"c" * (2 * MIB + 5)
+    assert f"2 files were put into b'{recovered.name}'" in fresh.log.read_text()
+    assert len(list((fresh.state / "journal/damaged").iterdir())) == 1
+    (fresh.path / "after").write_bytes(b"goes on")
+    fsync(fresh.path / "after")
+    fresh.kill()
+    fresh.start()
+    assert (fresh.path / "after").read_bytes() == b"goes on"
+    assert (recovered / "behind").read_bytes() == b"b" * 9000
+
+
+def test_a_damaged_block_costs_itself(fresh: Daemon) -> None:
+    """Its bytes are an error and never data; the other blocks of the file, and other files, are
+    there; the log names the inode and the place, and no name."""
+    content = os.urandom(3 * MIB)
+    path, other = fresh.path / "secret name", fresh.path / "other"
+    path.write_bytes(content[: 2 * MIB])
+    fsync(path)
+    with open(path, "ab") as file:
+        known = set(os.listdir(fresh.state / "contents/pending"))
+        file.write(content[2 * MIB :])
+        file.flush()
+        os.fsync(file.fileno())
+    (third,) = set(os.listdir(fresh.state / "contents/pending")) - known
+    other.write_bytes(content)
+    fsync(other)
+    fresh.kill()
+    flip(fresh.state / "contents/pending" / third, 500_000)
+    fresh.start()
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        assert os.pread(descriptor, MIB, 0) == content[:MIB]
+        with pytest.raises(OSError) as caught:
+            os.pread(descriptor, 4096, 2 * MIB + 8192)
+        assert caught.value.errno == errno.EIO
+    finally:
+        os.close(descriptor)
+    assert other.read_bytes() == content
+    said = fresh.log.read_text()
+    place = f"inode {path.stat().st_ino}: bytes {2 * MIB} to {3 * MIB} are damaged"
+    assert place in said
+    assert "secret name" not in said
+    path.write_bytes(b"written anew")
+    fsync(path)
+    fresh.kill()
+    fresh.start()
+    assert path.read_bytes() == b"written anew"
+
+
+def test_a_damaged_block_that_is_stored_is_fetched_again() -> None:
+    """With a server behind it, damage in the cache is not noticed by whoever reads."""
+    require_fuse()
+    content = os.urandom(2 * MIB)
+    with product() as server:
+        alice = server.first_device("alice").mount()
+        (alice.path / "file").write_bytes(content)
+        alice.wait("audited", timeout_s=60)
+        alice.unmount()
+        cached = [path for path in alice.home.root.rglob("blocks/cache/*") if path.is_file()]
+        assert len(cached) == 2
+        for path in cached:
+            flip(path, 1000)
+        alice.mount()
+        assert (alice.path / "file").read_bytes() == content
+        alice.in_peace()
