@@ -10,6 +10,7 @@ Data flow: everything raised on purpose in the three programs is one of these cl
     |   `-- RemoteError       could not be done now, or was refused
     |       |-- OfflineError  retry later; local work goes on
     |       |-- RefusedError  the server answered no with an outcome; not retried as it is
+    |       |   `-- StorageFullError   no room for more bytes; retried until there is
     |       `-- StaleError    behind: fetch what is missing and do it again
     |-- DataError             bytes are not a well-formed record
     `-- VerificationError     well-formed but false: evidence, kept raw, never retried

@@ -17,10 +17,10 @@ from typing import Final, TypeVar
 
 import trio
 
-from parsec_fs.protocol.errors import LocalError, VerificationError
+from parsec_fs.protocol.errors import LocalError
 from parsec_fs.protocol.ids import ObjectId
 from parsec_fs.protocol.limits import INLINE_MAX_SIZE, MIB
-from parsec_fs.protocol.manifests import BlockRef, Child
+from parsec_fs.protocol.manifests import Child
 from parsec_fs.storage.contents import Contents
 from parsec_fs.storage.journal import Journal, Recovered
 from parsec_fs.workspace import capture as captures
@@ -204,23 +204,10 @@ class Filesystem:
         end = min(offset + size, node.size)
         for index, start, stop in file_ops.pieces(offset, end - offset):
             ref = file_ops.needs_base(node, index, start, stop)
-            base = b"" if ref is None else await self._block(node, index, ref)
+            base = b"" if ref is None else await self.memory.block(node, index, ref)
             cut, buffer = node.cuts.get(index), node.buffers.get(index)
             parts.append(file_ops.compose(base, cut, buffer, start, stop))
         return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    async def _block(self, node: FileNode, index: int, ref: BlockRef) -> bytes:
-        """A block; damage is told by inode and place, because names are not for logs."""
-        try:
-            return await self.contents.read(ref)
-        except LocalError as error:
-            if isinstance(error.__cause__, VerificationError):
-                log.error(
-                    "contents: inode %d: bytes %d to %d are damaged and cannot be had elsewhere; "
-                    "the rest of the file is intact (find MOUNTPOINT -inum %d names it)",
-                    *(node.inode, index * MIB, min(index * MIB + MIB, node.size), node.inode),
-                )
-            raise
 
     def released(self, node: FileNode) -> None:
         """A writer closed the file: its data is journalled, or on its way to be sealed.

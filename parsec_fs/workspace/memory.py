@@ -2,7 +2,7 @@
 
 Data flow: local store, journal -> this -> workspace/tree.
 
-A shell over `Loader` and `Journal`; everything here is synchronous and takes tens of microseconds
+A shell over `Loader` and `Journal`; all but `block` is synchronous and takes tens of microseconds
 (but for the replay). Rules guarded here:
 - local changes are never lost to a load: what is in memory stays as it is;
 - small content leaves memory only if it can be read again, from the store or a written record;
@@ -14,10 +14,10 @@ import logging
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from parsec_fs.protocol.errors import DataError, LocalError
+from parsec_fs.protocol.errors import DataError, LocalError, VerificationError
 from parsec_fs.protocol.ids import ROOT_OBJECT, BlockId, ObjectId
 from parsec_fs.protocol.limits import MIB
-from parsec_fs.protocol.manifests import FileManifest
+from parsec_fs.protocol.manifests import BlockRef, FileManifest
 from parsec_fs.storage.contents import Contents
 from parsec_fs.storage.journal import Journal, Recovered
 from parsec_fs.workspace import files, records
@@ -205,3 +205,16 @@ class Memory:
             _, refs = tree.dropped.pop(0)
             for ref in refs:
                 self.contents.discard(ref)
+
+    async def block(self, node: FileNode, index: int, ref: BlockRef) -> bytes:
+        """A block; damage is told by inode and place, because names are not for logs."""
+        try:
+            return await self.contents.read(ref)
+        except LocalError as error:
+            if isinstance(error.__cause__, VerificationError):
+                log.error(
+                    "contents: inode %d: bytes %d to %d are damaged and cannot be had elsewhere; "
+                    "the rest of the file is intact (find MOUNTPOINT -inum %d names it)",
+                    *(node.inode, index * MIB, min(index * MIB + MIB, node.size), node.inode),
+                )
+            raise
