@@ -52,6 +52,10 @@ class Kernel:
             return False
         return time.perf_counter_ns() - self.mounted.poller.last_use_ns < USED_WITHIN_NS
 
+    def busy(self) -> bool:
+        """Do requests keep coming?"""
+        return self.mounted is not None and self.mounted.poller.busy()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
@@ -94,6 +98,7 @@ def open_parts(
         label=lambda: _conflict_label(connection),
         invalidate=kernel.invalidate,
         used=kernel.used,
+        busy=kernel.busy,
         epoch_s=connection.identity.anchor.server.epoch_ms / 1000,
         on_failure=on_failure,
         checks=checks,

@@ -16,6 +16,7 @@ Depends on pyfuse3 3.5's use of `trio.lowlevel.wait_readable`, `trio.Lock`, `tri
 
 import select
 import time
+from collections import deque
 from types import TracebackType
 from typing import Final
 
@@ -30,6 +31,11 @@ TURN_NS: Final = 2_000_000
 
 PATIENCE: Final = 8
 """Spins in vain before the loop goes to sleep at once, until requests come in a row again."""
+
+BUSY_REQUESTS: Final = 4
+BUSY_WITHIN_NS: Final = 50_000_000
+"""So many requests within this time: the mount is busy. A stream makes more than 100 a second,
+somebody who looks every now and then does not."""
 
 _now = time.perf_counter_ns
 
@@ -48,6 +54,11 @@ class PollFirst:
         self._vain = 0
         self._poll = select.poll()
         self._fd = -1
+        self._asked = deque([-BUSY_WITHIN_NS] * BUSY_REQUESTS, maxlen=BUSY_REQUESTS)
+
+    def busy(self) -> bool:
+        """True iff requests keep coming: background work then stands back."""
+        return _now() - self._asked[0] < BUSY_WITHIN_NS
 
     @property
     def last_use_ns(self) -> int:
@@ -76,6 +87,7 @@ class PollFirst:
             self._poll.register(fd, select.POLLIN)
             self._fd = fd
         now = _now()
+        self._asked.append(now)
         if self._workers.turn_wanted:
             self._workers.turn_wanted = False
         elif now - self._turn < TURN_NS and self._ready(now):

@@ -58,6 +58,8 @@ class Outside:
     invalidate: Invalidate = lambda changed: None
     """Tells the kernel what to forget."""
     used: Callable[[], bool] = lambda: False
+    busy: Callable[[], bool] = lambda: False
+    """Requests keep coming: what can wait does (decision 0007)."""
     epoch_s: float = 60.0
     """The server's epoch, as its registration in the trust anchor says."""
     on_damage: Callable[[BlockRef, VerificationError], None] | None = None
@@ -128,12 +130,13 @@ def assemble(directory: Path, realm: RealmId, outside: Outside) -> Workspace:
         pins=outside.pins,
         checks=outside.checks,
     )
+    replica.slices.busy = outside.busy
     mending = Mending(
         store, opener, read_node=contents.read, in_tree=filesystem.tree.nodes.__contains__
     )
     loader.on_closed = mending.ask
     rekeying = Rekeying(replica, outside.org, keys, outside.server, author=author)
-    uploader = Uploader(blocks, contents)
+    uploader = Uploader(blocks, contents, replica.slices)
     pusher = Pusher(
         replica,
         outside.server,

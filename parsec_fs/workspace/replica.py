@@ -193,7 +193,8 @@ class RealmReplica:
         try:
             report = await self._client.observe(self.realm, stamp)
             head = (report.head.head, report.head.raw)
-            await self.reach(head, known_size=known)
+            with self.slices.hurried():
+                await self.reach(head, known_size=known)
             if self._stamps[stamp] != report.index or report.index >= head[0].size:
                 evidence = (encode_trusted(head[1]), stamp)
                 raise ProofError("a read stamp is not where the server says", evidence=evidence)

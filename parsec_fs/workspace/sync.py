@@ -3,10 +3,10 @@
 Data flow: filesystem (settled changes) -> capture -> upload, push -> server; events -> pull
     -> replica -> tree. Each at its own pace; the mount never waits for any of it.
 
-Timing (rule 21): 0.3 s after the last change, at the latest 2 s after the first. Errors by blame:
-what cannot be reached is tried again with growing pauses; a refusal waits for a change of roles or
-quota; a failed verification goes to the auditor through `on_failure`, and while the history is in
-doubt nothing is sent.
+Timing (rule 21): 0.3 s after the last change, at the latest 2 s after the first, and up to 5 s more
+while requests keep coming (decision 0007). Errors by blame: what cannot be reached is tried again
+with growing pauses; a refusal waits for a change of roles or quota; a failed verification goes to
+the auditor through `on_failure`, and while the history is in doubt nothing is sent.
 """
 
 import logging
@@ -162,9 +162,10 @@ class Sync:
         contains it. Waits as long as that takes."""
         target = self._filesystem.tree.position if position is None else position
         self._filesystem.flush()
-        while self._logged_position() < target:
-            self.wake()
-            await self._advanced.wait()
+        with self.replica.slices.hurried():
+            while self._logged_position() < target:
+                self.wake()
+                await self._advanced.wait()
         return self.replica.size()
 
     # Changes from elsewhere
@@ -338,6 +339,7 @@ class Sync:
         pause = _PAUSE_FIRST_S
         while not self._stopped:
             await self._until_due()
+            await self.replica.slices.stand_back()
             if not self.replica.audit.may_send():
                 self.trouble = "changes stay on this device while the history is in doubt"
                 await trio.sleep(_PAUSE_FIRST_S)

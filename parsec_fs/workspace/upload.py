@@ -21,6 +21,7 @@ from parsec_fs.remote.blocks import BlockClient
 from parsec_fs.storage.contents import Contents
 from parsec_fs.workspace.capture import Capture
 from parsec_fs.workspace.nesting import nest
+from parsec_fs.workspace.slices import Slices
 
 PARALLEL: Final = 4
 
@@ -28,9 +29,10 @@ PARALLEL: Final = 4
 class Uploader:
     """Puts the blocks of captures. `nested` are the sealed forms of large files' references."""
 
-    def __init__(self, blocks: BlockClient, contents: Contents) -> None:
+    def __init__(self, blocks: BlockClient, contents: Contents, slices: Slices) -> None:
         self._blocks = blocks
         self._contents = contents
+        self._slices = slices
         self._stored: set[BlockId] = set()
         self._nested: dict[ObjectId, tuple[tuple[BlockRef, ...], FileManifest]] = {}
         self._nodes: list[BlockRef] = []
@@ -95,6 +97,7 @@ class Uploader:
         errors: list[Exception] = []
         async with trio.open_nursery() as nursery:
             for id in ids:
+                await self._slices.stand_back()
                 await limiter.acquire_on_behalf_of(id)
                 if errors:
                     break

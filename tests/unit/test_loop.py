@@ -133,3 +133,17 @@ async def test_workers_carry_errors_back() -> None:
     with pytest.raises(OSError, match="no room"):
         await workers.run(fail)
     assert await workers.run(lambda: "after") == "after"
+
+
+async def test_a_mount_is_busy_while_requests_come_in_a_row(pipe: tuple[int, int]) -> None:
+    poller = loop.PollFirst(Workers(), spin_ns=1000)
+    os.write(pipe[1], b"x")
+    assert not poller.busy()
+    for _ in range(loop.BUSY_REQUESTS - 1):
+        await poller.wait_readable(pipe[0])
+    assert not poller.busy(), "a few requests are somebody who looks, not somebody who works"
+    with trio.move_on_after(60):
+        # Repeated: this machine may be so slow that one row of requests takes too long.
+        while not poller.busy():
+            await poller.wait_readable(pipe[0])
+    assert poller.busy()
