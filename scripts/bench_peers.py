@@ -54,6 +54,11 @@ class Peer:
             time.sleep(0.02)
         return self.mountpoint
 
+    def pid(self) -> int:
+        """The process that serves the mount."""
+        assert self.process is not None
+        return self.process.pid
+
     def stop(self) -> None:
         """Unmount, end the program, remove everything."""
         if os.path.ismount(self.mountpoint):

@@ -90,6 +90,11 @@ class Product(Peer):
         self._daemon = self._status()["pid"]
         return self.mountpoint
 
+    def pid(self) -> int:
+        """The daemon."""
+        assert self._daemon is not None
+        return self._daemon
+
     def _ask(self, *arguments: str) -> Json:
         return parsec_fs(self._home, Quiet(), "", *arguments)
 
