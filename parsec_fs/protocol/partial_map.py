@@ -41,7 +41,7 @@ class PartialMap(PrefixMap):
     def set_many(self, items: Iterable[Item]) -> "PartialMap":
         """The map with values added or replaced. Raises ProofError for a key not opened."""
         pairs = [(self._known(key), value) for key, value in items]
-        return PartialMap(PrefixMap(self.node).set_many(pairs).node, self.opened)
+        return PartialMap(PrefixMap(self.node).set_many(pairs).node, opened=self.opened)
 
     def get(self, key: Hash) -> Hash | None:
         """Value hash of an opened key. Raises ProofError for any other."""
@@ -62,7 +62,7 @@ def partial_map(openings: Mapping[Hash, MapProof], *, expected_root: Hash) -> Pa
     if not paths:
         return PartialMap((None, NO_HASH, NO_HASH, expected_root))
     node = _merge(paths) if paths[0].leaf else None
-    return PartialMap(node, frozenset(openings))
+    return PartialMap(node, opened=frozenset(openings))
 
 
 def _merge(paths: list[_Path]) -> Node:

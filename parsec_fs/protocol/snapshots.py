@@ -36,7 +36,7 @@ from parsec_fs.protocol.keys import VerifyKey
 from parsec_fs.protocol.limits import ENTRY_MAX_SIZE
 from parsec_fs.protocol.log_state import LogPosition
 from parsec_fs.protocol.merkle import Frontier
-from parsec_fs.protocol.prefix_map import PrefixMap
+from parsec_fs.protocol.prefix_map import BUCKET_ITEMS, PrefixMap
 from parsec_fs.protocol.realm_state import RealmState, content_entry, key_state, object_entry
 from parsec_fs.protocol.records import Context, DeviceHeader, LeafHeader, ObjectState, Seen
 
@@ -170,7 +170,7 @@ def open_start(
         roles=unverified.roles,
         rotations=unverified.rotations,
         objects=unverified.objects,
-        map=PrefixMap().set_many(map(content_entry, contents)),
+        map=PrefixMap(most=BUCKET_ITEMS).set_many(map(content_entry, contents)),
     )
 
 

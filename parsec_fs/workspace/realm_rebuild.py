@@ -28,7 +28,7 @@ from parsec_fs.protocol.codec import decode
 from parsec_fs.protocol.errors import DataError
 from parsec_fs.protocol.hashing import signed_hash
 from parsec_fs.protocol.ids import Hash, UserId
-from parsec_fs.protocol.prefix_map import PrefixMap
+from parsec_fs.protocol.prefix_map import BUCKET_ITEMS, PrefixMap
 from parsec_fs.protocol.realm_state import (
     RealmState,
     content_entry,
@@ -56,6 +56,7 @@ def light_state(store: RealmStore, context: Context) -> RealmState:
     return RealmState(
         context=context,
         position=store.position(),
+        map=PrefixMap(most=BUCKET_ITEMS),
         roles=MappingProxyType(roles),
         key=key_state(rotations[-1]) if rotations else None,
         rotations=tuple(rotations),
@@ -87,7 +88,7 @@ def newest_rotation(store: RealmStore) -> DeviceHeader | None:
 def with_map(state: RealmState, store: RealmStore) -> Generator[None, None, RealmState]:
     """The state with its map, in steps. Raises DataError if the store is damaged."""
     entries = dict(content_entry(one) for one in _contents(store))
-    tree = PrefixMap().set_many(entries.items())
+    tree = PrefixMap(most=BUCKET_ITEMS).set_many(entries.items())
     last = b""
     while rows := store.states_after(last, _STEP):
         tree = tree.set_many([object_entry(id, row) for id, row in rows])

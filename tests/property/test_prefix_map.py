@@ -38,6 +38,21 @@ def test_root_depends_on_the_entries_alone(content: dict[Hash, Hash], data: st.D
     assert list(one_by_one.items()) == sorted(content.items())
 
 
+@given(entries, entries, st.integers(2, 9), keys)
+def test_buckets_change_nothing(
+    old: dict[Hash, Hash], new: dict[Hash, Hash], most: int, other: Hash
+) -> None:
+    full = PrefixMap().set_many(old.items()).set_many(new.items())
+    saving = PrefixMap(most=most).set_many(old.items())
+    for item in new.items():
+        saving = saving.set(*item)
+    assert saving.root() == full.root()
+    assert list(saving.items()) == list(full.items())
+    for key in [other, *old, *new]:
+        assert saving.get(key) == full.get(key)
+        assert saving.open(key) == full.open(key)
+
+
 @given(entries, entries)
 def test_old_versions_stay_as_they_were(old: dict[Hash, Hash], new: dict[Hash, Hash]) -> None:
     before = PrefixMap().set_many(old.items())
