@@ -19,7 +19,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -101,18 +101,25 @@ class Services:
             raise ServiceError(f"{self.root / PLAN_FILE}: {error}") from error
 
     def create(
-        self, *, validators: int, epoch_ms: int = EPOCH_MS, timing: Timing = QUICKSTART_TIMING
+        self,
+        *,
+        validators: int,
+        epoch_ms: int = EPOCH_MS,
+        timing: Timing = QUICKSTART_TIMING,
+        server_options: Sequence[str] = (),
     ) -> None:
         """Draw keys, choose ports, write every file. Nothing is started."""
         shutil.rmtree(self.root, ignore_errors=True)
         self.logs.mkdir(parents=True, mode=0o700)
         try:
-            self._create(validators, epoch_ms, timing)
+            self._create(validators, epoch_ms, timing, server_options)
         except BaseException:
             shutil.rmtree(self.root, ignore_errors=True)
             raise
 
-    def _create(self, validators: int, epoch_ms: int, timing: Timing) -> None:
+    def _create(
+        self, validators: int, epoch_ms: int, timing: Timing, server_options: Sequence[str]
+    ) -> None:
         server = self.root / "server"
         intervals = ("--epoch-ms", str(epoch_ms), "--heartbeat-ms", str(timing.heartbeat_ms))
         run_server("init", "--home", str(server), "--name", "quickstart", *intervals)
@@ -132,12 +139,17 @@ class Services:
             server_port=server_port,
             rpc_ports=[node.rpc_port for node in network.nodes],
         )
-        plan = {"addresses": asdict(addresses), "groups": self._groups(network, addresses)}
+        plan = {
+            "addresses": asdict(addresses),
+            "groups": self._groups(network, addresses, server_options),
+        }
         temporary = self.root / (PLAN_FILE + ".new")
         temporary.write_text(json.dumps(plan, indent=2))
         temporary.replace(self.root / PLAN_FILE)
 
-    def _groups(self, network: Network, addresses: Addresses) -> list[dict[str, Any]]:
+    def _groups(
+        self, network: Network, addresses: Addresses, server_options: Sequence[str]
+    ) -> list[dict[str, Any]]:
         groups = [
             {
                 "name": f"validator{index}",
@@ -157,6 +169,7 @@ class Services:
             "--chain-id",
             network.chain_id,
             *(part for url in addresses.rpc_urls for part in ("--rpc", url)),
+            *server_options,
         )
         return [*groups, {"name": "server", "programs": [{"name": "server", "command": command}]}]
 

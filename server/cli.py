@@ -71,8 +71,12 @@ def run(
     ] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain, PEM.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Private key, PEM.")] = None,
+    log_requests: Annotated[
+        bool, typer.Option("--log-requests", help="A log line per request, without its sender.")
+    ] = False,
 ) -> None:
     """Serve devices and publish epochs."""
+    logging.getLogger("server.requests").setLevel(logging.DEBUG if log_requests else logging.INFO)
     identity = load_identity(home)
     config = Config(chain_id=chain_id.encode(), rpc_urls=tuple(rpc))
     address = listener.parse_address(listen, tls_cert, tls_key)

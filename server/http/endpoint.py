@@ -30,6 +30,8 @@ Handler = Callable[[Caller, T], Awaitable[object]]
 OpenHandler = Callable[[T], Awaitable[object]]
 
 log = logging.getLogger(__name__)
+requests: Final = logging.getLogger("server.requests")
+"""A line per request for operators who ask for it: what was asked, never by whom."""
 
 SMALL: Final = 64 * KIB
 MEDIUM: Final = 4096 * KIB
@@ -116,6 +118,7 @@ def route(
     """A route that answers whatever happens; closed until the server is known to be the newest."""
 
     async def endpoint(request: Request) -> Response:
+        requests.debug("event=request method=%s path=%s", method, path)
         try:
             if not services.is_open():
                 return answer(Outcome.UNAVAILABLE)
