@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,15 +77,17 @@ class Product(Peer):
 
     name = "parsec-fs"
 
-    def __init__(self, backing: Path) -> None:
+    def __init__(self, backing: Path, *, server_options: Sequence[str] = ()) -> None:
         super().__init__(backing)
         self._home: Home = home_of(self.backing, {}, working_directory=Path.cwd())
         self._quickstart = Quickstart(self._home, Quiet())
+        self._server_options = server_options
         self._daemon: int | None = None
 
     def start(self) -> Path:
         """Servers up, organization founded, workspace mounted. Raises ServiceError."""
         self.backing.mkdir(mode=0o700)
+        Services(self._home.services).create(validators=1, server_options=self._server_options)
         self._quickstart.up(self.mountpoint, 1)
         self._daemon = self._status()["pid"]
         return self.mountpoint

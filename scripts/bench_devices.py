@@ -1,0 +1,135 @@
+"""Devices of `scripts/bench_scale`: one that knows very many files, and a second one that joins.
+
+Data flow: bench_scale -> Known (installation, filled in bulk) -> rows; SecondDevice -> its mount.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+
+from bench_product import Product, Quiet
+from quickstart import WORKSPACE, Json, parsec_fs
+
+from parsec_fs.config import Home
+
+ROOT = Path(__file__).resolve().parent.parent
+FILL = ROOT / "scripts" / "bench_fill.py"
+COMMIT = "path=/v1/realm/commit"
+
+
+class Known(Product):
+    """The product with a workspace of `known` files made in bulk below `known/`."""
+
+    def __init__(self, backing: Path) -> None:
+        super().__init__(backing, server_options=("--log-requests",))
+        self.known = 0
+        self._mounted = True
+
+    @property
+    def home(self) -> Home:
+        """State of the first device and of the servers."""
+        return self._home
+
+    def fill(self, count: int) -> None:
+        """Unmount, and let the device know so many files in all."""
+        if count <= self.known:
+            return
+        if self._mounted:
+            self._ask("umount", WORKSPACE)
+            self._mounted = False
+        more = str(count - self.known)
+        folder = "known" if not self.known else f"known-{self.known}"
+        start = time.monotonic()
+        command = [sys.executable, str(FILL), str(self._home.root), folder, more]
+        subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+        seconds = time.monotonic() - start
+        print(f"  ({more} files made, sent and replayed in {seconds:.0f} s)", flush=True)
+        self.known = count
+
+    def mount(self) -> float:
+        """Mount; seconds from the command until the folder can be used."""
+        start = time.monotonic()
+        if not self._mounted:
+            self._ask("mount", WORKSPACE, str(self.mountpoint))
+            self._mounted = True
+        seconds = time.monotonic() - start
+        self._daemon = self._status()["pid"]
+        return seconds
+
+    def start_s(self) -> float:
+        """Seconds that the interpreter needs for the daemon's modules."""
+        start = time.monotonic()
+        subprocess.run([sys.executable, "-Pc", "import parsec_fs.daemon"], check=True, cwd="/")
+        return time.monotonic() - start
+
+    def commits(self) -> int:
+        """Commit requests that the server has seen, by its own log."""
+        log = self._home.services / "logs" / "server.log"
+        return log.read_text(errors="replace").count(COMMIT)
+
+    def memory(self) -> int:
+        """Proportional set size of the daemon and all its children, in bytes."""
+        assert self._daemon is not None
+        return sum(map(proportional_size, descendants(self._daemon)))
+
+
+class SecondDevice:
+    """Another device of the same user, joined by a one-time code and mounted."""
+
+    def __init__(self, first: Known) -> None:
+        self._first = first
+        self._home = Home(root=first.backing.parent / "second")
+        self.mountpoint = first.backing.parent / "second.mnt"
+
+    def __enter__(self) -> "SecondDevice":
+        inviting = [sys.executable, "-Pm", "parsec_fs", "--json"]
+        inviting += ["--home", str(self._first.home.root), "device", "add", "--yes"]
+        with subprocess.Popen(inviting, stdout=subprocess.PIPE, cwd=ROOT) as adding:
+            assert adding.stdout is not None
+            code = json.loads(adding.stdout.readline())["code"]
+            joining = [sys.executable, "-Pm", "parsec_fs", "--home", str(self._home.root)]
+            joining += ["device", "join", "--name", "second"]
+            subprocess.run(joining, input=code.encode(), check=True, capture_output=True, cwd=ROOT)
+        self._ask("mount", WORKSPACE, str(self.mountpoint))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._ask("umount", WORKSPACE, "--no-wait")
+        shutil.rmtree(self._home.root, ignore_errors=True)
+
+    def _ask(self, *arguments: str) -> Json:
+        return parsec_fs(self._home, Quiet(), "", *arguments)
+
+
+def descendants(pid: int) -> list[int]:
+    """A process and all that it started."""
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                stat = (entry / "stat").read_text()
+            except OSError:
+                continue
+            parents[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
+    found = [pid]
+    for one in found:
+        found += [child for child, parent in parents.items() if parent == one]
+    return found
+
+
+def proportional_size(pid: int) -> int:
+    """Bytes of memory, shared pages divided among those who share them; 0 if it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return next(int(one.split()[1]) * 1024 for one in lines if one.startswith("Pss:"))
