@@ -39,6 +39,7 @@ class WorkspaceFacts:
         self._named = named
         self._mountpoint = mountpoint
         self._org = connection.org
+        self._device = connection.identity.secrets.device
         self._workspace = workspace
         self._auditor = auditor
         self._notes: list[str] = []
@@ -115,6 +116,12 @@ class WorkspaceFacts:
 
     # The workspace
 
+    def device_name(self) -> str:
+        """Label of this device, as conflict copies name it."""
+        device = self._device
+        entry = self._org.state.devices.get(device)
+        return plain_name(entry.device.label) if entry else device.hex()[:8]
+
     def document(self) -> Json:
         """Everything that `status` shows."""
         progress = self._workspace.sync.progress()
@@ -123,6 +130,7 @@ class WorkspaceFacts:
             "id": self._named.realm.hex(),
             "mountpoint": self._mountpoint,
             "pid": os.getpid(),
+            "device": self.device_name(),
             "state": self._state(),
             "changes": {
                 "local": progress.pending,

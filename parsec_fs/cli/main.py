@@ -38,6 +38,7 @@ _GROUPS: Final[dict[str, tuple[str, str]]] = {
     "device": ("device", "People"),
     "org": ("organization", "People"),
     "trust": ("trust", "Trust"),
+    "conflicts": ("conflicts", "Daily"),
 }
 
 _output = Output()

@@ -7,6 +7,9 @@ one; handles that are open here stay with our version, so what is written throug
 The old object shows the other device's version from then on.
 """
 
+import re
+from typing import Final
+
 from parsec_fs.protocol.ids import ObjectId
 from parsec_fs.protocol.limits import BLOCK_SIZE, NAME_MAX_SIZE
 from parsec_fs.protocol.manifests import Child
@@ -15,6 +18,22 @@ from parsec_fs.workspace.nodes import Entry, FileNode, FolderNode, Node
 from parsec_fs.workspace.overlay import count_links, is_deleted_here, is_named_here
 from parsec_fs.workspace.remote_changes import Invalidation, names_of
 from parsec_fs.workspace.tree import Tree
+
+_COPY: Final = re.compile(
+    rb"(.+) \(conflict, (.*[^ ]) (\d{4}-\d\d-\d\d) (\d\d)\.(\d\d)(?: \d+)?\)(.*)", re.DOTALL
+)
+
+
+def split_conflict_name(name: bytes) -> tuple[bytes, bytes, bytes] | None:
+    """What a conflict name says: (name of the other version, device, "YYYY-MM-DD HH:MM"). None: it
+    is no conflict name. Of a name that had to be shortened only the shortened one is known."""
+    found = _COPY.fullmatch(name)
+    if found is None:
+        return None
+    stem, device, day, hour, minute, extension = found.groups()
+    if extension and (extension[:1] != b"." or len(extension) > 17):
+        return None
+    return stem + extension, device, day + b" " + hour + b":" + minute
 
 
 def conflict_name(name: bytes, label: bytes, taken: dict[bytes, object]) -> bytes:

@@ -154,6 +154,30 @@ def fill(tree: Path) -> None:
     os.utime(tree, ns=(10**18, 10**18 + 5))
 
 
+def test_a_conflict_is_listed_and_settled(alice: Machine, bob: Machine) -> None:
+    """The copy is named as merging names it; settling it reaches the other device."""
+    folder = alice.path / "conflicts"
+    folder.mkdir()
+    copy = folder / f"report (conflict, {alice.status()['device']} 2026-08-02 10.12).odt"
+    (folder / "report.odt").write_bytes(b"of bob")
+    copy.write_bytes(b"of alice")
+    (found,) = alice.cli("conflicts")["conflicts"]
+    assert found["path"] == f"conflicts/{copy.name}"
+    assert (found["original"], found["when"]) == ("conflicts/report.odt", "2026-08-02 10:12")
+    code, error = alice.run("conflicts", "resolve", str(folder / "report.odt"), "--keep", "mine")
+    assert (code, error["exit"]) == (10, 10)
+    alice.wait("logged")
+    poll(lambda: (bob.path / "conflicts" / copy.name).exists())
+    settled = bob.cli(
+        "conflicts", "resolve", str(bob.path / "conflicts" / copy.name), "--keep", "theirs"
+    )
+    assert settled["kept"] == str(bob.path / "conflicts/report.odt")
+    bob.wait("logged")
+    poll(lambda: [one.name for one in folder.iterdir()] == ["report.odt"])
+    assert (folder / "report.odt").read_bytes() == b"of alice"
+    assert alice.cli("conflicts") == {"conflicts": []}
+
+
 def test_a_copied_tree_is_identical_on_both(tmp_path: Path, alice: Machine, bob: Machine) -> None:
     require_program("rsync", "install rsync")
     tree = tmp_path / "tree"

@@ -1,0 +1,223 @@
+"""parsec-fs conflicts: what two devices changed at once, and what becomes of it.
+
+Data flow: mounted folder (names) -> table; path and choice -> `os` calls on the mount.
+
+A conflict copy is a file like any other, so it is found and settled through the mount: what is done
+here is what a file manager would do, and travels to the other devices as such. Resolving never
+follows a symbolic link and never replaces a folder that has something in it.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from parsec_fs.cli import running
+from parsec_fs.cli.exit_codes import CommandError, ExitCode
+from parsec_fs.cli.output import count_text, table
+from parsec_fs.cli.settings import settings_of
+from parsec_fs.plain_text import plain_name
+from parsec_fs.workspace.conflicts import split_conflict_name
+
+Json = dict[str, Any]
+
+
+class Keep(StrEnum):
+    """Which version goes on."""
+
+    THEIRS = "theirs"
+    MINE = "mine"
+    BOTH = "both"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copy:
+    """A conflict copy: `original` is the name beside it that the other version has."""
+
+    path: Path
+    original: Path
+    device: str
+    when: str
+
+    def json(self, root: Path) -> Json:
+        """Paths are relative to the mountpoint `root`."""
+        return {
+            "path": plain_name(os.fsencode(self.path.relative_to(root))),
+            "original": plain_name(os.fsencode(self.original.relative_to(root))),
+            "original_exists": os.path.lexists(self.original),
+            "device": self.device,
+            "when": self.when,
+            "modified_ms": self.path.lstat().st_mtime_ns // 1_000_000,
+        }
+
+
+def copy_at(path: Path) -> Copy | None:
+    """What a path's name says; None if it is no conflict name."""
+    found = split_conflict_name(os.fsencode(path.name))
+    if found is None:
+        return None
+    original, device, when = found
+    return Copy(
+        path=path,
+        original=path.with_name(os.fsdecode(original)),
+        device=plain_name(device),
+        when=when.decode(),
+    )
+
+
+def copies_below(root: Path) -> Iterator[Copy]:
+    """Every conflict copy in a folder, in the order of paths. Raises OSError."""
+    for folder, below, files in os.walk(root, onerror=_raise):
+        below.sort()
+        for name in sorted((*below, *files), key=os.fsencode):
+            copy = copy_at(Path(folder, name))
+            if copy is not None:
+                yield copy
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def resolve_copy(copy: Copy, keep: Keep, *, own_device: str) -> Path:
+    """Let one version go on, or both; where it is then. The copy is `mine` on the device that it
+    names, and `theirs` on all others. Raises CommandError, before any change."""
+    if keep is Keep.BOTH:
+        return _keep_both(copy)
+    if (keep is Keep.MINE) != (copy.device == own_device):
+        if not os.path.lexists(copy.original):
+            raise CommandError(
+                ExitCode.NOT_FOUND,
+                f"there is no {copy.original.name} beside it: it was moved, renamed or deleted. "
+                "Nothing was changed. Keep this one: --keep both",
+            )
+        _remove(copy.path)
+        return copy.original
+    try:
+        os.replace(copy.path, copy.original)
+    except OSError as error:
+        raise _untouched(copy.original, error) from error
+    return copy.original
+
+
+def _remove(path: Path) -> None:
+    is_folder = path.is_dir() and not path.is_symlink()
+    try:
+        path.rmdir() if is_folder else path.unlink()
+    except OSError as error:
+        raise _untouched(path, error) from error
+
+
+def _untouched(path: Path, error: OSError) -> CommandError:
+    return CommandError(
+        ExitCode.FAILED,
+        f"{path}: {error.strerror}. Nothing was changed; of a folder with something in it, move "
+        "what you want to keep, and remove the other one",
+    )
+
+
+def _keep_both(copy: Copy) -> Path:
+    """A name that says whose it is, and that it was settled."""
+    for number in range(1, 1000):
+        path = copy.path.with_name(_settled_name(copy, number))
+        if os.path.lexists(path):
+            continue
+        try:
+            if copy.path.is_dir() and not copy.path.is_symlink():
+                copy.path.rename(path)
+            else:
+                # Unlike a rename, this replaces nothing that has appeared this very moment.
+                os.link(copy.path, path, follow_symlinks=False)
+                copy.path.unlink()
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise _untouched(copy.path, error) from error
+        return path
+    raise CommandError(ExitCode.FAILED, f"no free name for {copy.path}. Nothing was changed")
+
+
+def _settled_name(copy: Copy, number: int) -> str:
+    """`report (bob 2026-08-02 10.12).odt`."""
+    name = copy.path.name.replace(" (conflict, ", " (", 1)
+    if number == 1:
+        return name
+    stem, bracket, extension = name.rpartition(")")
+    return f"{stem} {number}{bracket}{extension}"
+
+
+app = typer.Typer(
+    invoke_without_command=True, help="List what two devices changed at once, and settle it."
+)
+
+
+@app.callback()
+def listed(
+    context: typer.Context,
+    workspace: Annotated[
+        str | None,
+        typer.Option("--workspace", "-w", help="Workspace or folder; default: all mounted ones."),
+    ] = None,
+) -> None:
+    """List the conflict copies of mounted workspaces."""
+    if context.invoked_subcommand is not None:
+        return
+    settings = settings_of(context)
+    chosen = [running.choose(settings, workspace)] if workspace else running.mounted(settings)
+    if not chosen:
+        raise CommandError(ExitCode.NOT_FOUND, "nothing is mounted; see: parsec-fs status")
+    documents: list[Json] = []
+    for found, holder in chosen:
+        root = Path(holder.mountpoint)
+        documents += [
+            {"workspace": found.title, "mountpoint": str(root), **copy.json(root)}
+            for copy in copies_below(root)
+        ]
+    settings.output.result({"conflicts": documents}, _lines(documents))
+
+
+def _lines(documents: list[Json]) -> list[str]:
+    if not documents:
+        return ["No conflicts."]
+    rows = [
+        [f"{one['mountpoint']}/{one['path']}", one["device"], one["when"], _beside(one)]
+        for one in documents
+    ]
+    return [
+        *table(["COPY", "CHANGED ON", "WHEN", "OTHER VERSION"], rows),
+        f"{count_text(len(rows), 'conflict')}. "
+        "Settle one: parsec-fs conflicts resolve COPY --keep mine|theirs|both",
+    ]
+
+
+def _beside(one: Json) -> str:
+    return os.path.basename(one["original"]) if one["original_exists"] else "gone"
+
+
+@app.command()
+def resolve(
+    context: typer.Context,
+    path: Annotated[Path, typer.Argument(help="A conflict copy, as the list names it.")],
+    keep: Annotated[
+        Keep,
+        typer.Option(
+            help="mine: what was changed on this device, theirs: on the other one; it has the name "
+            "then. both: the copy gets an ordinary name."
+        ),
+    ],
+) -> None:
+    """Settle one conflict: one version goes on, or both do."""
+    settings = settings_of(context)
+    workspace, _ = running.by_path(settings, path)
+    copy = copy_at(path.absolute())
+    if copy is None or not os.path.lexists(copy.path):
+        what = "no conflict copy" if copy is None else "not there"
+        raise CommandError(ExitCode.NOT_FOUND, f"{path} is {what}; see: parsec-fs conflicts")
+    own = str(running.ask(settings, workspace, "status")["device"])
+    kept = resolve_copy(copy, keep, own_device=own)
+    document = {"kept": str(kept), "keep": str(keep), "workspace": workspace.title}
+    settings.output.result(document, [f"Settled: {kept}"])
