@@ -135,7 +135,8 @@ class Contest:
                 moved = pending_move(self._tree, change.folder, child.id)
             if moved is not None:
                 self._circles.add(moved)
-            if moved or (child is None and self._entry_id(change.folder, name) in held):
+            ours = self._entry_id(change.folder, name)
+            if moved or (ours in held and (child is None or child.id != ours)):
                 self._names[key] = change
                 del passed[name]
         return replace(change, names=passed)
@@ -222,10 +223,10 @@ class Contest:
         theirs = change.names[name]
         if type(folder) is not FolderNode:
             return
-        if (folder.id, name) not in self._tree.dirty_names:
+        ours = (folder.children or {}).get(name)
+        if (folder.id, name) not in self._tree.dirty_names and not self._outlives(ours, theirs):
             self._apply(replace(change, names={name: theirs}))
             return
-        ours = (folder.children or {}).get(name)
         if theirs is not None and (ours is None or ours[0] != theirs.id):
             done = self._filesystem.give_way(folder.id, name, theirs, self._label())
             self._invalidate(done[1])
@@ -233,6 +234,12 @@ class Contest:
                 # Its name here was the last one; theirs had been covered by what gave way.
                 self._revive(theirs.id)
             self._place(theirs.id)
+
+    def _outlives(self, ours: Entry | None, theirs: Child | None) -> bool:
+        """They replaced what we changed, as editors save: ours goes on, and needs a name."""
+        if ours is None or theirs is None or ours[0] == theirs.id:
+            return False
+        return self._tree.is_dirty(ours[0]) and self._stored(ours[0]) is None
 
     def _apply(self, change: RemoteChange) -> None:
         self._invalidate(self._filesystem.apply_remote([change]))

@@ -208,7 +208,10 @@ def _recount(tree: Tree, node: Node | None, link_count: LinkCount) -> None:
         return
     node.fresh = False
     if type(node) is not FolderNode:
-        node.nlink = links_now(tree, node.id, link_count)
+        # A name of it that lies under one of ours comes to light when that is settled: what was not
+        # deleted here does not look as if it were.
+        least = 1 if node.nlink and link_count(node.id) else 0
+        node.nlink = max(links_now(tree, node.id, link_count), least)
     elif node.parent is None and node.inode != ROOT_INODE and link_count(node.id) == 0:
         node.nlink = 0
 

@@ -292,3 +292,29 @@ async def test_what_was_moved_out_of_a_deleted_folder_stays_there(tmp_path: Path
         two.rmdir("folder")
         shown = await in_step(one, two)
         assert shown == {"folder": None, "folder/new": b"new", "inner": None}
+
+
+async def test_changed_here_replaced_there(tmp_path: Path) -> None:
+    """As editors save: a new file over the old name. Ours lies beside it."""
+    async with two_laptops(tmp_path) as (one, two):
+        one.make("file", b"base")
+        await in_step(one, two)
+        one.make("file~", b"from one")
+        one.rename("file~", "file")
+        two.write("file", b"from two")
+        shown = await in_step(one, two)
+        copy = "file (conflict, two 2026-01-01 10.00)"
+        assert shown == {"file": b"from one", copy: b"from two"}
+
+
+async def test_what_lies_under_a_name_of_ours_is_not_deleted(tmp_path: Path) -> None:
+    """They gave a file that we changed a name that we took: it keeps our change."""
+    async with two_laptops(tmp_path) as (one, two):
+        one.make("file", b"base")
+        await in_step(one, two)
+        one.rename("file", "name")
+        two.append("file", b" and more")
+        two.mkdir("name")
+        shown = await in_step(one, two)
+        copy = "name (conflict, two 2026-01-01 10.00)"
+        assert shown == {"name": b"base and more", copy: None}

@@ -10,7 +10,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +142,8 @@ class Laptop:
     hook: Hook = lambda point: None
     audit: AuditView = field(default_factory=Unaudited)
     parts: Workspace | None = None
+    running: trio.CancelScope = field(default_factory=trio.CancelScope)
+    ended: trio.Event = field(default_factory=trio.Event)
 
     @property
     def workspace(self) -> Workspace:
@@ -177,8 +179,25 @@ class Laptop:
         if self.parts.store.position().size == 0:
             await self.parts.bootstrap.open_first()
         self.parts.filesystem.open()
-        await self.nursery.start(self.parts.filesystem.run)
+        self.running, self.ended = trio.CancelScope(), trio.Event()
+        await self.nursery.start(self._run, self.parts.filesystem)
         return self.parts
+
+    async def _run(
+        self, filesystem: Filesystem, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        with self.running:
+            await filesystem.run(task_status=task_status)
+        self.ended.set()
+
+    async def restart(self) -> None:
+        """The program ends and starts again: only what is on disk goes on."""
+        parts = self.workspace
+        self.running.cancel()
+        await self.ended.wait()
+        parts.close()
+        self.author = replace(self.author, incarnation=os.urandom(16))
+        await self.open(RealmId(parts.store.log))
 
     def crash(self, folder: Path) -> Path:
         """What a sudden end would leave on disk, as a copy that another `laptop` can open."""
@@ -200,6 +219,13 @@ class Laptop:
         node = self.file(path)
         self._call(files.truncate, node, 0, self._now())
         self._fill(node, content)
+
+    def append(self, path: str, content: bytes) -> None:
+        """Add to the end of a file."""
+        node = self.file(path)
+        self.filesystem.write(node, node.size, content)
+        self.filesystem.released(node)
+        self.filesystem.flush()
 
     def _fill(self, node: FileNode, content: bytes) -> None:
         fs = self.filesystem
@@ -225,11 +251,11 @@ class Laptop:
         parent, name = self.parent(path)
         self._call(names.rmdir, parent.inode, name, 0, self._now())
 
-    def rename(self, path: str, new_path: str) -> None:
-        """Move or rename."""
+    def rename(self, path: str, new_path: str, *, flags: int = 0) -> None:
+        """Move or rename; `flags` as for renameat2."""
         parent, name = self.parent(path)
         new_parent, new_name = self.parent(new_path)
-        how = {"flags": 0, "uid": 0, "now": self._now()}
+        how = {"flags": flags, "uid": 0, "now": self._now()}
         self._call(names.rename, parent.inode, name, new_parent.inode, new_name, **how)
 
     def link(self, path: str, new_path: str) -> None:
