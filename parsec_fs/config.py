@@ -91,6 +91,11 @@ class Home:
         return self.device / "org.db"
 
     @property
+    def invitations(self) -> Path:
+        """Invitations of this device that have not expired."""
+        return self.device / "invitations"
+
+    @property
     def evidence(self) -> Path:
         """Proofs of misbehaviour, one file each."""
         return self.device / "evidence"

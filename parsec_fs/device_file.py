@@ -51,13 +51,13 @@ class DeviceFile:
         if self.exists():
             raise DeviceFileError(f"{self.data_path} exists: this folder already has a device")
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _replace(self.key_path, random(32))
+        replace_private(self.key_path, random(32))
         self.save(identity, random=random)
 
     def save(self, identity: Identity, *, random: Callable[[int], bytes]) -> None:
         """Replace the identity, durably; a crash leaves the old or the new one."""
         sealed = LocalSealer(self._key()).seal(encode(identity), context=_CONTEXT, salt=random(32))
-        _replace(self.data_path, bytes((KEY_FILE_METHOD,)) + sealed)
+        replace_private(self.data_path, bytes((KEY_FILE_METHOD,)) + sealed)
 
     def load(self) -> Identity:
         """Raises DeviceFileError: missing, damaged, or opened by another key."""
@@ -99,8 +99,8 @@ def _read(path: Path) -> bytes:
         raise DeviceFileError(f"{path}: {error.strerror}") from error
 
 
-def _replace(path: Path, data: bytes) -> None:
-    """Durable before visible; never readable by others, not even for a moment."""
+def replace_private(path: Path, data: bytes) -> None:
+    """Write a file: durable before visible; never readable by others, not even for a moment."""
     temporary = path.with_suffix(".new")
     temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

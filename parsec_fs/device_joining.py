@@ -171,7 +171,9 @@ async def join(
         admission = open_mail(sealed, Admission, slot=ADMISSION, secret=code.secret)
     pins = (invitation.org_state, *admission.states)
     identity = Identity(anchor=invitation.anchor, secrets=secrets, pins=pins)
-    return await _enrol(home, identity, request, clients)
+    return await enrol(
+        home, identity, lambda org: _with_user_key(org, identity.secrets, request), clients
+    )
 
 
 async def _answer(mailbox: Mailbox, request: JoinRequest) -> None:
@@ -187,16 +189,20 @@ async def _answer(mailbox: Mailbox, request: JoinRequest) -> None:
         ) from error
 
 
-async def _enrol(
-    home: Home, provisional: Identity, request: JoinRequest, clients: HttpClients
+async def enrol(
+    home: Home,
+    provisional: Identity,
+    finish: Callable[[OrgState], DeviceSecrets],
+    clients: HttpClients,
 ) -> Identity:
-    """Replay the organization, find this device in it, open the user's key, write the file."""
+    """Replay the organization, find this device in it, write the file. `finish` checks what the
+    organization says of this device and returns its complete secrets. Raises OfflineError,
+    VerificationError, DeviceFileError; then nothing is left behind."""
     try:
         async with connect(home, provisional, clients=clients) as connection:
             org = await connection.org.pull()
             _check_reached(connection, provisional)
-        secrets = _with_user_key(org, provisional.secrets, request)
-        identity = replace(provisional, secrets=secrets)
+        identity = replace(provisional, secrets=finish(org))
         DeviceFile(home.device).create(identity, random=os.urandom)
     except BaseException:
         home.org_database.unlink(missing_ok=True)

@@ -37,6 +37,8 @@ ADMISSION: Final = 2
 CODE_LIFETIME_S: Final = 600
 """As long as the server keeps mail."""
 
+MISTYPED: Final = "the code is mistyped or incomplete; copy it again"
+
 _VERSION: Final = 1
 _SECRET_SIZE: Final = 16
 _CHECKSUM_SIZE: Final = 4
@@ -89,7 +91,7 @@ class Admission:
 def format_code(code: JoinCode) -> str:
     """One line of letters, digits, `-` and `_`."""
     data = bytes((_VERSION,)) + code.secret + code.invitation + code.server_url.encode()
-    return _PREFIX + _base64(data + sha256(data)[:_CHECKSUM_SIZE])
+    return _PREFIX + checked_text(data)
 
 
 def parse_code(text: str) -> JoinCode:
@@ -97,16 +99,34 @@ def parse_code(text: str) -> JoinCode:
     compact = "".join(text.split())
     if not compact.startswith(_PREFIX):
         raise InputError(f"a code begins with {_PREFIX}; get one with: parsec-fs device add")
-    data = _unbase64(compact.removeprefix(_PREFIX))
-    data, checksum = data[:-_CHECKSUM_SIZE], data[-_CHECKSUM_SIZE:]
-    if sha256(data)[:_CHECKSUM_SIZE] != checksum or data[:1] != bytes((_VERSION,)):
-        raise InputError("the code is mistyped or incomplete; copy it again")
+    data = checked_bytes(compact.removeprefix(_PREFIX))
+    if data[:1] != bytes((_VERSION,)):
+        raise InputError(MISTYPED)
     start = 1 + _SECRET_SIZE
     try:
         url = data[start + 32 :].decode()
     except UnicodeDecodeError as error:
         raise InputError("the code holds no server address") from error
     return JoinCode(secret=data[1:start], invitation=data[start : start + 32], server_url=url)
+
+
+def checked_text(data: bytes) -> str:
+    """Bytes and their checksum as letters, digits, `-` and `_`."""
+    checked = data + sha256(data)[:_CHECKSUM_SIZE]
+    return base64.urlsafe_b64encode(checked).rstrip(b"=").decode()
+
+
+def checked_bytes(text: str) -> bytes:
+    """The bytes in such a text. Raises InputError if it was mistyped or cut off."""
+    try:
+        padded = text.encode("ascii") + b"=" * (-len(text) % 4)
+        data = base64.b64decode(padded, altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InputError(MISTYPED) from error
+    data, checksum = data[:-_CHECKSUM_SIZE], data[-_CHECKSUM_SIZE:]
+    if sha256(data)[:_CHECKSUM_SIZE] != checksum:
+        raise InputError(MISTYPED)
+    return data
 
 
 def invitation_digest(encoded: bytes) -> bytes:
@@ -153,15 +173,3 @@ def _sealer(secret: bytes, slot: int) -> LocalSealer:
 
 def _context(slot: int) -> bytes:
     return tag("join-mail") + bytes((slot,))
-
-
-def _base64(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def _unbase64(text: str) -> bytes:
-    try:
-        padded = text.encode("ascii") + b"=" * (-len(text) % 4)
-        return base64.b64decode(padded, altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise InputError("the code is mistyped or incomplete; copy it again") from error

@@ -35,6 +35,7 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
 """Command -> module that defines it, and panel of the help."""
 _GROUPS: Final[dict[str, tuple[str, str]]] = {
     "workspace": ("workspace", "Daily"),
+    "user": ("user", "People"),
     "device": ("device", "People"),
     "org": ("organization", "People"),
     "trust": ("trust", "Trust"),

@@ -41,7 +41,9 @@ USER_KEY: Final = 8
 
 ADMIN: Final = 1
 STANDARD: Final = 2
-"""Profiles in the organization."""
+OUTSIDER: Final = 3
+"""Profiles in the organization: an outsider registers no realms and is neither owner nor manager of
+one."""
 
 NO_ROLE: Final = 0
 READER: Final = 1

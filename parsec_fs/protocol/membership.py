@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from parsec_fs.protocol.certificates import (
     ADMIN,
+    OUTSIDER,
     STANDARD,
     Authored,
     Content,
@@ -222,6 +223,8 @@ def _check_author(state: OrgState, author: DeviceId, content: Content) -> None:
         raise NotAllowedError("only an administrator adds users")
     if isinstance(content, Device) and content.user != user and not is_admin:
         raise NotAllowedError("only the user or an administrator adds a device")
+    if isinstance(content, RealmRegistered) and state.users[user].profile == OUTSIDER:
+        raise NotAllowedError("an outsider creates no workspaces")
     if isinstance(content, UserKey) and content.user != user:
         raise NotAllowedError("only a device of the user renews the user's key")
 
@@ -257,7 +260,7 @@ def _check_subject(state: OrgState, content: Content) -> None:
 def _check_user(state: OrgState, content: User) -> None:
     """Names and profile may change, the box key not: otherwise an administrator could put a key of
     theirs in its place and have realm keys sealed to it."""
-    if content.profile not in (ADMIN, STANDARD):
+    if content.profile not in (ADMIN, STANDARD, OUTSIDER):
         raise TrustchainError("user: unknown profile")
     known = state.users.get(content.user)
     if known and (known.box_key, known.generation) != (content.box_key, content.generation):

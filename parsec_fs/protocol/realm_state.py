@@ -16,6 +16,7 @@ from parsec_fs.protocol.certificates import (
     CONTRIBUTOR,
     MANAGER,
     NO_ROLE,
+    OUTSIDER,
     OWNER,
     Authored,
     Content,
@@ -292,6 +293,8 @@ def _check_role(content: Role, author: int, current: int, org: OrgState) -> None
     """Owners set any role; managers set reader and contributor (Parsec's rules)."""
     if content.role > OWNER or content.user not in org.users:
         raise TrustchainError("unknown role or user")
+    if content.role >= MANAGER and org.users[content.user].profile == OUTSIDER:
+        raise NotAllowedError("an outsider is neither owner nor manager")
     if author != OWNER and not (author == MANAGER and max(content.role, current) < MANAGER):
         raise NotAllowedError("this role may not be given or taken by the author")
 

@@ -36,6 +36,8 @@ PARTS = (
     Part("parsec_fs.enrolment", pure=True, ours=CLIENT_CORE),
     Part("parsec_fs.user_keys", pure=True, ours=(*CLIENT_CORE, "parsec_fs.enrolment")),
     Part("parsec_fs.joining", pure=True, ours=CLIENT_CORE),
+    Part("parsec_fs.greeting", pure=True, ours=(*CLIENT_CORE, "parsec_fs.joining")),
+    Part("parsec_fs.people", pure=True, ours=CLIENT_CORE),
     Part("parsec_fs.workspace", pure=True, ours=CLIENT_CORE),
     Part("parsec_fs.storage", ours=CLIENT_CORE),
     Part("parsec_fs.remote", ours=CLIENT_CORE),

@@ -122,7 +122,7 @@ def test_users_begin_at_generation_one_with_a_known_profile() -> None:
     org = HonestOrg()
     user = org.user_of(org.new_person(), profile=STANDARD)
     refuse(org, replace(user, generation=2), org.alice, TrustchainError)
-    refuse(org, replace(user, profile=3), org.alice, TrustchainError)
+    refuse(org, replace(user, profile=4), org.alice, TrustchainError)
 
 
 def test_realm_is_registered_once() -> None:

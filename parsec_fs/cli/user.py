@@ -1,0 +1,317 @@
+"""parsec-fs user invite, greet, invitations, cancel, join, list.
+
+Data flow: link shown here -> pasted there -> codes read out and recognized on both sides ->
+certificates -> device file there.
+
+Links are never arguments: other users of the machine can read those.
+"""
+
+import json
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from enum import StrEnum
+from typing import Annotated
+
+import trio
+import typer
+
+from parsec_fs.cli.exit_codes import CommandError, ExitCode
+from parsec_fs.cli.output import Output, table
+from parsec_fs.cli.settings import Settings, settings_of
+from parsec_fs.connection import Connection, connect
+from parsec_fs.conversation import wall_ms
+from parsec_fs.greeting import PersonInvitation, choices, format_link, parse_link
+from parsec_fs.identity import Identity
+from parsec_fs.pending import Greeting, GreetingFiles, Joining, JoiningFile
+from parsec_fs.people import PROFILES, profile_name
+from parsec_fs.person_joining import VALID_S, accept, greet, new_greeting, new_joining
+from parsec_fs.plain_text import plain_name
+from parsec_fs.protocol.errors import OfflineError
+from parsec_fs.protocol.ids import UserId
+
+app = typer.Typer(no_args_is_help=True, help="The people of the organization.")
+
+
+class Profile(StrEnum):
+    """The words of `PROFILES`."""
+
+    ADMIN = "admin"
+    STANDARD = "standard"
+    OUTSIDER = "outsider"
+
+
+class AtThisSide:
+    """The person at this terminal; `other` is who the codes are exchanged with."""
+
+    def __init__(self, output: Output, other: str) -> None:
+        self._output = output
+        self.other = other
+
+    def reads_out(self, code: str) -> None:
+        """On standard error, whatever is not to be shown: without it nobody gets on."""
+        self._output.important(f"Read this code to {self.other}: {code}")
+        self._output.progress(f"waiting for {self.other}")
+
+    async def recognizes(self, code: str) -> bool:
+        """One of three on a terminal; else the code that was heard, on standard input."""
+        self._output.clear()
+        return await trio.to_thread.run_sync(self._ask, code)
+
+    def _ask(self, code: str) -> bool:
+        if not sys.stdin.isatty():
+            return "".join(sys.stdin.readline().split()).upper() == code
+        shown = choices(code, os.urandom)
+        numbered = "  ".join(f"[{place}] {one}" for place, one in enumerate(shown, start=1))
+        typer.echo(f"{self.other} reads you a code. Which one?  {numbered}  [0] none", err=True)
+        picked: int = typer.prompt("Number", type=int, err=True)
+        return 0 < picked <= len(shown) and shown[picked - 1] == code
+
+
+@app.command()
+def invite(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name of the person.")],
+    email: Annotated[str, typer.Option(help="E-mail address; default: NAME, if it is one.")] = "",
+    profile: Annotated[
+        Profile, typer.Option(help="What they may do in the organization.")
+    ] = Profile.STANDARD,
+    hours: Annotated[int, typer.Option(min=1, max=24 * 14, help="How long the link is valid.")] = (
+        VALID_S // 3600
+    ),
+) -> None:
+    """Invite a person: prints a link to send to them, and waits for them.
+
+    When they open it, each of you reads a short code to the other, by voice. Ctrl-C keeps the
+    invitation; go on with `parsec-fs user greet NAME`."""
+    settings = settings_of(context)
+    identity = settings.device_file().load()
+    address = email or name
+
+    async def run() -> None:
+        async with connect(settings.home, identity) as connection:
+            org = await connection.org.pull()
+            greeting = new_greeting(
+                connection,
+                org,
+                name=name,
+                email=address,
+                profile=PROFILES[profile.value],
+                valid_s=3600 * hours,
+            )
+            files = _files(settings, identity)
+            files.save(greeting)
+            await _greet(settings.output, connection, greeting, files)
+
+    trio.run(run)
+
+
+@app.command("greet")
+def greet_command(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name or e-mail address of the invited person.")],
+) -> None:
+    """Go on with an invitation: shows its link again and waits for the person."""
+    settings = settings_of(context)
+    identity = settings.device_file().load()
+    files = _files(settings, identity)
+    greeting = _find(files, name)
+
+    async def run() -> None:
+        async with connect(settings.home, identity) as connection:
+            await connection.org.pull()
+            await _greet(settings.output, connection, greeting, files)
+
+    trio.run(run)
+
+
+async def _greet(
+    output: Output, connection: Connection, greeting: Greeting, files: GreetingFiles
+) -> None:
+    terms = greeting.terms()
+    other, link = plain_name(terms.name), format_link(greeting.link())
+    # A program that reads this line can hand it on before the command ends.
+    print(json.dumps({"link": link}) if output.json else link, flush=True)
+    output.note(
+        f"Send {other} this link, valid for {_hours_left(terms)} h. There: parsec-fs user join\n"
+        f"Ctrl-C keeps the invitation; go on with: parsec-fs user greet {other}"
+    )
+    output.progress(f"waiting for {other}")
+    person = AtThisSide(output, other)
+    request = await greet(connection, greeting, files=files, person=person)
+    device = plain_name(request.device.label)
+    document = {
+        "joined": other,
+        "email": plain_name(terms.email),
+        "profile": profile_name(terms.profile),
+        "id": request.user.hex(),
+        "device": device,
+    }
+    lines = [
+        f"{other} joined (device {device}).",
+        f"Share a workspace: parsec-fs workspace share WORKSPACE {other} --role contributor",
+    ]
+    output.result(document, lines)
+
+
+@app.command()
+def invitations(context: typer.Context) -> None:
+    """Show the invitations of this device that can still be used."""
+    settings = settings_of(context)
+    identity = settings.device_file().load()
+    rows, document = [], []
+    for one in _files(settings, identity).all(wall_ms()):
+        terms = one.terms()
+        state = "joined" if one.is_over() else "waiting"
+        name, email = plain_name(terms.name), plain_name(terms.email)
+        profile = profile_name(terms.profile)
+        rows.append([name, email, profile, f"{_hours_left(terms)} h", state])
+        document.append(
+            {
+                "name": name,
+                "email": email,
+                "profile": profile,
+                "expires_ms": terms.expires_ms,
+                "state": state,
+            }
+        )
+    lines = table(["NAME", "E-MAIL", "PROFILE", "VALID FOR", "STATE"], rows)
+    settings.output.result({"invitations": document}, lines if rows else ["No invitations."])
+
+
+@app.command()
+def cancel(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name or e-mail address of the invited person.")],
+) -> None:
+    """Take an invitation back: its link is worth nothing then."""
+    settings = settings_of(context)
+    identity = settings.device_file().load()
+    files = _files(settings, identity)
+    greeting = _find(files, name)
+    files.remove(greeting)
+    other = plain_name(greeting.terms().name)
+    settings.output.result({"cancelled": other}, [f"The invitation of {other} is cancelled."])
+
+
+@app.command()
+def join(
+    context: typer.Context,
+    device: Annotated[str, typer.Option(help="Name of this device.")] = "",
+) -> None:
+    """Join an organization that you were invited to; reads the link from standard input.
+
+    Ctrl-C loses nothing: the same command goes on."""
+    settings = settings_of(context)
+    if settings.device_file().exists():
+        raise CommandError(
+            ExitCode.BUSY,
+            f"{settings.home.device} has a device already; for another: --home DIR",
+        )
+    file = JoiningFile(settings.home.device)
+    joining = file.load() or _new_joining(file, settings.output, device or socket.gethostname())
+    output, person = settings.output, AtThisSide(settings.output, "the other person")
+    told: list[PersonInvitation] = []
+
+    def invited(terms: PersonInvitation) -> None:
+        told.append(terms)
+        person.other = plain_name(terms.inviter_name)
+        output.note(
+            f"{person.other} invites you to {plain_name(terms.org_name)}, "
+            f"as {plain_name(terms.name)} ({profile_name(terms.profile)})"
+        )
+        output.progress(f"waiting for {person.other}")
+
+    async def run() -> Identity:
+        return await accept(settings.home, joining, file=file, person=person, invited=invited)
+
+    identity = trio.run(run)
+    name, org = plain_name(told[-1].name), plain_name(told[-1].org_name)
+    lines = [
+        f"You are in {org} now, as {name}.",
+        f"Your keys: {settings.home.device} (opened by a key file beside them, mode 0600)",
+        "Workspaces that are shared with you: parsec-fs workspace list",
+    ]
+    document = {
+        "organization": identity.anchor.org.hex(),
+        "name": name,
+        "user": identity.secrets.user.hex(),
+        "device": identity.secrets.device.hex(),
+    }
+    output.result(document, lines)
+
+
+def _new_joining(file: JoiningFile, output: Output, device: str) -> Joining:
+    if sys.stdin.isatty():
+        output.note("The link that you were sent:")
+    joining = new_joining(parse_link(sys.stdin.readline(4096)), device)
+    file.save(joining)
+    return joining
+
+
+@app.command("list")
+def list_users(context: typer.Context) -> None:
+    """Show the people of the organization."""
+    settings = settings_of(context)
+    identity = settings.device_file().load()
+
+    async def run() -> None:
+        async with connected(settings, identity) as connection:
+            org = connection.org.state
+            rows, document = [], []
+            for id, user in org.users.items():
+                count = len(org.devices_of(id))
+                name, email = plain_name(user.name), plain_name(user.email)
+                profile = profile_name(user.profile)
+                rows.append([name, email, profile, str(count), *_ids(settings, id)])
+                document.append(
+                    {
+                        "name": name,
+                        "email": email,
+                        "profile": profile,
+                        "devices": count,
+                        "id": id.hex(),
+                        "you": id == identity.secrets.user,
+                    }
+                )
+            heads = ["NAME", "E-MAIL", "PROFILE", "DEVICES", *(["ID"] * settings.output.verbose)]
+            settings.output.result({"users": document}, table(heads, rows))
+
+    trio.run(run)
+
+
+def _ids(settings: Settings, id: UserId) -> list[str]:
+    return [id.hex()] * settings.output.verbose
+
+
+@asynccontextmanager
+async def connected(settings: Settings, identity: Identity) -> AsyncIterator[Connection]:
+    """The organization as new as it can be had; says so if that is what is known here only."""
+    async with connect(settings.home, identity) as connection:
+        try:
+            await connection.org.pull()
+        except OfflineError:
+            settings.output.note("! the server cannot be reached: what is known here")
+        yield connection
+
+
+def _files(settings: Settings, identity: Identity) -> GreetingFiles:
+    return GreetingFiles(settings.home.invitations, identity.secrets.local_key)
+
+
+def _find(files: GreetingFiles, name: str) -> Greeting:
+    text = name.strip().encode()
+    found = [one for one in files.all(wall_ms()) if text in (one.terms().name, one.terms().email)]
+    if len(found) == 1:
+        return found[0]
+    problem = "several invitations" if found else "no invitation"
+    raise CommandError(
+        ExitCode.NOT_FOUND,
+        f"{problem} of {name} on this device; see: parsec-fs user invitations",
+    )
+
+
+def _hours_left(terms: PersonInvitation) -> int:
+    return max(0, -(-(terms.expires_ms - wall_ms()) // 3_600_000))

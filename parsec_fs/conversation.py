@@ -1,0 +1,109 @@
+"""Messages in turns through the server's mailbox, resumed where they stopped.
+
+Data flow: person_joining -> `Talk` -> sealed mail -> server -> `Talk` of the other side.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from typing import Final, Protocol, TypeVar
+
+import trio
+
+from parsec_fs.joining import mailbox_address, open_mail, seal_mail
+from parsec_fs.protocol.commands import PutMail, ReadMail
+from parsec_fs.protocol.errors import InputError, RefusedError
+from parsec_fs.remote.server_client import PublicClient
+
+EXPIRED: Final = "this invitation has expired; ask for another one: parsec-fs user invite"
+_POLL_S: Final = 0.25
+_PUT_AGAIN_S: Final = 120.0
+"""The server keeps mail for ten minutes."""
+T = TypeVar("T")
+
+
+class Person(Protocol):
+    """Who sits at this side."""
+
+    def reads_out(self, code: str) -> None:
+        """Show the code that the other person is to recognize."""
+
+    async def recognizes(self, code: str) -> bool:
+        """Is this the code that the other person read out?"""
+
+
+class Talk:
+    """One side of the conversation, resumed where it stopped: `mails` are all messages so far."""
+
+    def __init__(
+        self,
+        client: PublicClient,
+        secret: bytes,
+        mails: tuple[bytes, ...],
+        *,
+        keep: Callable[[tuple[bytes, ...]], None],
+        expires_ms: int,
+    ) -> None:
+        self._client = client
+        self._secret = secret
+        self._address = mailbox_address(secret)
+        self.mails = mails
+        self._keep = keep
+        self.expires_ms = expires_ms
+
+    async def say(
+        self, slot: int, cls: type[T], make: Callable[[], T], secret: bytes | None = None
+    ) -> T:
+        """Send a message, made at its first time only. Raises InputError if somebody else did."""
+        secret = self._secret if secret is None else secret
+        if len(self.mails) == slot:
+            self._take(seal_mail(make(), slot=slot, secret=secret, salt=os.urandom(32)))
+        await self._put(slot)
+        return open_mail(self.mails[slot], cls, slot=slot, secret=secret)
+
+    async def hear(self, slot: int, cls: type[T], secret: bytes | None = None) -> T:
+        """The other side's message. Raises TimeoutError, DecryptionError."""
+        secret = self._secret if secret is None else secret
+        sealed = await self.wait(slot)
+        found = open_mail(sealed, cls, slot=slot, secret=secret)
+        if len(self.mails) == slot:
+            self._take(sealed)
+        return found
+
+    async def wait(self, slot: int) -> bytes:
+        """Sealed mail of the other side, not looked into yet."""
+        if len(self.mails) > slot:
+            return self.mails[slot]
+        put_at = trio.current_time() + _PUT_AGAIN_S
+        while wall_ms() < self.expires_ms:
+            try:
+                return await self._client.read_mail(ReadMail(address=self._address, slot=slot))
+            except RefusedError as error:
+                if error.outcome != "NOT_FOUND":
+                    raise
+            if slot and trio.current_time() > put_at:
+                await self._put(slot - 1)
+                put_at += _PUT_AGAIN_S
+            await trio.sleep(_POLL_S)
+        raise TimeoutError(EXPIRED)
+
+    def _take(self, sealed: bytes) -> None:
+        self.mails = (*self.mails, sealed)
+        self._keep(self.mails)
+
+    async def _put(self, slot: int) -> None:
+        mail = PutMail(address=self._address, slot=slot, data=self.mails[slot])
+        try:
+            await self._client.put_mail(mail)
+        except RefusedError as error:
+            if error.outcome != "EXISTS":
+                raise
+            raise InputError(
+                "somebody else has used this link already: tell the other side not to accept, "
+                "and ask for another invitation"
+            ) from error
+
+
+def wall_ms() -> int:
+    """Only for expiry, which protects nobody: a link can be cancelled."""
+    return time.time_ns() // 1_000_000

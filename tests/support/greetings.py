@@ -1,0 +1,83 @@
+"""Invitations of persons for tests, and people who say what a test wants.
+
+Data flow: test -> these -> `greet`, `accept`.
+"""
+
+from collections.abc import Awaitable, Callable
+
+from parsec_fs.greeting import INVITATION, PersonInvitation
+from parsec_fs.identity import Identity
+from parsec_fs.joining import invitation_digest, seal_mail
+from parsec_fs.pending import Greeting
+from parsec_fs.protocol.certificates import STANDARD
+from parsec_fs.protocol.codec import encode
+from parsec_fs.protocol.hashing import EMPTY_MAP, EMPTY_TREE
+from parsec_fs.protocol.ids import LogId
+from parsec_fs.protocol.records import LogState
+from tests.support.waiting import until
+
+FAR_MS = 2**60
+
+
+def person_invitation(
+    identity: Identity, name: str, *, expires_ms: int = FAR_MS, profile: int = STANDARD
+) -> PersonInvitation:
+    """As a founder would send it, with an org log that nobody looks at."""
+    log = LogId(identity.anchor.org)
+    return PersonInvitation(
+        anchor=identity.anchor,
+        user=identity.secrets.user,
+        inviter=identity.secrets.device,
+        inviter_name=b"alice",
+        org_name=b"acme",
+        org_state=LogState(log=log, size=3, log_root=EMPTY_TREE, map_root=EMPTY_MAP, org_size=3),
+        name=name.encode(),
+        email=f"{name}@acme.example".encode(),
+        profile=profile,
+        expires_ms=expires_ms,
+    )
+
+
+def sealed_greeting(invitation: PersonInvitation, *, secret: bytes = b"s" * 16) -> Greeting:
+    """Not known to anybody yet."""
+    digest = invitation_digest(encode(invitation))
+    sealed = seal_mail(invitation, slot=INVITATION, secret=secret, salt=digest)
+    return Greeting(
+        secret=secret,
+        invitation=digest,
+        server_url=invitation.anchor.server_url,
+        shared=digest,
+        nonce=digest,
+        mails=(sealed,),
+    )
+
+
+class Voice:
+    """Two people on the telephone: each hears what the other one's device shows."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.other: Voice | None = None
+        self.asked: list[str] = []
+        self.hook: Callable[[], Awaitable[None]] | None = None
+
+    def reads_out(self, code: str) -> None:
+        """Said aloud."""
+        self.said.append(code)
+
+    async def recognizes(self, code: str) -> bool:
+        """Compares with what the other one said."""
+        self.asked.append(code)
+        if self.hook is not None:
+            await self.hook()
+        other = self.other
+        assert other is not None
+        await until(lambda: bool(other.said))
+        return other.said[-1] == code
+
+
+def on_the_phone() -> tuple[Voice, Voice]:
+    """A pair."""
+    one, two = Voice(), Voice()
+    one.other, two.other = two, one
+    return one, two
