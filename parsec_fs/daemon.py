@@ -24,7 +24,6 @@ from parsec_fs.directory import Workspace as NamedWorkspace
 from parsec_fs.identity import Identity
 from parsec_fs.lockfile import held
 from parsec_fs.mount import runner
-from parsec_fs.protocol.certificates import CONTRIBUTOR
 from parsec_fs.protocol.errors import OfflineError, VerificationError
 from parsec_fs.protocol.hashing import read_stamp
 from parsec_fs.signals import dump_on_signal, stop_on_signal
@@ -92,8 +91,7 @@ class Daemon:
         if parts.auditor.convicted:
             gate.freeze()
             workspace.sync.stop_signing()
-        elif workspace.replica.state.role(self.identity.secrets.user) < CONTRIBUTOR:
-            gate.read_only()
+        parts.follow_role()
 
     async def _fsync_wait(self, parts: Parts, position: int) -> None:
         """What the mount option `fsync` promises beyond `local`."""

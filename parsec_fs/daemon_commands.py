@@ -13,6 +13,7 @@ from parsec_fs.control import Handler, Json, Progress
 from parsec_fs.facts import WorkspaceFacts
 from parsec_fs.history import History
 from parsec_fs.protocol.errors import InputError, VerificationError
+from parsec_fs.protocol.ids import UserId
 from parsec_fs.workspace.assembly import Workspace
 
 _LOOK_S: Final = 0.02
@@ -38,6 +39,8 @@ class DaemonCommands:
             "log": self.log,
             "verify": self.verify,
             "proof": self.proof,
+            "share": self.share,
+            "members": self.members,
         }
 
     async def status(self, parameters: Json, progress: Progress) -> Json:
@@ -131,3 +134,13 @@ class DaemonCommands:
         proof = await self._history.proof(int(parameters["inode"]), label)
         qualifiers = list(self._auditor.client_state().qualifiers)
         return {"proof": proof.hex(), "qualifiers": qualifiers}
+
+    async def share(self, parameters: Json, progress: Progress) -> Json:
+        """Give or take a role."""
+        user, role = UserId(bytes.fromhex(parameters["user"])), int(parameters["role"])
+        changed = await self._workspace.sharing.set_role(user, role)
+        return {"changed": changed, "key": self._workspace.keys.newest().index}
+
+    async def members(self, parameters: Json, progress: Progress) -> Json:
+        """Who may do what, as far as the log is known here."""
+        return {"members": self._facts.members()}

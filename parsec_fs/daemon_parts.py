@@ -26,6 +26,7 @@ from parsec_fs.facts import WorkspaceFacts
 from parsec_fs.history import History, RememberedHeads
 from parsec_fs.mount import runner
 from parsec_fs.plain_text import plain_name
+from parsec_fs.protocol.certificates import CONTRIBUTOR
 from parsec_fs.protocol.errors import VerificationError
 from parsec_fs.workspace.assembly import Outside, Workspace, assemble
 from parsec_fs.workspace.gate import Gate
@@ -68,6 +69,11 @@ class Parts:
     history: History
     gate: Gate
 
+    def follow_role(self) -> None:
+        """Changes are refused at `open` already if this user may only read."""
+        user = self.connection.identity.secrets.user
+        self.gate.read_only(self.workspace.replica.state.role(user) < CONTRIBUTOR)
+
     def commands(self) -> Mapping[str, Handler]:
         """Handlers of the control socket."""
         return DaemonCommands(
@@ -88,6 +94,7 @@ def open_parts(
     on_failure: Callable[[VerificationError], None],
 ) -> Parts:
     """Workspace, auditor and what speaks for them."""
+    opened: list[Parts] = []
     outside = Outside(
         server=connection.server,
         signer=connection.signer,
@@ -101,6 +108,7 @@ def open_parts(
         busy=kernel.busy,
         epoch_s=connection.identity.anchor.server.epoch_ms / 1000,
         on_failure=on_failure,
+        on_pulled=lambda: _follow_roles(opened),
         checks=checks,
         root_owner=(os.getuid(), os.getgid()),
         cache_limit=options.cache_size,
@@ -112,7 +120,7 @@ def open_parts(
         named, mountpoint, connection=connection, workspace=workspace, auditor=auditor
     )
     history = History(workspace=workspace, auditor=auditor, facts=facts, heads=heads)
-    return Parts(
+    parts = Parts(
         connection=connection,
         workspace=workspace,
         auditor=auditor,
@@ -120,6 +128,13 @@ def open_parts(
         history=history,
         gate=gate,
     )
+    opened.append(parts)
+    return parts
+
+
+def _follow_roles(opened: list[Parts]) -> None:
+    for one in opened:
+        one.follow_role()
 
 
 def _open_audit(

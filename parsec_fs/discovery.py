@@ -11,14 +11,18 @@ from typing import Final
 from parsec_fs.connection import Connection
 from parsec_fs.directory import Workspace, keep_workspaces, known_workspaces
 from parsec_fs.enrolment import create_realm, open_realm_key, open_realm_name
+from parsec_fs.identity import DeviceSecrets
+from parsec_fs.protocol.certificates import Rotation
 from parsec_fs.protocol.errors import DataError, DecryptionError, RefusedError
-from parsec_fs.protocol.ids import LogId, RealmId
+from parsec_fs.protocol.ids import LogId, ObjectId, RealmId
 from parsec_fs.protocol.membership import OrgState, realm_context
 from parsec_fs.protocol.realm_state import RealmState, verify_leaf
+from parsec_fs.protocol.records import ObjectState
 from parsec_fs.user_keys import hold_user_keys
 
 _FIRST_LEAVES: Final = 2
 """Creation and first rotation."""
+_NEXT_LEAVES: Final = 1000
 
 
 async def find_workspaces(connection: Connection) -> tuple[Workspace, ...]:
@@ -58,15 +62,34 @@ async def _keep(connection: Connection, found: tuple[Workspace, ...]) -> tuple[W
 
 
 async def _name(connection: Connection, org: OrgState, realm: RealmId) -> bytes | None:
-    """Name in the first rotation; None if this user has no key of it."""
+    """Name in the first rotation that this user has a key of; None if there is none. Whoever became
+    a member later has only later ones: then the log is replayed once, without its contents."""
     secrets = hold_user_keys(org, connection.identity.secrets)
     state = RealmState(context=realm_context(org, realm))
-    answer = await connection.server.read_leaves(LogId(realm), 0, _FIRST_LEAVES)
-    for leaf in answer.leaves[:_FIRST_LEAVES]:
-        state = verify_leaf(state, leaf, org=org, objects=lambda _: None).state
-    if not state.rotations:
-        raise DataError("the workspace's log does not begin with its creation and key")
-    rotation = state.rotations[0]
+    objects: dict[ObjectId, ObjectState] = {}
+    tried, most = 0, _FIRST_LEAVES
+    while True:
+        start = state.position.size
+        answer = await connection.server.read_leaves(LogId(realm), start, most)
+        for leaf in answer.leaves[:most]:
+            await connection.org.ensure(leaf.header.org_size)
+            step = verify_leaf(state, leaf, org=connection.org.state, objects=objects.get)
+            state = step.state
+            objects |= {record.object: new for record, new in step.objects}
+        if not state.rotations or state.position.size == start < answer.head.head.size:
+            raise DataError("the workspace's log does not begin with its creation and key")
+        for rotation in state.rotations[tried:]:
+            name = await _opened(connection, rotation, realm, secrets)
+            if name is not None:
+                return name
+        tried, most = len(state.rotations), _NEXT_LEAVES
+        if state.position.size >= answer.head.head.size:
+            return None
+
+
+async def _opened(
+    connection: Connection, rotation: Rotation, realm: RealmId, secrets: DeviceSecrets
+) -> bytes | None:
     try:
         box = await connection.server.read_box(realm, rotation.index, secrets.user)
         key = open_realm_key(box, rotation, realm=realm, secrets=secrets)

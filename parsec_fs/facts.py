@@ -15,6 +15,7 @@ from typing import Any, Final
 from parsec_fs.audit.auditor import Auditor
 from parsec_fs.connection import Connection
 from parsec_fs.directory import Workspace as NamedWorkspace
+from parsec_fs.people import members_of
 from parsec_fs.plain_text import plain_name
 from parsec_fs.protocol.ids import DeviceId, ObjectId
 from parsec_fs.workspace.assembly import Workspace
@@ -99,6 +100,10 @@ class WorkspaceFacts:
             return device.hex()
         user = plain_name(org.users[entry.device.user].name)
         return f"{user} ({plain_name(entry.device.label)})"
+
+    def members(self) -> list[Json]:
+        """Who may do what in this workspace, the most powerful first."""
+        return members_of(self._org.state, self._workspace.replica.state)
 
     def xattr(self, id: ObjectId, name: bytes) -> bytes | None:
         """Value of a virtual attribute, or None."""

@@ -4,13 +4,14 @@ Data flow: org state, text -> this -> commands; numbers of the protocol -> words
 """
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from parsec_fs.plain_text import plain_name
 from parsec_fs.protocol.certificates import (
     ADMIN,
     CONTRIBUTOR,
     MANAGER,
+    NO_ROLE,
     OUTSIDER,
     OWNER,
     READER,
@@ -19,6 +20,7 @@ from parsec_fs.protocol.certificates import (
 )
 from parsec_fs.protocol.errors import InputError
 from parsec_fs.protocol.membership import OrgState
+from parsec_fs.protocol.realm_state import RealmState
 
 PROFILES: Final[Mapping[str, int]] = {"admin": ADMIN, "standard": STANDARD, "outsider": OUTSIDER}
 ROLES: Final[Mapping[str, int]] = {
@@ -39,12 +41,6 @@ def role_name(role: int) -> str:
     return {number: name for name, number in ROLES.items()}.get(role, "none")
 
 
-def person_name(user: User) -> str:
-    """Name and address, as people see them."""
-    name, email = plain_name(user.name), plain_name(user.email)
-    return name if name == email else f"{name} <{email}>"
-
-
 def find_user(org: OrgState, text: str) -> User:
     """By e-mail address, else by name if one has it, else by the beginning of the id. Raises
     InputError."""
@@ -59,3 +55,18 @@ def find_user(org: OrgState, text: str) -> User:
         if found:
             raise InputError(f"several people are called {text}: give the e-mail address")
     raise InputError(f"nobody is called {text}; see: parsec-fs user list")
+
+
+def members_of(org: OrgState, realm: RealmState) -> list[dict[str, Any]]:
+    """Who has a role in a realm, the most powerful first, as commands show it."""
+    held = [(role, org.users[id]) for id, role in realm.roles.items() if role != NO_ROLE]
+    return [
+        {
+            "name": plain_name(user.name),
+            "email": plain_name(user.email),
+            "role": role_name(role),
+            "devices": len(org.devices_of(user.user)),
+            "id": user.user.hex(),
+        }
+        for role, user in sorted(held, key=lambda one: (-one[0], one[1].name))
+    ]

@@ -28,6 +28,7 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "umount": ("mount", "Daily"),
     "status": ("status", "Daily"),
     "wait": ("status", "Daily"),
+    "members": ("sharing", "People"),
     "log": ("history", "History"),
     "verify": ("history", "Trust"),
     "proof": ("history", "Trust"),

@@ -1,4 +1,4 @@
-"""parsec-fs workspace create, list.
+"""parsec-fs workspace create, list; share and unshare are in `sharing`.
 
 Data flow: connection -> directory of workspaces -> table.
 """
@@ -11,6 +11,7 @@ import typer
 from parsec_fs.cli.exit_codes import CommandError, ExitCode
 from parsec_fs.cli.output import table
 from parsec_fs.cli.settings import Settings, settings_of
+from parsec_fs.cli.sharing import share, unshare
 from parsec_fs.connection import connect
 from parsec_fs.directory import Workspace, known_workspaces
 from parsec_fs.discovery import create_workspace, find_workspaces
@@ -19,6 +20,8 @@ from parsec_fs.lockfile import Holder, holder
 from parsec_fs.protocol.errors import OfflineError
 
 app = typer.Typer(no_args_is_help=True, help="Workspaces: what you mount.")
+app.command()(share)
+app.command()(unshare)
 
 
 @app.command()

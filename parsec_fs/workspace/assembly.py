@@ -38,6 +38,7 @@ from parsec_fs.workspace.realm_keys import RealmKeys
 from parsec_fs.workspace.rekeying import Rekeying
 from parsec_fs.workspace.replica import RealmReplica
 from parsec_fs.workspace.replica_checks import REPLICA_CHECKS, ReplicaChecks
+from parsec_fs.workspace.sharing import Sharing
 from parsec_fs.workspace.store_loader import StoreLoader
 from parsec_fs.workspace.sync import Sync
 from parsec_fs.workspace.upload import Uploader
@@ -64,6 +65,8 @@ class Outside:
     """The server's epoch, as its registration in the trust anchor says."""
     on_damage: Callable[[BlockRef, VerificationError], None] | None = None
     on_failure: Callable[[VerificationError], None] = lambda error: None
+    on_pulled: Callable[[], None] = lambda: None
+    """The log was pulled: roles may have changed."""
     checks: ReplicaChecks = REPLICA_CHECKS
     hook: Hook = lambda point: None
     root_owner: tuple[int, int] = (0, 0)
@@ -84,6 +87,7 @@ class Workspace:
     rekeying: Rekeying
     mending: Mending
     sync: Sync
+    sharing: Sharing
 
     def close(self) -> None:
         """Close the stores; the filesystem closes itself when its `run` ends."""
@@ -164,6 +168,7 @@ def assemble(directory: Path, realm: RealmId, outside: Outside) -> Workspace:
         epoch_s=outside.epoch_s,
         used=outside.used,
         on_failure=outside.on_failure,
+        on_pulled=outside.on_pulled,
     )
     return Workspace(
         store=store,
@@ -176,6 +181,9 @@ def assemble(directory: Path, realm: RealmId, outside: Outside) -> Workspace:
         rekeying=rekeying,
         mending=mending,
         sync=sync,
+        sharing=Sharing(
+            replica, outside.org, rekeying, outside.server, author=author, signing=sync.signing
+        ),
     )
 
 

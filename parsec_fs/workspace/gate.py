@@ -36,6 +36,7 @@ class Gate:
         self.frozen = True
         self.refusal = errno.EROFS
 
-    def read_only(self) -> None:
-        """This user may only read."""
-        self.refusal = self.refusal or errno.EACCES
+    def read_only(self, only: bool) -> None:
+        """This user may only read, or may write again; a conviction stands."""
+        if not self.frozen:
+            self.refusal = errno.EACCES if only else 0

@@ -78,6 +78,27 @@ def rotation_pending(store: RealmStore) -> bool:
     return pending
 
 
+def members_without_key(store: RealmStore) -> bool:
+    """True iff somebody became a member since the newest key was made: it was not sealed to them.
+    Those of a snapshot have theirs, or whoever replayed the log has seen to it."""
+    base = store.base()
+    before = () if base is None else base.roles
+    roles = {one.user: one.role for one in before}
+    waiting: set[UserId] = set()
+    for content in (one.content for one in _certificates(store)):
+        if isinstance(content, RealmCreated):
+            roles[content.owner] = OWNER
+        elif isinstance(content, Rotation):
+            waiting.clear()
+        elif isinstance(content, Role):
+            if content.role == NO_ROLE:
+                waiting.discard(content.user)
+            elif roles.get(content.user, NO_ROLE) == NO_ROLE:
+                waiting.add(content.user)
+            roles[content.user] = content.role
+    return bool(waiting)
+
+
 def newest_rotation(store: RealmStore) -> DeviceHeader | None:
     """Who made the newest key, and what they had seen; None if that was before the snapshot that
     the store begins with."""

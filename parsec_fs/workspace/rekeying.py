@@ -4,7 +4,8 @@ Data flow: replica (roles, rotations), realm_keys -> this -> certificate, boxes 
 
 Rule 10: after a removal, and while the newest key does not open here (A15: its author sealed
 rubbish, or another key than the committed one), nothing is sealed for upload. After a member
-renewed their user key the work goes on, but a new realm key is due, sealed to it. Any remaining
+renewed their user key, or somebody became a member, the work goes on, but a new realm key is due,
+sealed to them. Any remaining
 owner, manager or contributor may sign the next rotation; all that can do so after a random pause,
 so that one is first and the others find it done. Rule 8 lets only one rotation replace the present
 one.
@@ -34,7 +35,11 @@ from parsec_fs.protocol.sealing import RealmKey
 from parsec_fs.remote.server_client import ServerClient
 from parsec_fs.workspace.org_replica import OrgReplica
 from parsec_fs.workspace.realm_keys import RealmKeys, seal_previous_key
-from parsec_fs.workspace.realm_rebuild import newest_rotation, rotation_pending
+from parsec_fs.workspace.realm_rebuild import (
+    members_without_key,
+    newest_rotation,
+    rotation_pending,
+)
 from parsec_fs.workspace.replica import RealmReplica
 
 log = logging.getLogger(__name__)
@@ -64,6 +69,7 @@ class Rekeying:
         self._due = trio.Event()
         self._judged: tuple[object, object] | None = None
         self._removed = False
+        self._added = False
         self._newest: DeviceHeader | None = None
 
     # Judging
@@ -90,7 +96,8 @@ class Rekeying:
     def wanted(self) -> bool:
         """True iff the workspace needs a new key and this device can make it."""
         state = self._replica.state
-        return bool(self.problem() or self._outlived(state)) and self._can(state)
+        due = self.problem() or self._added or self._outlived(state)
+        return bool(due) and self._can(state)
 
     def look(self) -> None:
         """The log has grown."""
@@ -102,6 +109,7 @@ class Rekeying:
         now = (state.roles, state.rotations)
         if self._judged is None or any(a is not b for a, b in zip(now, self._judged, strict=True)):
             self._removed = rotation_pending(self._replica.store)
+            self._added = members_without_key(self._replica.store)
             self._newest = newest_rotation(self._replica.store)
             self._judged = now
 

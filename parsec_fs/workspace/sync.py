@@ -11,7 +11,8 @@ the auditor through `on_failure`, and while the history is in doubt nothing is s
 
 import logging
 import random as jitter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,7 +29,6 @@ from parsec_fs.protocol.errors import (
 )
 from parsec_fs.protocol.hashing import read_stamp
 from parsec_fs.protocol.ids import LogId, ObjectId
-from parsec_fs.protocol.records import Refusal
 from parsec_fs.remote.events import EventStream
 from parsec_fs.remote.sessions import outcome_name
 from parsec_fs.workspace.capture import Capture
@@ -86,6 +86,7 @@ class Sync:
         epoch_s: float,
         used: Callable[[], bool] = lambda: False,
         on_failure: Callable[[VerificationError], None] = lambda error: None,
+        on_pulled: Callable[[], None] = lambda: None,
     ) -> None:
         self.replica = replica
         self.trouble = ""
@@ -102,6 +103,7 @@ class Sync:
         self._epoch_s = epoch_s
         self._used = used
         self._on_failure = on_failure
+        self._on_pulled = on_pulled
         self._flying: Capture | None = None
         self._settled_position = 0
         self._refusals = 0
@@ -139,8 +141,8 @@ class Sync:
     def progress(self) -> Progress:
         """Where changes are."""
         tree = self._filesystem.tree
-        names = len(tree.dirty_names) + len(tree.flying_names)
-        pending = len(tree.dirty_nodes) + len(tree.flying_nodes) + names
+        marks = (tree.dirty_nodes, tree.flying_nodes, tree.dirty_names, tree.flying_names)
+        pending = sum(len(one) for one in marks)
         return Progress(
             pending=pending,
             journal_position=tree.position,
@@ -155,11 +157,10 @@ class Sync:
         if self._filesystem.tree.is_dirty(id):
             return None
         state = self.replica.store.state(id)
-        return None if state is None else state.write_index
+        return state.write_index if state else None
 
     async def wait_logged(self, position: int | None = None) -> int:
-        """Everything up to a journal position (default: all so far) is logged; the log size that
-        contains it. Waits as long as that takes."""
+        """Waits until a journal position (default: all so far) is logged; the log size with it."""
         target = self._filesystem.tree.position if position is None else position
         self._filesystem.flush()
         with self.replica.slices.hurried():
@@ -193,6 +194,7 @@ class Sync:
             # What was signed before the last start may have been found in the log.
             self._advance()
         self._rekeying.look()
+        self._on_pulled()
 
     async def _pull_loop(self) -> None:
         pause = _PAUSE_FIRST_S
@@ -234,16 +236,22 @@ class Sync:
             return bool(self.contest)
 
     async def rekey_once(self) -> None:
-        """Give the workspace a new key if it needs one and this device may make it (rule 10). Not
-        while commits are under way: the rotation follows them in this device's chain.
-        Raises OfflineError, RefusedError, VerificationError."""
+        """A new key if the workspace needs one and this device may make it (rule 10). Raises
+        OfflineError, RefusedError, VerificationError."""
+        async with self.signing() as free:
+            if free and self._rekeying.wanted():
+                await self._rekeying.rotate()
+                await self.pull_once()
+
+    @asynccontextmanager
+    async def signing(self) -> AsyncIterator[bool]:
+        """Up to date for a certificate; True iff this device may sign one now: no commits of it are
+        under way, which it would have to follow in the device's chain."""
         async with self._pushing:
             self._org_grown = True
             await self.pull_once()
-            signing = self.replica.audit.may_send() and not self._stopped
-            if signing and self.replica.store.outbox.empty() and self._rekeying.wanted():
-                await self._rekeying.rotate()
-                await self.pull_once()
+            empty = self.replica.store.outbox.empty()
+            yield empty and self.replica.audit.may_send() and not self._stopped
 
     def _unfinished(self) -> bool:
         """A capture is signed but not settled. The outbox may be empty even so: the answer was lost
@@ -271,8 +279,7 @@ class Sync:
         return posted
 
     async def _freshen(self) -> None:
-        """Rule 10: what is sealed for upload needs a head verified within one epoch, so that
-        nothing is sealed under a key of which somebody was deprived long ago."""
+        """Rule 10: sealing takes a head verified within one epoch, and so a key of today."""
         if trio.current_time() - self.replica.verified_at > self._epoch_s:
             await self.pull_once()
 
@@ -288,10 +295,7 @@ class Sync:
         log.info("refused: %s, %d objects, attempt %d", name, count, self._refusals)
         if refusal.outcome not in _RETRIED:
             raise RefusedError(name, refusal)
-        await self._stand_back(refusal)
-
-    async def _stand_back(self, refusal: Refusal) -> None:
-        """Devices that met once must not meet again: a random pause, longer each time."""
+        # Devices that met once must not meet again: a random pause, longer each time.
         await trio.sleep(jitter.uniform(0, min(0.05 * 2**self._refusals, 2.0)))
 
     def _logged(self) -> None:
@@ -325,8 +329,7 @@ class Sync:
         self._advance()
 
     def _logged_position(self) -> int:
-        """The store's watermark, but for a capture that it has and that the tree still shows as
-        under way."""
+        """The store's watermark, but for a capture that the tree still shows as under way."""
         if self._flying is None:
             return self.replica.store.journal_position()
         return self._settled_position
@@ -373,9 +376,8 @@ class Sync:
 
     def _cancelled_out(self) -> bool:
         """Records that no capture has covered, of changes that left nothing to log."""
-        tree = self._filesystem.tree
-        behind = tree.position > self.replica.store.journal_position()
-        return behind and not (tree.dirty_nodes or tree.dirty_names)
+        tree, logged = self._filesystem.tree, self.replica.store.journal_position()
+        return tree.position > logged and not (tree.dirty_nodes or tree.dirty_names)
 
     async def _observe_loop(self) -> None:
         while True:

@@ -82,6 +82,7 @@ SHELLS: dict[str, tuple[str, ...]] = {
             "rekeying",
             "replica",
             "seal_queue",
+            "sharing",
             "slices",
             "snapshot_reader",
             "store_loader",

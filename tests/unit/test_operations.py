@@ -113,7 +113,7 @@ async def test_a_frozen_mount_changes_nothing_and_shows_what_was_verified(
 
 async def test_a_reader_is_refused_at_open(operations: Operations) -> None:
     inode = await made(operations, b"file", b"x")
-    operations.gate.read_only()
+    operations.gate.read_only(True)
     assert await refusal(operations.open(inode, os.O_WRONLY, CALLER)) == errno.EACCES
     assert await operations.open(inode, os.O_RDONLY, CALLER)
 

@@ -1,0 +1,83 @@
+"""Who may do what in a workspace: giving and taking roles, and the key that follows.
+
+Data flow: daemon or command -> `Sharing` -> role certificate, rotation -> server -> pull.
+
+The new member's public key comes from the verified org log alone (A02). After a role was given or
+taken the next key is made at once (rule 10); if that fails, any device that may makes it later.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+from parsec_fs.identity import Author
+from parsec_fs.protocol.certificates import CONTRIBUTOR, MANAGER, OWNER, Role, sign_certificate
+from parsec_fs.protocol.errors import InputError, StaleError
+from parsec_fs.protocol.hashing import map_key
+from parsec_fs.protocol.ids import NO_HASH, UserId
+from parsec_fs.protocol.log_state import DeviceChain
+from parsec_fs.remote.server_client import ServerClient
+from parsec_fs.workspace.org_replica import OrgReplica
+from parsec_fs.workspace.rekeying import Rekeying
+from parsec_fs.workspace.replica import RealmReplica
+
+
+class Sharing:
+    """Of one workspace, by this device's user."""
+
+    def __init__(
+        self,
+        replica: RealmReplica,
+        org: OrgReplica,
+        rekeying: Rekeying,
+        client: ServerClient,
+        *,
+        author: Author,
+        signing: Callable[[], AbstractAsyncContextManager[bool]],
+    ) -> None:
+        self._replica = replica
+        self._org = org
+        self._rekeying = rekeying
+        self._client = client
+        self._author = author
+        self._signing = signing
+
+    async def set_role(self, user: UserId, role: int) -> bool:
+        """Give a role (0: take it); False if that is the user's role already. Raises InputError
+        (this user may not), StaleError, OfflineError, RefusedError, VerificationError."""
+        async with self._signing() as free:
+            if not free:
+                raise StaleError("changes of this device are still on their way; try again")
+            changed = self._replica.state.role(user) != role
+            if changed:
+                self._check_allowed(user, role)
+                await self._client.append_certificate(self._replica.log, self._sign(user, role))
+                await self._org.pull()
+                await self._replica.pull()
+            if self._rekeying.wanted():
+                await self._rekeying.rotate()
+                await self._replica.pull()
+        return changed
+
+    def _check_allowed(self, user: UserId, role: int) -> None:
+        """The rules of the log, told before anything is sent."""
+        state = self._replica.state
+        own, before = state.role(self._author.secrets.user), state.role(user)
+        owners = [one for one, held in state.roles.items() if held == OWNER]
+        if own < MANAGER or (own == MANAGER and max(role, before) > CONTRIBUTOR):
+            raise InputError(
+                "your role does not allow this: owners set every role, managers those of readers "
+                "and contributors"
+            )
+        if owners == [user]:
+            raise InputError("a workspace keeps an owner: make somebody else owner first")
+
+    def _sign(self, user: UserId, role: int) -> bytes:
+        self._replica.check_may_sign()
+        state, secrets = self._replica.state, self._author.secrets
+        chain = state.chains.get(secrets.device, DeviceChain())
+        return sign_certificate(
+            Role(user=user, role=role),
+            header=self._author.header(state.context, chain, self._replica.seen()),
+            replaces=state.map.get(map_key(b"role", user)) or NO_HASH,
+            key=secrets.signing_key(),
+        )

@@ -1,0 +1,137 @@
+"""Roles are given and taken by command, against the real server: who reads, writes, is told what.
+
+Data flow: `Sharing` of one device -> server -> devices of others, which never heard of it before.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from parsec_fs.config import Home
+from parsec_fs.connection import connect
+from parsec_fs.discovery import find_workspaces
+from parsec_fs.people import members_of
+from parsec_fs.protocol.certificates import CONTRIBUTOR, MANAGER, NO_ROLE, OWNER, READER
+from parsec_fs.protocol.errors import InputError, RefusedError
+from parsec_fs.protocol.ids import RealmId
+from parsec_fs.workspace.sharing import Sharing
+from tests.support.laptops import Laptop, found, in_step, laptop, second_user, set_role
+from tests.support.server import InProcess, in_process
+
+
+@dataclass(kw_only=True)
+class Shared:
+    """Alice's open workspace, and bob, who has no role in it yet."""
+
+    server: InProcess
+    folder: Path
+    alice: Laptop
+    bob: Laptop
+    realm: RealmId
+
+    @property
+    def sharing(self) -> Sharing:
+        """Alice's."""
+        return self.alice.workspace.sharing
+
+    async def give(self, role: int) -> bool:
+        """Bob's role from now on."""
+        return await self.sharing.set_role(self.bob.author.secrets.user, role)
+
+
+@pytest.fixture
+async def shared(tmp_path: Path) -> AsyncIterator[Shared]:
+    async with (
+        in_process(tmp_path / "server") as server,
+        laptop(server, await found(server), tmp_path / "one", "one") as alice,
+    ):
+        realm = await alice.create_realm()
+        await alice.open(realm)
+        alice.make("before", b"from before")
+        await alice.push()
+        identity = await second_user(alice)
+        async with laptop(server, identity, tmp_path / "two", "two") as bob:
+            yield Shared(server=server, folder=tmp_path, alice=alice, bob=bob, realm=realm)
+
+
+async def test_new_member_finds_the_workspace_and_reads_all(shared: Shared) -> None:
+    assert await shared.give(CONTRIBUTOR)
+    assert not await shared.give(CONTRIBUTOR)
+    assert shared.alice.workspace.keys.newest().index == 2
+    home = Home(root=shared.folder / "bob")
+    async with connect(home, shared.bob.identity, clients=shared.server.http) as connection:
+        assert [one.title for one in await find_workspaces(connection)] == ["docs"]
+    await shared.bob.open(shared.realm)
+    shared.bob.make("mine", b"from bob")
+    shown = await in_step(shared.bob, shared.alice)
+    assert set(shown.values()) >= {b"from before", b"from bob"}
+    rows = members_of(shared.alice.org.state, shared.alice.workspace.replica.state)
+    assert [(one["name"], one["role"]) for one in rows] == [
+        ("alice", "owner"),
+        ("bob", "contributor"),
+    ]
+
+
+async def test_another_role_takes_no_new_key_and_none_takes_one(shared: Shared) -> None:
+    await shared.give(READER)
+    await shared.give(CONTRIBUTOR)
+    assert shared.alice.workspace.keys.newest().index == 2
+    await shared.bob.open(shared.realm)
+    await shared.give(NO_ROLE)
+    assert shared.alice.workspace.keys.newest().index == 3
+    shared.alice.make("after", b"not for bob")
+    await shared.alice.push()
+    with pytest.raises(RefusedError, match="NOT_ALLOWED"):
+        await shared.bob.pull()
+    assert b"not for bob" not in (await shared.bob.walk()).values()
+
+
+async def test_unsent_work_goes_on_under_the_key_that_follows(shared: Shared) -> None:
+    """Bob writes while somebody else is removed: his changes are sealed under the next key."""
+    await shared.give(CONTRIBUTOR)
+    await shared.bob.open(shared.realm)
+    carol = await second_user(shared.alice, "carol")
+    await shared.sharing.set_role(carol.secrets.user, READER)
+    shared.bob.make("queued", b"written before the removal")
+    await shared.sharing.set_role(carol.secrets.user, NO_ROLE)
+    shown = await in_step(shared.bob, shared.alice)
+    assert b"written before the removal" in shown.values()
+    assert shared.bob.workspace.keys.newest().index == 4
+
+
+async def test_key_that_nobody_made_is_made_by_whoever_comes_first(shared: Shared) -> None:
+    """The sharing device ends between role and key: bob cannot open anything, alice's device sees
+    in the log that a key is due."""
+    await shared.give(CONTRIBUTOR)
+    carol = await second_user(shared.alice, "carol")
+    rekeying = shared.alice.workspace.rekeying
+    await shared.bob.open(shared.realm)
+    await set_role(shared.alice, carol.secrets.user, READER)
+    await shared.bob.pull()
+    assert shared.bob.workspace.rekeying.wanted()
+    assert not shared.bob.workspace.rekeying.problem()
+    await shared.bob.workspace.sync.rekey_once()
+    await shared.alice.pull()
+    assert not rekeying.wanted()
+    async with laptop(shared.server, carol, shared.folder / "three", "three") as other:
+        await other.open(shared.realm)
+        assert b"from before" in (await other.walk()).values()
+
+
+async def test_who_may_not_is_told_before_anything_is_sent(shared: Shared) -> None:
+    await shared.give(MANAGER)
+    await shared.bob.open(shared.realm)
+    alice = shared.alice.author.secrets.user
+    bobs = shared.bob.workspace.sharing
+    size = shared.bob.workspace.replica.size()
+    with pytest.raises(InputError, match="your role does not allow"):
+        await bobs.set_role(alice, NO_ROLE)
+    with pytest.raises(InputError, match="your role does not allow"):
+        await bobs.set_role(shared.bob.author.secrets.user, OWNER)
+    carol = await second_user(shared.alice, "carol")
+    await bobs.set_role(carol.secrets.user, CONTRIBUTOR)
+    with pytest.raises(InputError, match="keeps an owner"):
+        await shared.sharing.set_role(alice, NO_ROLE)
+    assert shared.bob.workspace.replica.size() == size + 2

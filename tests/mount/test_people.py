@@ -1,0 +1,110 @@
+"""Two people, two machines, one workspace: invited, shared, only read, written, taken away.
+
+Data flow: `parsec-fs user`, `workspace share` -> server -> mounts of both.
+"""
+
+import errno
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.product import ROOT, WORKSPACE, Machine, Product, poll, product
+from tests.support.requirements import require_fuse
+
+SLOWEST_S = 40.0
+
+
+@pytest.fixture
+def server() -> Iterator[Product]:
+    require_fuse()
+    with product() as running:
+        yield running
+
+
+def started(machine: Machine, *arguments: str) -> "subprocess.Popen[str]":
+    """A command that talks on."""
+    pipe = subprocess.PIPE
+    command = machine.command(*arguments)
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=ROOT)
+
+
+def said(process: "subprocess.Popen[str]") -> str:
+    """The code that this side reads out."""
+    assert process.stderr is not None
+    line = process.stderr.readline()
+    assert line.startswith("Read this code to"), line
+    return line.rpartition(": ")[2].strip()
+
+
+def hears(process: "subprocess.Popen[str]", code: str) -> None:
+    """What the other side read out."""
+    assert process.stdin is not None
+    process.stdin.write(code + "\n")
+    process.stdin.flush()
+
+
+def invite(inviter: Machine, machine: Machine) -> None:
+    """As two people on the telephone."""
+    with (
+        started(inviter, "user", "invite", machine.name, "--email", "bob@acme.example") as here,
+        started(machine, "user", "join", "--device", "tablet") as there,
+    ):
+        try:
+            assert here.stdout is not None
+            hears(there, json.loads(here.stdout.readline())["link"])
+            hears(here, said(there))
+            hears(there, said(here))
+            for process in (here, there):
+                _, errors = process.communicate(timeout=SLOWEST_S)
+                assert process.returncode == 0, errors
+        finally:
+            here.kill()
+            there.kill()
+
+
+def open_to_write(path: Path) -> None:
+    """And nothing else."""
+    with path.open("r+b"):
+        pass
+
+
+def test_invite_share_read_write_and_take_away(server: Product) -> None:
+    alice = server.first_device("alice").mount()
+    (alice.path / "plan").write_bytes(b"meet at noon")
+    bob = server.machine("bob")
+    invite(alice, bob)
+    users = alice.cli("user", "list")["users"]
+    assert [(one["name"], one["email"]) for one in users][1] == ("bob", "bob@acme.example")
+    assert bob.cli("workspace", "list")["workspaces"] == []
+
+    assert alice.cli("workspace", "share", WORKSPACE, "bob", "--role", "reader")["changed"]
+    (listed,) = bob.cli("workspace", "list")["workspaces"]
+    assert listed["name"] == WORKSPACE
+    bob.mount()
+    bob.wait_file("plan", b"meet at noon")
+    plan = bob.path / "plan"
+    assert bob.errno_of(lambda: open_to_write(plan)) == errno.EACCES
+    assert bob.errno_of(lambda: (bob.path / "new").write_bytes(b"")) == errno.EACCES
+    code, refused = bob.run("workspace", "share", WORKSPACE, "bob", "--role", "owner")
+    assert (code, "your role does not allow" in refused["error"]) == (2, True)
+
+    alice.cli("workspace", "share", WORKSPACE, "bob@acme.example", "--role", "contributor")
+    poll(lambda: bob.errno_of(lambda: open_to_write(plan)) == 0, SLOWEST_S, bob.log_tail)
+    plan.write_bytes(b"meet at one")
+    alice.wait_file("plan", b"meet at one")
+    rows = bob.cli("members", WORKSPACE)["members"]
+    assert [(one["name"], one["role"]) for one in rows] == [
+        ("alice", "owner"),
+        ("bob", "contributor"),
+    ]
+
+    assert alice.cli("workspace", "unshare", WORKSPACE, "bob")["changed"]
+    (alice.path / "plan").write_bytes(b"without bob")
+    alice.wait("logged")
+    poll(lambda: "NOT_ALLOWED" in bob.status()["trouble"], SLOWEST_S, bob.log_tail)
+    assert bob.read("plan") == b"meet at one"
+    for machine in (alice, bob):
+        assert not machine.evidence_files()
