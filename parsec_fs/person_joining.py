@@ -55,6 +55,7 @@ from parsec_fs.protocol.certificates import ADMIN, Device, User
 from parsec_fs.protocol.codec import encode
 from parsec_fs.protocol.errors import (
     DecryptionError,
+    ForbiddenError,
     InputError,
     TrustchainError,
 )
@@ -74,11 +75,11 @@ VALID_S: Final = 48 * 3600
 def new_greeting(
     connection: Connection, org: OrgState, *, name: str, email: str, profile: int, valid_s: int
 ) -> Greeting:
-    """An invitation by this device's user, not known to anybody yet. Raises InputError if they
-    may not invite, or if the address belongs to a member."""
+    """An invitation by this device's user, not known to anybody yet. Raises ForbiddenError,
+    and InputError if the address belongs to a member."""
     secrets, anchor = connection.identity.secrets, connection.identity.anchor
     if org.users[secrets.user].profile != ADMIN:
-        raise InputError("only an administrator invites people to an organization")
+        raise ForbiddenError("only an administrator invites people to an organization")
     address = label(email)
     if any(one.email == address for one in org.users.values()):
         raise InputError(f"{plain_name(address)} is in this organization already")

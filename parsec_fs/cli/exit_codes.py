@@ -12,6 +12,7 @@ from parsec_fs.protocol.errors import (
     DataError,
     DeviceFileError,
     ExpiredError,
+    ForbiddenError,
     InputError,
     LocalError,
     OfflineError,
@@ -81,6 +82,7 @@ _OUTCOMES: Final = {
 
 _CLASSES: Final[tuple[tuple[type[BaseException], ExitCode], ...]] = (
     (DeviceFileError, ExitCode.WRONG_SECRET),
+    (ForbiddenError, ExitCode.NOT_ALLOWED),
     (InputError, ExitCode.USAGE),
     (OfflineError, ExitCode.OFFLINE),
     (StaleError, ExitCode.OFFLINE),

@@ -4,6 +4,7 @@ Data flow: everything raised on purpose in the three programs is one of these cl
 
     ParsecFSError
     |-- InputError            the user or operator asked for something invalid; one line, no trace
+    |   |-- ForbiddenError    this user's profile or role does not allow it
     |   `-- DeviceFileError   missing, unreadable or wrongly unlocked device file
     |-- OperationError        an answer that a system call can carry (has an errno)
     |   |-- LocalError        ordinary: not found, exists, not empty, name too long ...
@@ -32,6 +33,10 @@ class ParsecFSError(Exception):
 
 class InputError(ParsecFSError):
     """What was asked for is invalid. The text says what happened and the next command to type."""
+
+
+class ForbiddenError(InputError):
+    """This user's profile or role does not allow it; nothing was sent."""
 
 
 class DeviceFileError(InputError):

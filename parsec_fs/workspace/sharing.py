@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager
 
 from parsec_fs.identity import Author
 from parsec_fs.protocol.certificates import CONTRIBUTOR, MANAGER, OWNER, Role, sign_certificate
-from parsec_fs.protocol.errors import InputError, StaleError
+from parsec_fs.protocol.errors import ForbiddenError, InputError, StaleError
 from parsec_fs.protocol.hashing import map_key
 from parsec_fs.protocol.ids import NO_HASH, UserId
 from parsec_fs.protocol.log_state import DeviceChain
@@ -42,8 +42,9 @@ class Sharing:
         self._signing = signing
 
     async def set_role(self, user: UserId, role: int) -> bool:
-        """Give a role (0: take it); False if that is the user's role already. Raises InputError
-        (this user may not), StaleError, OfflineError, RefusedError, VerificationError."""
+        """Give a role (0: take it); False if that is the user's role already. Raises
+        ForbiddenError, InputError (nobody would own it), StaleError, OfflineError, RefusedError,
+        VerificationError."""
         async with self._signing() as free:
             if not free:
                 raise StaleError("changes of this device are still on their way; try again")
@@ -64,7 +65,7 @@ class Sharing:
         own, before = state.role(self._author.secrets.user), state.role(user)
         owners = [one for one, held in state.roles.items() if held == OWNER]
         if own < MANAGER or (own == MANAGER and max(role, before) > CONTRIBUTOR):
-            raise InputError(
+            raise ForbiddenError(
                 "your role does not allow this: owners set every role, managers those of readers "
                 "and contributors"
             )

@@ -23,7 +23,7 @@ from parsec_fs.pending import Greeting, GreetingFiles, JoiningFile
 from parsec_fs.person_joining import accept, greet, new_greeting, new_joining
 from parsec_fs.protocol.certificates import ADMIN, OUTSIDER, STANDARD
 from parsec_fs.protocol.codec import encode
-from parsec_fs.protocol.errors import InputError, RefusedError, TrustchainError
+from parsec_fs.protocol.errors import ForbiddenError, InputError, RefusedError, TrustchainError
 from tests.support.greetings import Voice, on_the_phone
 from tests.support.laptops import found
 from tests.support.server import InProcess, in_process
@@ -113,7 +113,7 @@ async def test_invited_person_is_in_the_organization(world: World) -> None:
     assert JoiningFile(world.home().device).load() is None
     async with connect(world.home(), identity, clients=world.server.http) as bob:
         await create_workspace(bob, "bobs")
-        with pytest.raises(InputError, match="only an administrator"):
+        with pytest.raises(ForbiddenError, match="only an administrator"):
             new_greeting(
                 bob,
                 bob.org.state,

@@ -14,7 +14,7 @@ from parsec_fs.connection import connect
 from parsec_fs.discovery import find_workspaces
 from parsec_fs.people import members_of
 from parsec_fs.protocol.certificates import CONTRIBUTOR, MANAGER, NO_ROLE, OWNER, READER
-from parsec_fs.protocol.errors import InputError, RefusedError
+from parsec_fs.protocol.errors import ForbiddenError, InputError, RefusedError
 from parsec_fs.protocol.ids import RealmId
 from parsec_fs.workspace.sharing import Sharing
 from tests.support.laptops import Laptop, found, in_step, laptop, second_user, set_role
@@ -126,9 +126,9 @@ async def test_who_may_not_is_told_before_anything_is_sent(shared: Shared) -> No
     alice = shared.alice.author.secrets.user
     bobs = shared.bob.workspace.sharing
     size = shared.bob.workspace.replica.size()
-    with pytest.raises(InputError, match="your role does not allow"):
+    with pytest.raises(ForbiddenError, match="your role does not allow"):
         await bobs.set_role(alice, NO_ROLE)
-    with pytest.raises(InputError, match="your role does not allow"):
+    with pytest.raises(ForbiddenError, match="your role does not allow"):
         await bobs.set_role(shared.bob.author.secrets.user, OWNER)
     carol = await second_user(shared.alice, "carol")
     await bobs.set_role(carol.secrets.user, CONTRIBUTOR)

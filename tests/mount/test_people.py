@@ -89,7 +89,7 @@ def test_invite_share_read_write_and_take_away(server: Product) -> None:
     assert bob.errno_of(lambda: open_to_write(plan)) == errno.EACCES
     assert bob.errno_of(lambda: (bob.path / "new").write_bytes(b"")) == errno.EACCES
     code, refused = bob.run("workspace", "share", WORKSPACE, "bob", "--role", "owner")
-    assert (code, "your role does not allow" in refused["error"]) == (2, True)
+    assert (code, "your role does not allow" in refused["error"]) == (13, True)
 
     alice.cli("workspace", "share", WORKSPACE, "bob@acme.example", "--role", "contributor")
     poll(lambda: bob.errno_of(lambda: open_to_write(plan)) == 0, SLOWEST_S, bob.log_tail)

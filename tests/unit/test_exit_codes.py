@@ -30,6 +30,7 @@ def test_everything_false_is_evidence(cls: type[BaseException]) -> None:
     ("error", "code"),
     [
         (errors.InputError("x"), ExitCode.USAGE),
+        (errors.ForbiddenError("x"), ExitCode.NOT_ALLOWED),
         (errors.DeviceFileError("x"), ExitCode.WRONG_SECRET),
         (errors.OfflineError("x"), ExitCode.OFFLINE),
         (errors.StaleError("x"), ExitCode.OFFLINE),
