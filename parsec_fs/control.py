@@ -6,14 +6,16 @@ Data flow: command line -> unix socket, mode 0600 -> daemon's handlers -> lines 
     {"progress": {...}}  any number of times
     {"result": {...}}    or    {"error": "text", "exit": 20}
 
-Whoever can open the socket is this user; nothing secret travels over it. A client that goes away
-cancels its own command and nothing else.
+Whoever can open the socket of a daemon is this user; nothing secret travels over it. The agent
+uses the same lines and does carry a secret: there both ends ask the kernel who the other one is
+(`only_uid`). A client that goes away cancels its own command and nothing else.
 """
 
 import json
 import logging
 import os
 import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -46,18 +48,28 @@ async def serve_control(
     handlers: Mapping[str, Handler],
     *,
     exit_code: Callable[[BaseException], int],
+    only_uid: int | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Answer commands until cancelled. The caller holds the lock of the folder."""
+    """Answer commands until cancelled. The caller holds the lock of the folder. `only_uid`: hang up
+    on every other user's process, whatever the mode of the socket has become."""
 
     async def answer(stream: trio.SocketStream) -> None:
         async with stream:
-            await _answer(stream, handlers, exit_code)
+            if only_uid is None or peer_uid(stream) == only_uid:
+                await _answer(stream, handlers, exit_code)
 
     with _listening(path) as listener:
         async with trio.open_nursery() as nursery:
             await nursery.start(trio.serve_listeners, answer, [listener])
             task_status.started()
+
+
+def peer_uid(stream: trio.SocketStream) -> int:
+    """User of the process at the other end, as the kernel knows it."""
+    size = struct.calcsize("3i")
+    credentials = stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+    return int(struct.unpack("3i", credentials)[1])
 
 
 @contextmanager
@@ -185,9 +197,13 @@ async def call(
     parameters: Json | None = None,
     *,
     progress: Callable[[Json], None] = lambda _: None,
+    only_uid: int | None = None,
 ) -> Json:
-    """Result of a command. Raises OfflineError if no daemon listens, CommandFailedError."""
+    """Result of a command; with `only_uid` only of that user's process, which is told nothing
+    otherwise. Raises OfflineError if no daemon listens, CommandFailedError."""
     async with _connected(path) as stream:
+        if only_uid is not None and peer_uid(stream) != only_uid:
+            raise OfflineError(f"{path} belongs to another user's process: it is told nothing")
         await _send(stream, {"command": command, "parameters": parameters or {}})
         lines = _Lines(stream)
         while (line := await lines.next()) is not None:

@@ -1,36 +1,65 @@
 """The device file: identity and secrets of this device, sealed, replaced atomically, mode 0600.
 
-Data flow: Identity -> sealed under the key file -> device/device.dat -> Identity.
+Data flow: Identity -> sealed under the file key -> device/device.dat -> Identity.
 
-First byte: the method that protects it. 1 is a key file beside it that only this user can read: it
-keeps the secrets out of copies of device.dat, and nothing more. Passphrase and keyring are other
-methods of the same file. A key file that others can read is refused, as ssh does.
+Which lock keeps the file key is said by the file's first byte (`device_lock`). A key file beside it
+keeps the secrets out of copies of device.dat, and nothing more; one that others can read is
+refused, as ssh does. The keys of the other locks come from a `KeySource`: agent, terminal, keyring.
 """
 
 import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
+from parsec_fs.device_lock import (
+    KeyFileLock,
+    KeyringLock,
+    Lock,
+    PassphraseLock,
+    open_identity,
+    seal_identity,
+    split,
+)
 from parsec_fs.identity import Identity
 from parsec_fs.protocol.codec import decode, encode
 from parsec_fs.protocol.errors import DataError, DecryptionError, DeviceFileError
-from parsec_fs.protocol.hashing import tag
-from parsec_fs.protocol.sealing import LocalSealer
 
-KEY_FILE_METHOD: Final = 1
 _DATA: Final = "device.dat"
 _KEY: Final = "device.key"
-_CONTEXT: Final = tag("device-file")
 _MAX_SIZE: Final = 4 * 1024 * 1024
+Random = Callable[[int], bytes]
+
+
+class KeySource(Protocol):
+    """Where file keys come from that are not in a key file."""
+
+    def passphrase_key(self, lock: PassphraseLock) -> bytes:
+        """File key of a lock. Raises DeviceFileError: wrong passphrase, or nobody to ask."""
+
+    def keyring_key(self, lock: KeyringLock) -> bytes:
+        """File key of a lock. Raises DeviceFileError: no keyring, or not in it."""
+
+
+class NoKeys:
+    """Nobody to ask: opens key files alone."""
+
+    def passphrase_key(self, lock: PassphraseLock) -> bytes:
+        """Raises DeviceFileError."""
+        raise DeviceFileError("this device is locked by a passphrase; type: parsec-fs unlock")
+
+    def keyring_key(self, lock: KeyringLock) -> bytes:
+        """Raises DeviceFileError."""
+        raise DeviceFileError("this device is locked by the desktop's keyring")
 
 
 class DeviceFile:
-    """The pair of files in `folder`."""
+    """The files in `folder`; `keys` opens what a key file does not."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, keys: KeySource | None = None) -> None:
         self._folder = folder
+        self._keys = keys or NoKeys()
 
     @property
     def data_path(self) -> Path:
@@ -39,50 +68,92 @@ class DeviceFile:
 
     @property
     def key_path(self) -> Path:
-        """The key that opens it."""
+        """The key that opens it, while its lock is a key file."""
         return self._folder / _KEY
 
     def exists(self) -> bool:
         """Is this device enrolled?"""
         return self.data_path.exists()
 
-    def create(self, identity: Identity, *, random: Callable[[int], bytes]) -> None:
+    def create(self, identity: Identity, *, random: Random) -> None:
         """Write both files, durably. Raises DeviceFileError if a device is enrolled here."""
         if self.exists():
             raise DeviceFileError(f"{self.data_path} exists: this folder already has a device")
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        replace_private(self.key_path, random(32))
-        self.save(identity, random=random)
+        self.replace_lock(identity, KeyFileLock(), random(32), random=random)
 
-    def save(self, identity: Identity, *, random: Callable[[int], bytes]) -> None:
+    def lock(self) -> Lock:
+        """What keeps the file shut. Raises DeviceFileError."""
+        return self._parts()[0]
+
+    def file_key(self) -> bytes:
+        """The key of the lock as it is now. Raises DeviceFileError."""
+        return self._key(self.lock())
+
+    def save(self, identity: Identity, *, random: Random) -> None:
         """Replace the identity, durably; a crash leaves the old or the new one."""
-        sealed = LocalSealer(self._key()).seal(encode(identity), context=_CONTEXT, salt=random(32))
-        replace_private(self.data_path, bytes((KEY_FILE_METHOD,)) + sealed)
+        lock = self.lock()
+        self._write(identity, lock, self._key(lock), random)
+
+    def replace_lock(self, identity: Identity, lock: Lock, key: bytes, *, random: Random) -> None:
+        """Seal the identity under another lock, whose file key is `key`. A crash leaves the old
+        lock or the new one, and at most a key file that opens nothing."""
+        if isinstance(lock, KeyFileLock):
+            replace_private(self.key_path, key)
+        self._write(identity, lock, key, random)
+        if not isinstance(lock, KeyFileLock):
+            self.key_path.unlink(missing_ok=True)
+            _sync_folder(self._folder)
 
     def load(self) -> Identity:
         """Raises DeviceFileError: missing, damaged, or opened by another key."""
-        if not self.exists():
-            raise DeviceFileError(
-                f"no device in {self._folder}; found an organization (parsec-fs org create) "
-                "or join one (parsec-fs device join)"
-            )
-        data = _read(self.data_path)
-        if data[:1] != bytes((KEY_FILE_METHOD,)):
-            raise DeviceFileError(f"{self.data_path}: protected by an unknown method")
-        try:
-            plain = LocalSealer(self._key()).open(data[1:], expected_context=_CONTEXT)
-            return decode(Identity, plain, max_size=_MAX_SIZE)
-        except (DecryptionError, DataError) as error:
-            raise DeviceFileError(
-                f"{self.data_path}: damaged, or {self.key_path} is not its key"
-            ) from error
+        lock, sealed = self._parts()
+        return self._open(sealed, lock, self._key(lock))
+
+    def check_key(self, lock: Lock, key: bytes) -> Identity:
+        """The identity, if the file still has this lock and `key` opens it. Raises
+        DeviceFileError."""
+        present, sealed = self._parts()
+        if present != lock:
+            raise DeviceFileError(f"{self.data_path}: was replaced meanwhile; try again")
+        return self._open(sealed, lock, key)
 
     def remove(self) -> None:
         """Undo `create`, for an enrolment that failed."""
         for path in (self.data_path, self.key_path):
             path.unlink(missing_ok=True)
 
-    def _key(self) -> bytes:
+    def _parts(self) -> tuple[Lock, bytes]:
+        if not self.exists():
+            raise DeviceFileError(
+                f"no device in {self._folder}; found an organization (parsec-fs org create) "
+                "or join one (parsec-fs device join)"
+            )
+        try:
+            return split(_read(self.data_path))
+        except DataError as error:
+            raise DeviceFileError(f"{self.data_path}: damaged: {error}") from error
+
+    def _open(self, sealed: bytes, lock: Lock, key: bytes) -> Identity:
+        try:
+            plain = open_identity(sealed, lock=lock, key=key)
+            return decode(Identity, plain, max_size=_MAX_SIZE)
+        except (DecryptionError, DataError) as error:
+            what = f"{self.key_path}" if isinstance(lock, KeyFileLock) else "what opens its lock"
+            raise DeviceFileError(f"{self.data_path}: damaged, or {what} is not its key") from error
+
+    def _write(self, identity: Identity, lock: Lock, key: bytes, random: Random) -> None:
+        data = seal_identity(encode(identity), lock=lock, key=key, salt=random(32))
+        replace_private(self.data_path, data)
+
+    def _key(self, lock: Lock) -> bytes:
+        if isinstance(lock, PassphraseLock):
+            return self._keys.passphrase_key(lock)
+        if isinstance(lock, KeyringLock):
+            return self._keys.keyring_key(lock)
+        return self._key_of_file()
+
+    def _key_of_file(self) -> bytes:
         key = _read(self.key_path)
         if stat.S_IMODE(self.key_path.stat().st_mode) & 0o077:
             raise DeviceFileError(f"{self.key_path}: others can read it; chmod 600 it")

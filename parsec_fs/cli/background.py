@@ -3,9 +3,11 @@
 Data flow: mount command -> `start_daemon` -> child -> `Reporter` over a pipe -> mount command.
 
 The child writes JSON lines: progress, then ready or an error with its exit code. A child that ends
-without either has its last log lines shown. Nothing secret is in its arguments.
+without either has its last log lines shown. Nothing secret is in its arguments or environment: the
+key of a locked device file goes to its standard input.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -53,15 +55,17 @@ class Reporter:
             self._descriptor = None
 
 
-def start_daemon(arguments: list[str], log: Path, progress: Callable[[str], None]) -> Json:
+def start_daemon(
+    arguments: list[str], log: Path, progress: Callable[[str], None], *, secret: bytes = b""
+) -> Json:
     """Run `parsec-fs` with these arguments and `--ready-fd N` until it is ready; what it said.
-    Raises CommandError."""
+    `secret`: all of its standard input. Raises CommandError."""
     log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as pipe, log.open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-Pm", "parsec_fs", *arguments, "--ready-fd", str(writing)],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if secret else subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             start_new_session=True,
@@ -70,6 +74,7 @@ def start_daemon(arguments: list[str], log: Path, progress: Callable[[str], None
         )
         os.close(writing)
         try:
+            _hand_over(process, secret)
             ready = _follow(pipe, progress, log)
         except BaseException:
             process.terminate()
@@ -77,6 +82,12 @@ def start_daemon(arguments: list[str], log: Path, progress: Callable[[str], None
             raise
     process.returncode = 0  # it lives on by intent: nobody waits for it, nobody is warned
     return ready
+
+
+def _hand_over(process: subprocess.Popen[bytes], secret: bytes) -> None:
+    if process.stdin is not None:
+        with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
+            pipe.write(secret)  # a child that ended already says why itself
 
 
 def _follow(pipe: Any, progress: Callable[[str], None], log: Path) -> Json:

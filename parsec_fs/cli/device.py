@@ -1,4 +1,4 @@
-"""parsec-fs device add, join, list, rotate-user-key.
+"""parsec-fs device add, join, list, rotate-user-key; passphrase and keyring are in `locks`.
 
 Data flow: code shown here -> typed or piped in there -> fingerprint shown there -> compared here ->
 both verified -> device file.
@@ -17,6 +17,7 @@ import typer
 
 from parsec_fs.cli.exit_codes import CommandError, ExitCode
 from parsec_fs.cli.fingerprint import device_fingerprint, same_fingerprint
+from parsec_fs.cli.locks import keyring_app, passphrase_app
 from parsec_fs.cli.output import Output, table
 from parsec_fs.cli.settings import Settings, settings_of
 from parsec_fs.connection import connect
@@ -30,6 +31,8 @@ from parsec_fs.protocol.errors import OfflineError
 from parsec_fs.snapshots import realm_states
 
 app = typer.Typer(no_args_is_help=True, help="Your devices.")
+app.add_typer(passphrase_app, name="passphrase")
+app.add_typer(keyring_app, name="keyring")
 
 
 @app.command()
@@ -115,6 +118,7 @@ def join_command(
     lines = [
         "This device is one of yours now.",
         f"Its keys: {settings.home.device} (opened by a key file beside them, mode 0600)",
+        "Lock them by a passphrase: parsec-fs device passphrase set",
         "Mount a workspace: parsec-fs workspace list",
     ]
     document = {

@@ -17,7 +17,8 @@ import typer
 
 from parsec_fs.cli.exit_codes import CommandError, ExitCode, exit_code, first_cause
 from parsec_fs.cli.output import Output
-from parsec_fs.cli.settings import Settings, hoist
+from parsec_fs.cli.settings import COMMON_VALUES, Settings, hoist
+from parsec_fs.cli.unlocking import Unlocking
 from parsec_fs.config import HOME_VARIABLE, home_of
 from parsec_fs.control import CommandFailedError
 from parsec_fs.protocol.errors import ParsecFSError
@@ -29,6 +30,9 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "status": ("status", "Daily"),
     "wait": ("status", "Daily"),
     "members": ("sharing", "People"),
+    "unlock": ("session", "Daily"),
+    "lock": ("session", "Daily"),
+    "agent": ("session", "Daily"),
     "log": ("history", "History"),
     "verify": ("history", "Trust"),
     "proof": ("history", "Trust"),
@@ -60,7 +64,7 @@ def build(word: str | None) -> typer.Typer:
     for name, (module, panel) in _COMMANDS.items():
         if everything or name == word:
             function = getattr(import_module(_PACKAGE + module), name)
-            app.command(name, rich_help_panel=panel)(function)
+            app.command(name, rich_help_panel=panel, hidden=name == "agent")(function)
     for name, (module, panel) in _GROUPS.items():
         if everything or name == word:
             group = import_module(_PACKAGE + module).app
@@ -76,11 +80,24 @@ def common(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print ids as well.")] = False,
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the passphrase from standard input.")
+    ] = False,
+    password_command: Annotated[
+        str, typer.Option(help="Program that prints the passphrase, run without a shell.")
+    ] = "",
 ) -> None:
     """A shared folder, end-to-end encrypted, whose history every member can verify."""
     _output.json, _output.quiet, _output.verbose = as_json, quiet, verbose
     chosen = home_of(home, os.environ, working_directory=Path.cwd())
-    context.obj = Settings(home=chosen, output=_output)
+    unlocking = Unlocking(
+        home=chosen,
+        output=_output,
+        environment=os.environ,
+        from_stdin=password_stdin,
+        command=password_command,
+    )
+    context.obj = Settings(home=chosen, output=_output, unlocking=unlocking)
 
 
 def main() -> None:
@@ -96,7 +113,7 @@ def _command_word(arguments: Sequence[str]) -> str | None:
     """The command in hoisted arguments: the first that is no option, nor the value of one."""
     remaining = iter(arguments)
     for word in remaining:
-        if word == "--home":
+        if word in COMMON_VALUES:
             next(remaining, None)
         elif not word.startswith("-"):
             return word

@@ -21,6 +21,7 @@ from parsec_fs.cli.log_format import PlainFormatter
 from parsec_fs.cli.mountpoint import check_allow_other, clear_dead_mount, prepare
 from parsec_fs.cli.settings import Settings, settings_of
 from parsec_fs.config import CACHE_DEFAULT_SIZE, Consistency, Durability, MountOptions
+from parsec_fs.device_lock import KeyFileLock
 from parsec_fs.directory import Workspace, matching
 from parsec_fs.identity import Identity
 from parsec_fs.lockfile import LockedError, holder, last_mountpoint
@@ -52,9 +53,12 @@ def mount(
         typer.Option("--stored-owners", help="Show owners as stored, not as the mounting user."),
     ] = False,
     ready_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
+    key_stdin: Annotated[bool, typer.Option("--key-stdin", hidden=True)] = False,
 ) -> None:
     """Mount a workspace on a folder."""
     settings = settings_of(context)
+    if key_stdin:
+        _take_key(settings)
     options = MountOptions(
         fsync=fsync,
         consistency=consistency,
@@ -75,13 +79,27 @@ def mount(
     arguments = ["--home", str(settings.home.root), "mount", found.realm.hex(), str(place)]
     arguments += ["--fsync", fsync, "--consistency", consistency, "--cache", str(cache)]
     arguments += ["--allow-other"] * allow_other + ["--stored-owners"] * stored_owners
-    ready = start_daemon(arguments, log, settings.output.progress)
+    secret = _key_to_hand_over(settings)
+    arguments += ["--key-stdin"] * bool(secret)
+    ready = start_daemon(arguments, log, settings.output.progress, secret=secret)
     seconds = time.monotonic() - started
     lines = [
         f"mounted {found.title} at {place} in {seconds:.1f} s",
         f"  see: parsec-fs status    unmount: parsec-fs umount {found.title}",
     ]
     settings.output.result({**ready, "log": str(log), "seconds": round(seconds, 3)}, lines)
+
+
+def _key_to_hand_over(settings: Settings) -> bytes:
+    """The child has no terminal to ask at. What lies in a key file it reads itself."""
+    file = settings.device_file()
+    return b"" if isinstance(file.lock(), KeyFileLock) else file.file_key()
+
+
+def _take_key(settings: Settings) -> None:
+    lock = settings.device_file().lock()
+    if not isinstance(lock, KeyFileLock):
+        settings.unlocking.take(lock, sys.stdin.buffer.read(64))
 
 
 def _resolve(settings: Settings, identity: Identity, text: str) -> Workspace:

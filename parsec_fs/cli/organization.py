@@ -210,6 +210,7 @@ def _show(settings: Settings, name: str, identity: Identity, *, believed: bool) 
     lines = [
         f"Organization {name} created. You are its administrator.",
         f"This device's keys: {settings.home.device} (opened by a key file beside them, mode 0600)",
+        "  lock them by a passphrase: parsec-fs device passphrase set",
         f"Trust anchor: chain {chain_name}, {count_text(count, 'validator')} ({mark})",
         f"  run by {count_text(chain.operators, 'independent operator')}, as its genesis declares",
     ]

@@ -10,23 +10,26 @@ from typing import Final
 import typer
 
 from parsec_fs.cli.output import Output
+from parsec_fs.cli.unlocking import Unlocking
 from parsec_fs.config import Home
 from parsec_fs.device_file import DeviceFile
 
-_FLAGS: Final = frozenset({"--json", "-q", "--quiet", "-v", "--verbose"})
-_VALUES: Final = frozenset({"--home"})
+_FLAGS: Final = frozenset({"--json", "-q", "--quiet", "-v", "--verbose", "--password-stdin"})
+COMMON_VALUES: Final = frozenset({"--home", "--password-command"})
+"""Common options that are followed by a value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """State folder and output of this run."""
+    """State folder and output of this run, and what unlocks the device's keys."""
 
     home: Home
     output: Output
+    unlocking: Unlocking
 
     def device_file(self) -> DeviceFile:
         """This device's keys."""
-        return DeviceFile(self.home.device)
+        return DeviceFile(self.home.device, self.unlocking)
 
 
 def settings_of(context: typer.Context) -> Settings:
@@ -46,9 +49,9 @@ def hoist(arguments: Sequence[str]) -> list[str]:
         word = remaining.pop(0)
         if word == "--":
             return [*common, *rest, word, *remaining]
-        if word in _FLAGS or (word.split("=")[0] in _VALUES and "=" in word):
+        if word in _FLAGS or (word.split("=")[0] in COMMON_VALUES and "=" in word):
             common.append(word)
-        elif word in _VALUES and remaining:
+        elif word in COMMON_VALUES and remaining:
             common += [word, remaining.pop(0)]
         else:
             rest.append(word)
