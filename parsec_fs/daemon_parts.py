@@ -43,9 +43,9 @@ class Kernel:
     mounted: runner.Mounted | None = None
 
     def invalidate(self, changed: list[Invalidation]) -> None:
-        """What the kernel must forget."""
+        """What the kernel must forget, and watchers are told of."""
         if self.mounted is not None:
-            self.mounted.notifier.send(changed)
+            self.mounted.changed(changed)
 
     def used(self) -> bool:
         """Has anybody used the mount lately?"""

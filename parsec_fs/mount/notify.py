@@ -64,9 +64,10 @@ class Notifier:
                 if self._closed:
                     return
                 item, _ = self._waiting.popitem(last=False)
-            self._deliver(item)
+            self.deliver(item)
 
-    def _deliver(self, item: Invalidation) -> None:
+    def deliver(self, item: Invalidation) -> None:
+        """Tell the kernel one thing now. May wait: never call it in the event loop's thread."""
         # ENOENT: the kernel does not know it anyway.
         try:
             with contextlib.suppress(FileNotFoundError):

@@ -25,6 +25,7 @@ from parsec_fs.mount import control, truncation
 from parsec_fs.mount.attributes import CACHE_S, Attributes
 from parsec_fs.mount.guards import answers, changes, failure, grows, waits
 from parsec_fs.mount.handles import Handle
+from parsec_fs.mount.stage import Stage
 from parsec_fs.protocol.errors import LocalError
 from parsec_fs.protocol.limits import MIB, NAME_MAX_SIZE
 from parsec_fs.workspace import files, names
@@ -67,6 +68,7 @@ class Operations(pyfuse3.Operations):
         self.gate = gate
         self.facts = facts
         self.attributes = attributes
+        self.stage = Stage(self.tree, attributes, self._empty_handle)
         self.handles: dict[int, Handle] = {}
         self.last_handle = 0
         self.unexpected = 0
@@ -88,6 +90,10 @@ class Operations(pyfuse3.Operations):
 
     @answers
     def lookup(self, parent: int, name: bytes, ctx: Any) -> pyfuse3.EntryAttributes:
+        if ctx.pid == self.stage.pid:
+            past = self.stage.lookup(parent, name)
+            if past is not None:
+                return past
         node = self.tree.lookup(parent, name)
         if node is None:
             if parent == ROOT_INODE and name in control.STATUS_INODES:
@@ -246,6 +252,9 @@ class Operations(pyfuse3.Operations):
                     info.keep_cache = node.stale_pages = False
         return info
 
+    def _empty_handle(self) -> pyfuse3.FileInfo:
+        return self._new_handle(None, os.O_RDONLY)
+
     @grows
     def create(
         self, parent: int, name: bytes, mode: int, flags: int, ctx: Any
@@ -270,6 +279,8 @@ class Operations(pyfuse3.Operations):
     def open(self, inode: int, flags: int, ctx: Any) -> pyfuse3.FileInfo:
         if 1 < inode < FIRST_INODE:
             return self._open_status(inode, flags)
+        if ctx.pid == self.stage.pid:
+            return self._empty_handle()
         node = self.tree.node(inode)
         if self.gate.refusal and flags & (os.O_ACCMODE | os.O_TRUNC) != os.O_RDONLY:
             raise FUSEError(self.gate.refusal)

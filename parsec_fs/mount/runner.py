@@ -21,8 +21,10 @@ from parsec_fs.mount.control import Facts, LocalFacts
 from parsec_fs.mount.notify import Notifier
 from parsec_fs.mount.operations import Operations
 from parsec_fs.mount.strict import StrictOperations
+from parsec_fs.mount.watchers import Watchers
 from parsec_fs.workspace.filesystem import Filesystem
 from parsec_fs.workspace.gate import Gate
+from parsec_fs.workspace.remote_changes import Invalidation
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +70,13 @@ class Mounted:
 
     operations: Operations
     notifier: Notifier
+    watchers: Watchers
     poller: loop.PollFirst
+
+    def changed(self, items: list[Invalidation]) -> None:
+        """Not by a request: what the kernel must forget, and those who watch are told of."""
+        self.notifier.send(items)
+        self.watchers.tell(items)
 
 
 async def serve(
@@ -87,16 +95,18 @@ async def serve(
     operations = kind(filesystem, gate, facts or LocalFacts(filesystem.tree), Attributes(owner))
     pyfuse3.init(operations, options.mountpoint, options.for_fuse())
     notifier = Notifier()
+    watchers = Watchers(filesystem, operations.stage, notifier, options.mountpoint)
+    mounted = Mounted(operations=operations, notifier=notifier, watchers=watchers, poller=poller)
     _calm_memory()
     try:
-        task_status.started(Mounted(operations=operations, notifier=notifier, poller=poller))
-        await _main(operations, options.mountpoint)
+        task_status.started(mounted)
+        await _main(mounted, options.mountpoint)
     finally:
         notifier.close()
         pyfuse3.close(unmount=True)
 
 
-async def _main(operations: Operations, mountpoint: str) -> None:
+async def _main(mounted: Mounted, mountpoint: str) -> None:
     """pyfuse3's main loop. Cancelled: no new requests, a short while for those in progress."""
     finished = trio.Event()
 
@@ -108,7 +118,8 @@ async def _main(operations: Operations, mountpoint: str) -> None:
     async with trio.open_nursery() as nursery:
         scope = trio.CancelScope(shield=True)
         nursery.start_soon(run, scope)
-        nursery.start_soon(_read_ahead_far, operations, mountpoint)
+        nursery.start_soon(_read_ahead_far, mounted.operations, mountpoint)
+        nursery.start_soon(mounted.watchers.run)
         try:
             await finished.wait()
             nursery.cancel_scope.cancel()

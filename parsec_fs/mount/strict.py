@@ -20,7 +20,7 @@ class StrictOperations(Operations):
     """As `Operations`, for a mount whose gate has a `before_open`."""
 
     async def open(self, inode: int, flags: int, ctx: Any) -> pyfuse3.FileInfo:
-        if inode >= FIRST_INODE:
+        if inode >= FIRST_INODE and ctx.pid != self.stage.pid:
             await self._fresh()
         info = await super().open(inode, flags, ctx)
         info.keep_cache = False  # the kernel may not know yet that its pages are old

@@ -69,4 +69,6 @@ def undo_move(
         uncover(tree, folder, name, now)
     if places:
         node.parent = None
-    return back if places else [], [Invalidation(one.inode, name) for one, name in places]
+    return back if places else [], [
+        Invalidation(one.inode, name, was=node.entry) for one, name in places
+    ]

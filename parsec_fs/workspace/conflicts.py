@@ -90,7 +90,8 @@ def set_aside(
         (records.CREATE, folder.id, new_name, node.id, node.mode, *owner, node.rdev, now, b"")
     )
     record_everything(tree, node)
-    out = [Invalidation(place.inode, taken) for place, taken in places]
+    shown = (old, node.kind)
+    out = [Invalidation(place.inode, taken, was=shown) for place, taken in places]
     out += [Invalidation(folder.inode, new_name), Invalidation(folder.inode, None, True)]
     return node.id, out
 
@@ -151,7 +152,10 @@ def give_way(
             node.nlink -= 1
     drop_pending(tree, folder, name, None if theirs is None else (theirs.id, theirs.kind))
     tree.record((records.THEIRS, folder.id, name))
-    changed = [Invalidation(folder.inode, name), Invalidation(folder.inode, None, True)]
+    changed = [
+        Invalidation(folder.inode, name, was=entry),
+        Invalidation(folder.inode, None, True),
+    ]
     if new_name is not None:
         changed.append(Invalidation(folder.inode, new_name))
     return new_name, changed

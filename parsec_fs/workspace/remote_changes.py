@@ -11,7 +11,7 @@ Pure and synchronous. Rules guarded here:
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from parsec_fs.protocol.ids import ObjectId
 from parsec_fs.protocol.manifests import FOLDER, Child, FileManifest
@@ -44,11 +44,15 @@ RemoteChange = RemoteNode | RemoteNames
 
 @dataclass(frozen=True, slots=True)
 class Invalidation:
-    """What the kernel must forget: a name, or an inode's attributes and (not `attr_only`) pages."""
+    """What the kernel must forget: a name, or an inode's attributes and (not `attr_only`) pages.
+
+    `was` is what the name stood for before, for those who watch; the kernel forgets all the same.
+    """
 
     inode: int
     name: bytes | None = None
     attr_only: bool = False
+    was: Entry | None = field(default=None, compare=False)
 
 
 LinkCount = Callable[[ObjectId], int]
@@ -132,7 +136,10 @@ def _replace_open(tree: Tree, node: FileNode, out: list[Invalidation]) -> None:
     node.nlink, node.fresh = 0, False
     node.stale_pages = True
     if node.lookups:
-        out.extend(Invalidation(folder.inode, name) for folder, name in names_of(tree, node))
+        out.extend(
+            Invalidation(folder.inode, name, was=node.entry)
+            for folder, name in names_of(tree, node)
+        )
     out.append(Invalidation(node.inode, None, True))
 
 
@@ -188,7 +195,7 @@ def _apply_name(
         folder.children[name] = new
         folder.nlink += new[1] == FOLDER
         _place(tree.nodes.get(new[0]), folder)
-    out.append(Invalidation(folder.inode, name))
+    out.append(Invalidation(folder.inode, name, was=old))
 
 
 def _displace(node: Node | None, folder: FolderNode) -> None:

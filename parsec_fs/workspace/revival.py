@@ -39,7 +39,7 @@ def reborn(tree: Tree, node: Node, now: int) -> list[Invalidation]:
         tree.record(files.node_record(node))
         for name, value in (node.xattrs or {}).items():
             tree.record((records.XATTR, node.id, node.ctime_ns, name, value))
-    return [Invalidation(folder.inode, name) for folder, name in places]
+    return [Invalidation(folder.inode, name, was=node.entry) for folder, name in places]
 
 
 def _named(folder: FolderNode, name: bytes, node: Node, now: int) -> records.Record:
@@ -70,7 +70,7 @@ def drop_names(tree: Tree, id: ObjectId) -> tuple[list[ObjectId], list[Invalidat
             node.parent = None
         if node.lookups <= 0 and node.opens == 0:
             tree.drop(node)
-    return uncovered, [Invalidation(folder.inode, name) for folder, name in places]
+    return uncovered, [Invalidation(folder.inode, name, was=node.entry) for folder, name in places]
 
 
 def adopt(
@@ -104,7 +104,10 @@ def adopt(
         node.pending += 1
         tree.record((records.ENTRY, node.id, child, entry[0], entry[1], now))
     count_links(node)
-    return [Invalidation(parent.inode, name), Invalidation(node.inode, None, True)]
+    return [
+        Invalidation(parent.inode, name, was=node.entry),
+        Invalidation(node.inode, None, True),
+    ]
 
 
 def _lives(tree: Tree, entry: Entry, exists: Callable[[ObjectId], object]) -> bool:

@@ -1,6 +1,6 @@
-"""inotify(7), as file managers and build tools use it, without a package for it.
+"""What inotify tells a program that watches a folder: the kernel's own interface, nothing between.
 
-Data flow: kernel's events of watched folders -> `Watch.read` -> (what happened, name) pairs.
+Data flow: inotify(7) of this process -> `Watch.events` -> lines such as "CREATE name".
 """
 
 import ctypes
@@ -10,29 +10,33 @@ import struct
 from pathlib import Path
 from types import TracebackType
 
-EVENTS = {
-    0x002: "modify",
-    0x004: "attrib",
-    0x008: "close_write",
-    0x040: "moved_from",
-    0x080: "moved_to",
-    0x100: "create",
-    0x200: "delete",
+NAMES = {
+    0x2: "MODIFY",
+    0x4: "ATTRIB",
+    0x8: "CLOSE_WRITE",
+    0x40: "MOVED_FROM",
+    0x80: "MOVED_TO",
+    0x100: "CREATE",
+    0x200: "DELETE",
+    0x400: "DELETE_SELF",
+    0x800: "MOVE_SELF",
 }
-_HEADER = struct.Struct("iIII")
-_libc = ctypes.CDLL(None, use_errno=True)
+IS_FOLDER = 0x40000000
 
-Event = tuple[str, str]
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Watch:
-    """Events of the names in one folder."""
+    """Everything that happens in some folders or to some files, in order."""
 
-    def __init__(self, folder: Path) -> None:
-        self._fd = _libc.inotify_init1(os.O_CLOEXEC)
-        number = _libc.inotify_add_watch(self._fd, os.fsencode(folder), sum(EVENTS))
-        if self._fd < 0 or number < 0:
-            raise OSError(ctypes.get_errno(), "inotify")
+    def __init__(self, *paths: Path) -> None:
+        self._descriptor = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        assert self._descriptor >= 0, os.strerror(ctypes.get_errno())
+        self._cookies: dict[int, str] = {}
+        self.seen: list[str] = []
+        for path in paths:
+            number = _libc.inotify_add_watch(self._descriptor, bytes(path), sum(NAMES))
+            assert number >= 0, os.strerror(ctypes.get_errno())
 
     def __enter__(self) -> "Watch":
         return self
@@ -43,21 +47,25 @@ class Watch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        os.close(self._fd)
+        os.close(self._descriptor)
 
-    def read(self, timeout_s: float = 0.0) -> list[Event]:
-        """Events that are there, in order; the first one is waited for."""
-        found: list[Event] = []
-        while select.select([self._fd], [], [], 0 if found else timeout_s)[0]:
-            found += _parse(os.read(self._fd, 65_536))
-        return found
+    def events(self) -> list[str]:
+        """All so far: "KIND name", a folder's name with a slash; a move is one, "MOVED from to"."""
+        while select.select([self._descriptor], [], [], 0)[0]:
+            data = os.read(self._descriptor, 65536)
+            while data:
+                _, mask, cookie, size = struct.unpack_from("iIII", data)
+                name = os.fsdecode(data[16 : 16 + size].rstrip(b"\0"))
+                self._take(mask, cookie, name + "/" * bool(mask & IS_FOLDER))
+                data = data[16 + size :]
+        return self.seen
 
-
-def _parse(data: bytes) -> list[Event]:
-    found: list[Event] = []
-    while data:
-        _, mask, _, length = _HEADER.unpack_from(data)
-        name = data[_HEADER.size : _HEADER.size + length].rstrip(b"\0").decode()
-        found += [(word, name) for bit, word in EVENTS.items() if mask & bit]
-        data = data[_HEADER.size + length :]
-    return found
+    def _take(self, mask: int, cookie: int, name: str) -> None:
+        kind = NAMES.get(mask & ~IS_FOLDER)
+        if kind == "MOVED_FROM":
+            self._cookies[cookie] = name
+        if kind == "MOVED_TO" and cookie in self._cookies:
+            old = self._cookies.pop(cookie)
+            self.seen[self.seen.index(f"MOVED_FROM {old}")] = f"MOVED {old} {name}"
+        elif kind is not None:
+            self.seen.append(f"{kind} {name}".rstrip())

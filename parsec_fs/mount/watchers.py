@@ -1,0 +1,206 @@
+"""What other devices changed, told to programs here that watch a folder (inotify, fanotify).
+
+Data flow: invalidations -> `Watchers.tell` -> steps -> repeater (a process), its requests staged.
+
+inotify knows what system calls do, not what a FUSE daemon says: a file manager would show another
+device's changes only after a refresh. So each change is repeated in the mount by a process of ours,
+whose requests are answered by what is true already (mount/stage); only what somebody watches.
+Rules guarded here:
+- nothing here makes a request wait: the kernel is told in threads, the repeater is a process;
+- without a proof that the repeater's requests are known as its own there is none: it looks for a
+  name that nobody else knows, and the request must carry its process number;
+- that number is forgotten before it can be given to another process;
+- whatever fails costs events, never the mount.
+"""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from typing import Any, Final
+
+import trio
+
+from parsec_fs.mount import repeater
+from parsec_fs.mount.notify import Notifier
+from parsec_fs.mount.stage import Place, Stage, Step
+from parsec_fs.mount.steps import Changed, path_of, steps
+from parsec_fs.protocol.manifests import FOLDER
+from parsec_fs.workspace.filesystem import Filesystem
+from parsec_fs.workspace.nodes import ROOT_INODE, TYPE_FILE, TYPE_FOLDER
+from parsec_fs.workspace.remote_changes import Invalidation
+
+log = logging.getLogger(__name__)
+
+TRIES: Final = 4
+"""Of one step: another program may look at the name between two of our calls."""
+
+STARTS: Final = 3
+"""Of the repeater, should it end by itself."""
+
+REST: Final = 10
+"""Looking through the machine's processes takes at most one part of this many of the time."""
+
+ANSWER_S: Final = 30.0
+
+Json = dict[str, Any]
+
+
+class _RepeaterGone(Exception):  # noqa: N818 - a state, not a mistake
+    """The process has ended, or does not answer."""
+
+
+class Watchers:
+    """Tells those who watch. One task; no lock: it looks at the tree between two awaits only."""
+
+    def __init__(
+        self, filesystem: Filesystem, stage: Stage, notifier: Notifier, mountpoint: str
+    ) -> None:
+        self._filesystem = filesystem
+        self._tree = filesystem.tree
+        self._stage = stage
+        self._notifier = notifier
+        self._mountpoint = os.fsencode(os.path.abspath(mountpoint))
+        self._changed = Changed()
+        self._news = trio.Event()
+        self._process: trio.Process | None = None
+        self._rest_of_line = b""
+
+    def tell(self, items: Iterable[Invalidation]) -> None:
+        """The tree shows something new, and the kernel is being told; returns at once."""
+        self._changed.add(self._tree, items)
+        if self._changed.names or self._changed.inodes:
+            self._news.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        try:
+            for _ in range(STARTS):
+                try:
+                    await self._serve()
+                except _RepeaterGone:
+                    await self._end()
+            log.warning("event=no-watchers: other devices' changes show after a refresh")
+        except Exception:
+            log.exception("event=no-watchers")
+        finally:
+            await self._end()
+
+    async def _serve(self) -> None:
+        while True:
+            await self._news.wait()
+            if self._process is None:
+                await self._start()
+            began = time.monotonic()
+            watched = set((await self._ask({"do": "look"}))["inodes"])
+            took = time.monotonic() - began
+            self._news = trio.Event()
+            changed, self._changed = self._changed, Changed()
+            for step in steps(self._tree, changed, watched) if watched else ():
+                await self._perform(step)
+            await trio.sleep(took * REST)
+
+    # One step
+
+    async def _perform(self, step: Step) -> None:
+        for _ in range(TRIES):
+            request = self._request(step)
+            if request is None:
+                return
+            await self._forget(step)
+            self._stage.begin(step)
+            try:
+                answer = await self._ask(request)
+            finally:
+                met = self._stage.end()
+            if met:
+                return
+        log.info("event=not-told act=%s errno=%s", step.act, answer["errno"])
+
+    def _request(self, step: Step) -> Json | None:
+        """For the repeater; None if the tree has changed so that there is nothing to tell."""
+        mode = TYPE_FOLDER if step.entry is not None and step.entry[1] == FOLDER else TYPE_FILE
+        if step.act == "special":
+            mode = self._mode(step.place)
+        request: Json = {"do": step.act, "mode": mode, **self._where(step.place)}
+        if step.target is not None:
+            request |= {f"new_{key}": one for key, one in self._where(step.target).items()}
+        return request if all(one is not None for one in request.values()) else None
+
+    def _where(self, place: Place) -> Json:
+        below = path_of(self._tree, place[0])
+        path = None if below is None else os.fsdecode(os.path.join(self._mountpoint, below))
+        return {"path": path, "inode": place[0], "name": os.fsdecode(place[1])}
+
+    def _mode(self, place: Place) -> int:
+        node = self._filesystem.call(self._tree.lookup, *place)
+        return TYPE_FILE if node is None else node.mode
+
+    async def _forget(self, step: Step) -> None:
+        """What others have looked up meanwhile, so that the kernel asks the stage."""
+        items = [Invalidation(*place) for place in (step.place, step.target) if place is not None]
+        if step.act in ("content", "attributes"):
+            node = self._tree.nodes.get(step.entry[0]) if step.entry is not None else None
+            attributes_only = node is None or node.opens > 0 or step.act == "attributes"
+            items = [] if node is None else [Invalidation(node.inode, None, attributes_only)]
+        for item in items:
+            await trio.to_thread.run_sync(self._notifier.deliver, item, abandon_on_cancel=True)
+
+    # The process
+
+    async def _start(self) -> None:
+        command = [sys.executable, "-I", "-S", repeater.__file__]
+        self._process = await trio.lowlevel.open_process(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        self._rest_of_line = b""
+        self._stage.pid = self._process.pid
+        name = b".parsec-%s" % os.urandom(16).hex().encode()
+        self._stage.begin(Step("meet", (ROOT_INODE, name)))
+        try:
+            path = os.fsdecode(self._mountpoint)
+            await self._ask({"do": "meet", "path": path, "name": name.decode()})
+        finally:
+            met = self._stage.end()
+        if not met:
+            raise _RepeaterGone("its requests do not carry its process number")
+
+    async def _ask(self, request: Json) -> Json:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        try:
+            with trio.fail_after(ANSWER_S):
+                await self._process.stdin.send_all(json.dumps(request).encode() + b"\n")
+                answer: Json = json.loads(await self._line())
+        except (trio.TooSlowError, trio.BrokenResourceError) as error:
+            raise _RepeaterGone("it does not answer") from error
+        return answer
+
+    async def _line(self) -> bytes:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        data = self._rest_of_line
+        while b"\n" not in data:
+            more = await self._process.stdout.receive_some()
+            if not more:
+                raise _RepeaterGone("it has ended")
+            data += more
+        line, _, self._rest_of_line = data.partition(b"\n")
+        return line
+
+    async def _end(self) -> None:
+        """Killed, and its number forgotten before it is free: only then is it waited for."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        with trio.move_on_after(1, shield=True):
+            for stream in (process.stdin, process.stdout):
+                if stream is not None:
+                    await stream.aclose()
+            self._stage.pid = None
+            await process.wait()
+        self._stage.pid = None
