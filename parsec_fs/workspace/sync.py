@@ -13,7 +13,6 @@ import logging
 import random as jitter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Final
 
 import trio
@@ -37,6 +36,7 @@ from parsec_fs.workspace.filesystem import Filesystem
 from parsec_fs.workspace.mending import Mending
 from parsec_fs.workspace.org_replica import OrgReplica
 from parsec_fs.workspace.payloads import Found
+from parsec_fs.workspace.progress import Progress
 from parsec_fs.workspace.push import Pusher
 from parsec_fs.workspace.rekeying import Rekeying
 from parsec_fs.workspace.replica import RealmReplica
@@ -51,18 +51,6 @@ OBSERVE_S: Final = 15.0
 _PAUSE_FIRST_S: Final = 0.5
 _PAUSE_LONGEST_S: Final = 30.0
 _RETRIED: Final = (Outcome.CONFLICT, Outcome.STALE_KEY, Outcome.AFTER_REFUSED)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """Where changes are: `pending` objects and names not logged, journal positions, log size."""
-
-    pending: int
-    journal_position: int
-    logged_position: int
-    log_size: int
-    online: bool
-    trouble: str
 
 
 class Sync:

@@ -8,6 +8,7 @@ audited, and identical on a second device that has never seen anything. Nobody i
 `scripts/crash_test` does it more often.
 """
 
+import contextlib
 import os
 import random
 import time
@@ -80,9 +81,10 @@ def restart_server(server: Product) -> None:
 
 
 def restart_app(server: Product) -> None:
-    """CometBFT ends by itself when its application is gone."""
+    """CometBFT ends by itself when its application is gone; at times its own end hangs."""
     server.programs.kill("app")
-    poll(lambda: not server.programs.is_running("validator"), 30)
+    with contextlib.suppress(AssertionError):
+        poll(lambda: not server.programs.is_running("validator"), 10)
     server.programs.kill("validator")
     server.start_chain()
 
