@@ -24,7 +24,7 @@ from parsec_fs.protocol.commands import (
     request_to_sign,
     sign_request,
 )
-from parsec_fs.protocol.errors import RefusedError
+from parsec_fs.protocol.errors import RefusedError, StorageFullError
 from parsec_fs.protocol.hashing import read_stamp
 from parsec_fs.protocol.ids import DeviceId
 from server.app import Outside
@@ -195,8 +195,9 @@ async def test_realms_have_a_size(tmp_path: Path) -> None:
         big = alice.sign(
             realm, alice.record(realm, new_object(), payload=bytes(101)), payloads=(bytes(101),)
         )
-        with pytest.raises(RefusedError, match="QUOTA"):
+        with pytest.raises(StorageFullError, match="no room") as refused:
             await alice.send(realm, big)
+        assert refused.value.outcome == "QUOTA"
         path = f"/v1/blocks/{realm.hex()}/{bytes(16).hex()}"
         answer = await alice.signer.send("PUT", path, bytes(101))
         assert answer.status == 507
