@@ -82,6 +82,10 @@ def test_git_keeps_what_it_committed_when_the_daemon_is_killed(fresh: Daemon) ->
     for number in range(5):
         commit(path, "file", f"version {number}\n")
     expected = git(path, "rev-parse", "HEAD")
+    # git synchronises the branch's file, but not the folder in which it then renames it.
+    folder = os.open(path / ".git/refs/heads", os.O_RDONLY | os.O_DIRECTORY)
+    os.fsync(folder)
+    os.close(folder)
     fresh.kill()
     fresh.start()
     assert git(path, "rev-parse", "HEAD") == expected
