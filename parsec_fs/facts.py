@@ -76,7 +76,8 @@ class WorkspaceFacts:
 
     def anchored_size(self) -> int:
         """Leaves of this workspace's log that a final checkpoint covers; at least the audited."""
-        return self._auditor.anchored_index(self._workspace.replica.log)
+        replica = self._workspace.replica
+        return min(self._auditor.anchored_index(replica.log), replica.size())
 
     def audited_size(self) -> int:
         """Leaves of this workspace's log that are anchored and audited."""

@@ -172,12 +172,14 @@ class Sync:
             self.wake()
 
     async def pull_once(self) -> None:
-        """Take over what is new. Raises OfflineError, VerificationError."""
-        if self._org_grown:
-            self._org_grown = False
-            await self._org.pull()
-        async with self._order:
-            await self.replica.pull()
+        """Take over what is new: it does not stand back, and ends the standing back of a push that
+        it has to wait for. Raises OfflineError, VerificationError."""
+        with self.replica.slices.hurried():
+            if self._org_grown:
+                self._org_grown = False
+                await self._org.pull()
+            async with self._order:
+                await self.replica.pull()
         if self._flying is None:
             # What was signed before the last start may have been found in the log.
             self._advance()
