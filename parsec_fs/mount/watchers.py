@@ -66,11 +66,14 @@ class Watchers:
         self._mountpoint = os.fsencode(os.path.abspath(mountpoint))
         self._changed = Changed()
         self._news = trio.Event()
+        self._over = False
         self._process: trio.Process | None = None
         self._rest_of_line = b""
 
     def tell(self, items: Iterable[Invalidation]) -> None:
         """The tree shows something new, and the kernel is being told; returns at once."""
+        if self._over:
+            return  # nobody would ever empty what is kept for watchers
         self._changed.add(self._tree, items)
         if self._changed.names or self._changed.inodes:
             self._news.set()
@@ -87,6 +90,7 @@ class Watchers:
         except Exception:
             log.exception("event=no-watchers")
         finally:
+            self._over, self._changed = True, Changed()
             await self._end()
 
     async def _serve(self) -> None:
@@ -153,8 +157,9 @@ class Watchers:
 
     async def _start(self) -> None:
         command = [sys.executable, "-I", "-S", repeater.__file__]
+        # A session of its own: Ctrl-C on a foreground mount is for the daemon alone.
         self._process = await trio.lowlevel.open_process(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
         )
         self._rest_of_line = b""
         self._stage.pid = self._process.pid
@@ -192,7 +197,8 @@ class Watchers:
         return line
 
     async def _end(self) -> None:
-        """Killed, and its number forgotten before it is free: only then is it waited for."""
+        """Killed. Its number is forgotten in the step that reaps it, not before: a call of it that
+        is under way would count as somebody's, and be done. If it cannot be reaped, it keeps it."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -201,6 +207,5 @@ class Watchers:
             for stream in (process.stdin, process.stdout):
                 if stream is not None:
                     await stream.aclose()
-            self._stage.pid = None
             await process.wait()
-        self._stage.pid = None
+            self._stage.pid = None

@@ -40,8 +40,11 @@ class Slices:
             self._end = self._clock() + SLICE_S
 
     async def stand_back(self) -> None:
-        """Wait while requests keep coming and nobody is in a hurry, up to the limit."""
-        while self.busy() and not self._hurried:
+        """Wait while requests keep coming and nobody is in a hurry, up to the limit. A hurry gives
+        no new patience: changes that keep coming from elsewhere would hold ours back for ever."""
+        while self.busy():
+            if self._hurried:
+                return
             now = self._clock()
             if self._patience is None:
                 self._patience = now + STAND_BACK_S

@@ -80,3 +80,16 @@ async def test_whoever_waits_for_the_work_ends_its_standing_back(
         with slices.hurried():
             await trio.sleep(1)
             assert not nursery.child_tasks
+
+
+async def test_a_hurry_gives_no_new_patience(autojump_clock: trio.testing.MockClock) -> None:
+    """A colleague who commits every few seconds makes pulls; ours must go out all the same."""
+    mount = Mount()
+    slices = mount.slices()
+    mount.seconds_per_look = STAND_BACK_S / 10
+    await slices.stand_back()
+    with slices.hurried():
+        await slices.stand_back()
+    asked = mount.asked
+    await slices.stand_back()
+    assert mount.asked == asked + 1, "patience stays used up until the mount was calm"
