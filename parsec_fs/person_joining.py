@@ -133,7 +133,11 @@ async def greet(
             files.remove(greeting)
             raise
         request = await talk.hear(REQUEST, PersonRequest, both.session)
-        index = await certify(connection, terms, request)
+        try:
+            index = await certify(connection, terms, request)
+        except InputError:
+            files.remove(greeting)
+            raise
         states = (connection.org.roots_at(connection.org.size()),)
         admission = Admission(index=index, states=states)
         await talk.say(ADMISSION, Admission, lambda: admission, both.session)
@@ -150,8 +154,9 @@ async def _compare(talk: Talk, greeting: Greeting, link: Link, person: Person) -
     reveal = await talk.hear(REVEAL, Reveal)
     both = codes(hello, reply, reveal, link=link, shared=shared)
     same = len(talk.mails) > VERDICT or await person.recognizes(both.joiner)
-    await talk.say(VERDICT, Verdict, lambda: Verdict(same=int(same)), both.session)
-    if not same:
+    # What was said first counts: a "no" that did not arrive must not become a "yes" the next time.
+    said = await talk.say(VERDICT, Verdict, lambda: Verdict(same=int(same)), both.session)
+    if not said.same:
         raise InputError(
             "the codes differ: somebody else answered, or stands between you. Nobody was added, "
             "and the link is worth nothing now; send another one on another way"
@@ -172,12 +177,28 @@ async def certify(connection: Connection, terms: PersonInvitation, request: Pers
         box_key=request.box_key,
     )
     org = await connection.org.pull()
+    _check_new(org, user, request)
     if org.users.get(request.user) != user:
         await _append(connection, user)
     org = await connection.org.pull()
     if request.device.device not in org.devices:
         await _append(connection, _device(request))
     return (await connection.org.pull()).device(request.device.device).index
+
+
+def _check_new(org: OrgState, user: User, request: PersonRequest) -> None:
+    """Ids and keys are chosen by the other side: whoever is here already stays who they are, or an
+    invited person could become the administrator. Raises InputError."""
+    known = org.users.get(user.user)
+    devices = [one.device for one in org.devices.values() if one.device.user == user.user]
+    device = org.devices.get(request.device.device)
+    same_user = known is None or known == user
+    same_device = device is None or device.device == _device(request)
+    if not same_user or not same_device or any(one != _device(request) for one in devices):
+        raise InputError(
+            "the other side asks to be somebody who is here already: nobody was added, and the "
+            "link is worth nothing now"
+        )
 
 
 def _device(request: PersonRequest) -> Device:

@@ -33,6 +33,8 @@ def split_conflict_name(name: bytes) -> tuple[bytes, bytes, bytes] | None:
     stem, device, day, hour, minute, extension = found.groups()
     if extension and (extension[:1] != b"." or len(extension) > 17):
         return None
+    if stem + extension in (b".", b".."):
+        return None
     return stem + extension, device, day + b" " + hour + b":" + minute
 
 

@@ -104,23 +104,6 @@ def test_folders_links_and_fifos(shared: tuple[Path, Path]) -> None:
     assert os.readlink(there / "link") == "folder"
 
 
-def test_a_folder_that_moves_lives_on(shared: tuple[Path, Path]) -> None:
-    """In two steps, the first of which looks like its end."""
-    here, there = shared
-    (here / "a").mkdir()
-    (here / "a/file").write_bytes(b"x")
-    poll((there / "a/file").exists, TOLD_S)
-    with Watch(there):
-        for round_number in range(5):
-            old, new = ("a", "b") if round_number % 2 == 0 else ("b", "a")
-            (here / old).rename(here / new)
-            poll(lambda new=new: (there / new / "file").exists(), TOLD_S)  # type: ignore[misc]
-            (there / new / f"made-{round_number}").write_bytes(b"here")
-    names = {"file", *(f"made-{number}" for number in range(5))}
-    poll(lambda: set(os.listdir(here / "b")) == names, TOLD_S)
-    assert set(os.listdir(there / "b")) == names
-
-
 def test_both_change_a_watched_folder(shared: tuple[Path, Path]) -> None:
     """Many files at once, from both sides, one reader looking at everything meanwhile: no event of
     the other's files is lost, and nothing is done that nobody did."""
