@@ -24,6 +24,8 @@ from services import Services
 from parsec_fs.config import Home, home_of
 
 AUDIT_S = 300
+WAITS = 5
+"""A wait is for what is logged when it begins; what is logged meanwhile needs another."""
 END_S = 30.0
 
 
@@ -112,10 +114,15 @@ class Product(Peer):
 
     def settle(self) -> Changes:
         """Wait until everything is audited; how far it came."""
-        try:
-            self._ask("wait", WORKSPACE, "--audited", "--timeout", str(AUDIT_S))
-        except CliError as error:
-            print(f"not everything is audited: {error}", file=sys.stderr)
+        for _ in range(WAITS):
+            try:
+                self._ask("wait", WORKSPACE, "--audited", "--timeout", str(AUDIT_S))
+            except CliError as error:
+                print(f"not everything is audited: {error}", file=sys.stderr)
+                break
+            found = self.changes()
+            if found.local == 0 and found.audited >= found.logged:
+                return found
         return self.changes()
 
     def stop(self) -> None:

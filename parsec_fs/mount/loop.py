@@ -105,11 +105,16 @@ class UncontendedLock:
 
     def __init__(self) -> None:
         self._held = False
+        self._waiting = 0
         self._freed = trio.Event()
 
     async def __aenter__(self) -> None:
         while self._held:
-            await self._freed.wait()
+            self._waiting += 1
+            try:
+                await self._freed.wait()
+            finally:
+                self._waiting -= 1
         self._held = True
 
     async def __aexit__(
@@ -119,7 +124,7 @@ class UncontendedLock:
         trace: TracebackType | None,
     ) -> None:
         self._held = False
-        if self._freed.statistics().tasks_waiting:
+        if self._waiting:
             self._freed.set()
             self._freed = trio.Event()
 

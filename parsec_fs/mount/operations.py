@@ -46,6 +46,9 @@ CAPABILITY: Final = b"security.capability"
 POSIX_ACL: Final = b"system.posix_acl_"
 DAY_NS: Final = 86_400 * 10**9
 READAHEAD_BLOCKS: Final = 4
+ANNOUNCE_BLOCKS: Final = 8
+"""So far ahead of a block that is opened the kernel begins to read: a disk is slow when it is asked
+for one file after the other."""
 
 
 class Operations(pyfuse3.Operations):
@@ -315,10 +318,13 @@ class Operations(pyfuse3.Operations):
         handle.after = offset + size
         if sequential:
             first = (offset + size) // MIB
-            assert node.blocks is not None
-            for ref in node.blocks[first : first + READAHEAD_BLOCKS]:
+            blocks = node.blocks
+            assert blocks is not None
+            for index in range(first, min(first + READAHEAD_BLOCKS, len(blocks))):
+                ref = blocks[index]
                 if ref is not None:
-                    self.filesystem.contents.prefetch(ref)
+                    later = blocks[index + ANNOUNCE_BLOCKS : index + ANNOUNCE_BLOCKS + 1]
+                    self.filesystem.contents.prefetch(ref, *later)
 
     @waits
     async def write(self, fh: int, offset: int, data: bytes) -> int:

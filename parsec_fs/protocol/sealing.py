@@ -195,13 +195,21 @@ def verify_block(sealed: Sealed, *, expected_ref: BlockRef) -> Sealed:
     return sealed
 
 
-def open_block(sealed: bytes | memoryview, ref: BlockRef, *, realm: RealmId) -> bytes:
-    """Plaintext of a block. Digest first (attack A16), then AEAD. Raises DecryptionError."""
+def open_block(
+    sealed: bytes | memoryview,
+    ref: BlockRef,
+    *,
+    realm: RealmId,
+    buffer: bytearray | None = None,
+) -> bytearray:
+    """Plaintext of a block. Digest first (attack A16), then AEAD. Raises DecryptionError.
+
+    It is put into `buffer`, if one of ref.size bytes is given, or into a new one.
+    """
     verify_block(sealed, expected_ref=ref)
-    try:
-        return AESGCM(ref.key).decrypt(_NONCE, sealed, block_aad(realm) + ref.id)
-    except InvalidTag as error:
-        raise DecryptionError("block does not open") from error
+    plain = bytearray(ref.size) if buffer is None else buffer
+    open_block_into(sealed, plain, ref, realm=realm)
+    return plain
 
 
 def open_block_into(

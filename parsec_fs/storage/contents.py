@@ -13,8 +13,10 @@ Rules guarded here (rules 5, 21):
 Functions named `*_job` or documented so run in worker threads: they release the GIL for the work.
 """
 
+import contextlib
 import errno
 import os
+import sys
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -29,7 +31,7 @@ from parsec_fs.protocol.errors import (
     VerificationError,
 )
 from parsec_fs.protocol.ids import BlockId, RealmId
-from parsec_fs.protocol.limits import MIB, SEALED_BLOCK_MAX_SIZE
+from parsec_fs.protocol.limits import BLOCK_SIZE, MIB, SEALED_BLOCK_MAX_SIZE
 from parsec_fs.protocol.manifests import BlockRef
 from parsec_fs.protocol.sealing import block_ref, open_block, seal_block_into
 from parsec_fs.storage.workers import Result, Workers
@@ -41,12 +43,23 @@ Fetch = Callable[[BlockRef], Awaitable[bytes]]
 class Open(Protocol):
     """Unverified sealed bytes, wherever they are from, to the plaintext that a reference means."""
 
-    def __call__(self, sealed: bytes | memoryview, ref: BlockRef, /, *, realm: RealmId) -> bytes:
-        """Raises DecryptionError."""
+    def __call__(
+        self,
+        sealed: bytes | memoryview,
+        ref: BlockRef,
+        /,
+        *,
+        realm: RealmId,
+        buffer: bytearray | None = None,
+    ) -> bytearray:
+        """In `buffer`, which has the right size, if one is given. Raises DecryptionError."""
 
 
 MEMORY_BLOCKS: Final = 24
 """Opened blocks kept (1 MiB each): enough for readahead of a few streams."""
+
+_OURS: Final = 2
+"""References to a buffer that nobody else has: one here, one while they are counted."""
 
 CACHE_LIMIT: Final = 10 * 1024 * MIB
 _BUFFER_SIZE: Final = SEALED_BLOCK_MAX_SIZE + 1
@@ -86,10 +99,11 @@ class Contents:
         self._open_block = open
         self.cache_limit = cache_limit
         self.on_damage = on_damage
-        self.opened: OrderedDict[BlockRef, bytes] = OrderedDict()
-        self._opening: dict[BlockRef, Result[bytes]] = {}
+        self.opened: OrderedDict[BlockRef, bytearray] = OrderedDict()
+        self._opening: dict[BlockRef, Result[bytearray]] = {}
         self._fetching = trio.Lock()
         self._spare: list[bytearray] = []
+        self._spare_plain: list[bytearray] = []
         self._unsynced: set[BlockId] = set()
         self.workers = workers or Workers()
         self._cache_size = sum(path.stat().st_size for path in self.cache_dir.iterdir())
@@ -99,7 +113,7 @@ class Contents:
     def seal_job(self, plaintext: bytes | bytearray | memoryview) -> BlockRef:
         """Seal a block into pending/ (in a worker thread). Raises OSError."""
         block_id, key = BlockId(self.random(16)), self.random(32)
-        buffer = self._spare.pop() if self._spare else bytearray(_BUFFER_SIZE)
+        buffer = _taken(self._spare) or bytearray(_BUFFER_SIZE)
         size = seal_block_into(
             plaintext,
             memoryview(buffer)[: len(plaintext) + 16],
@@ -137,7 +151,7 @@ class Contents:
 
     # Reading
 
-    def cached(self, ref: BlockRef) -> bytes | None:
+    def cached(self, ref: BlockRef) -> bytearray | None:
         """An opened block, if it is in memory."""
         plain = self.opened.get(ref)
         if plain is not None:
@@ -148,13 +162,19 @@ class Contents:
         """True iff the block is neither in memory nor on its way there."""
         return ref not in self.opened and ref not in self._opening
 
-    def prefetch(self, ref: BlockRef) -> None:
-        """Begin to open a block that will be wanted soon; failures show when it is read."""
+    def prefetch(self, ref: BlockRef, later: BlockRef | None = None) -> None:
+        """Begin to open a block that will be wanted soon, and let the kernel begin to read the one
+        that will be `later`; failures show when they are read."""
         if self.wanted(ref):
-            self._start(ref)
+            self._start(ref, later)
 
-    async def read(self, ref: BlockRef) -> bytes:
-        """Plaintext of a block. Raises LocalError (EIO) if it cannot be had or is damaged."""
+    async def read_node(self, ref: BlockRef) -> bytes:
+        """A block of references. Raises as `read`."""
+        return bytes(await self.read(ref))
+
+    async def read(self, ref: BlockRef) -> bytearray:
+        """Plaintext of a block, not to be changed: it serves all who read it. Raises LocalError
+        (EIO) if it cannot be had or is damaged."""
         plain = self.cached(ref)
         if plain is not None:
             return plain
@@ -169,10 +189,13 @@ class Contents:
         except OSError as error:
             raise LocalError("block cannot be read", errno=errno.EIO) from error
 
-    def _start(self, ref: BlockRef) -> Result[bytes]:
-        opening = self.workers.submit(
-            lambda: self._open_job(ref), lambda _: self._opened_in_thread(ref)
-        )
+    def _start(self, ref: BlockRef, later: BlockRef | None = None) -> Result[bytearray]:
+        def job() -> bytearray:
+            if later is not None:
+                self._announce_job(later)
+            return self._open_job(ref)
+
+        opening = self.workers.submit(job, lambda _: self._opened_in_thread(ref))
         self._opening[ref] = opening
         return opening
 
@@ -181,10 +204,14 @@ class Contents:
         self._make_room()
 
     def _make_room(self) -> None:
+        """Memory is used again, because faulting in new takes longer than decrypting into it; but
+        not while a reader or a seal still has the block."""
         while len(self.opened) > MEMORY_BLOCKS:
-            self.opened.popitem(last=False)
+            plain = self.opened.popitem(last=False)[1]
+            if len(plain) == BLOCK_SIZE and sys.getrefcount(plain) <= _OURS:
+                self._spare_plain.append(plain)
 
-    async def _fetched(self, ref: BlockRef) -> bytes:
+    async def _fetched(self, ref: BlockRef) -> bytearray:
         """From the network, once for all who wait; into the cache."""
         async with self._fetching:
             plain = self.cached(ref)
@@ -205,7 +232,7 @@ class Contents:
             self._make_room()
             return plain
 
-    async def _instead(self, ref: BlockRef, error: VerificationError) -> bytes:
+    async def _instead(self, ref: BlockRef, error: VerificationError) -> bytearray:
         """A damaged copy in the cache costs a download; one that is pending is all there is."""
         damaged = self._damaged(ref, error)
         if self.is_pending(ref.id):
@@ -222,15 +249,32 @@ class Contents:
             self.on_damage(ref, error)
         return LocalError("block is damaged", errno=errno.EIO)
 
-    def _open_job(self, ref: BlockRef) -> bytes:
+    def _descriptor(self, block_id: BlockId) -> int:
         try:
-            fd = os.open(self._pending(ref.id), os.O_RDONLY | os.O_CLOEXEC)
+            return os.open(self._pending(block_id), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
-            fd = os.open(self._cache(ref.id), os.O_RDONLY | os.O_CLOEXEC)
-        buffer = self._spare.pop() if self._spare else bytearray(_BUFFER_SIZE)
+            return os.open(self._cache(block_id), os.O_RDONLY | os.O_CLOEXEC)
+
+    def _announce_job(self, ref: BlockRef) -> None:
+        """The disk is slow when it is asked for one file after the other."""
+        with contextlib.suppress(OSError):
+            fd = self._descriptor(ref.id)
+            try:
+                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_WILLNEED)
+            finally:
+                os.close(fd)
+
+    def _open_job(self, ref: BlockRef) -> bytearray:
+        fd = self._descriptor(ref.id)
+        buffer = _taken(self._spare) or bytearray(_BUFFER_SIZE)
         try:
             size = os.readv(fd, [buffer])
-            plain = self._open_block(memoryview(buffer)[:size], ref, realm=self.realm)
+            plain = self._open_block(
+                memoryview(buffer)[:size],
+                ref,
+                realm=self.realm,
+                buffer=_taken(self._spare_plain) if ref.size == BLOCK_SIZE else None,
+            )
         finally:
             os.close(fd)
             self._spare.append(buffer)
@@ -303,6 +347,14 @@ class Contents:
 
     def _cache(self, block_id: BlockId) -> Path:
         return self.cache_dir / block_id.hex()
+
+
+def _taken(pool: list[bytearray]) -> bytearray | None:
+    """One of the pool's buffers, if it has any; for several threads at once."""
+    try:
+        return pool.pop()
+    except IndexError:
+        return None
 
 
 def _write_file(path: Path, data: bytes | memoryview) -> None:

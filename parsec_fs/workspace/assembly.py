@@ -120,7 +120,7 @@ def assemble(directory: Path, realm: RealmId, outside: Outside) -> Workspace:
         device=secrets.device,
         in_memory=filesystem.tree.nodes.__contains__,
         pending=filesystem.tree.is_dirty,
-        read_node=contents.read,
+        read_node=contents.read_node,
         checks=outside.checks,
     )
     replica = RealmReplica(
@@ -136,7 +136,7 @@ def assemble(directory: Path, realm: RealmId, outside: Outside) -> Workspace:
     )
     replica.slices.busy = outside.busy
     mending = Mending(
-        store, opener, read_node=contents.read, in_tree=filesystem.tree.nodes.__contains__
+        store, opener, read_node=contents.read_node, in_tree=filesystem.tree.nodes.__contains__
     )
     loader.on_closed = mending.ask
     rekeying = Rekeying(replica, outside.org, keys, outside.server, author=author)
@@ -211,7 +211,7 @@ def _bootstrap(
         org=outside.org,
         keys=keys,
         author=outside.author,
-        read_node=contents.read,
+        read_node=contents.read_node,
         directory=directory,
         checks=outside.checks,
     )

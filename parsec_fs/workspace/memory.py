@@ -206,7 +206,7 @@ class Memory:
             for ref in refs:
                 self.contents.discard(ref)
 
-    async def block(self, node: FileNode, index: int, ref: BlockRef) -> bytes:
+    async def block(self, node: FileNode, index: int, ref: BlockRef) -> bytearray:
         """A block; damage is told by inode and place, because names are not for logs."""
         try:
             return await self.contents.read(ref)

@@ -51,10 +51,17 @@ class ReplicaChecks:
             raise ProofError("payload is not the one that its commit names", evidence=(unverified,))
         return unverified
 
-    def block(self, unverified: bytes | memoryview, ref: BlockRef, *, realm: RealmId) -> bytes:
+    def block(
+        self,
+        unverified: bytes | memoryview,
+        ref: BlockRef,
+        *,
+        realm: RealmId,
+        buffer: bytearray | None = None,
+    ) -> bytearray:
         """A block has the digest that its file's author signed, then opens: nobody who merely
         holds its key can change it (A06, A07, A16). Raises DecryptionError."""
-        return sealing.open_block(unverified, ref, realm=realm)
+        return sealing.open_block(unverified, ref, realm=realm, buffer=buffer)
 
 
 REPLICA_CHECKS: Final = ReplicaChecks()

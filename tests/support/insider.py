@@ -86,7 +86,7 @@ class Insider:
 
     def open_block(self, ref: BlockRef, sealed: bytes) -> bytes:
         """Plaintext of a block."""
-        return open_block(sealed, ref, realm=self.realm)
+        return bytes(open_block(sealed, ref, realm=self.realm))
 
     def forge_block(self, ref: BlockRef, plaintext: bytes) -> bytes:
         """Another content under the key and id of a block: everything holds but the digest."""

@@ -37,8 +37,9 @@ class SlowContents(Contents):
 
     seconds = 0.0
 
-    def _open_job(self, ref: BlockRef) -> bytes:
-        time.sleep(self.seconds)
+    def _open_job(self, ref: BlockRef) -> bytearray:
+        if self.seconds:
+            time.sleep(self.seconds)
         return super()._open_job(ref)
 
 

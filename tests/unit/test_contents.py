@@ -13,9 +13,10 @@ import trio
 
 from parsec_fs.protocol.errors import DecryptionError, LocalError, OfflineError, VerificationError
 from parsec_fs.protocol.ids import BlockId, RealmId
+from parsec_fs.protocol.limits import BLOCK_SIZE
 from parsec_fs.protocol.manifests import BlockRef
 from parsec_fs.protocol.sealing import block_ref, seal_block
-from parsec_fs.storage.contents import Contents
+from parsec_fs.storage.contents import MEMORY_BLOCKS, Contents
 
 REALM = RealmId(b"r" * 32)
 
@@ -197,6 +198,23 @@ async def test_memory_is_bounded(tmp_path: Path) -> None:
     for ref in refs:
         await contents.read(ref)
     assert len(contents.opened) <= 24
+
+
+async def test_memory_of_evicted_blocks_is_used_again_but_not_while_somebody_reads_it(
+    tmp_path: Path,
+) -> None:
+    """A reader who waits for the next block keeps a view of the one before."""
+    contents = Contents(tmp_path, REALM)
+    plains = [bytes([n]) * BLOCK_SIZE for n in range(4 * MEMORY_BLOCKS)]
+    refs = [contents.seal_job(plain) for plain in plains]
+    first = memoryview(await contents.read(refs[0]))[100:200]
+    buffers = set()
+    for ref, plain in zip(refs[1:], plains[1:], strict=True):
+        found = await contents.read(ref)
+        assert found == plain
+        buffers.add(id(found))
+    assert first == plains[0][100:200]
+    assert len(buffers) < 2 * MEMORY_BLOCKS
 
 
 @pytest.mark.parametrize("kept", ["in memory", "on its way"])
