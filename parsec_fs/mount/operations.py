@@ -25,9 +25,10 @@ from parsec_fs.mount import control, truncation
 from parsec_fs.mount.attributes import CACHE_S, Attributes
 from parsec_fs.mount.guards import answers, changes, failure, grows, waits
 from parsec_fs.mount.handles import Handle
+from parsec_fs.mount.readahead import read_ahead
 from parsec_fs.mount.stage import Stage
 from parsec_fs.protocol.errors import LocalError
-from parsec_fs.protocol.limits import MIB, NAME_MAX_SIZE
+from parsec_fs.protocol.limits import NAME_MAX_SIZE
 from parsec_fs.workspace import files, names
 from parsec_fs.workspace.filesystem import Filesystem
 from parsec_fs.workspace.gate import Gate
@@ -45,10 +46,6 @@ from parsec_fs.workspace.tree import FIRST_INODE
 CAPABILITY: Final = b"security.capability"
 POSIX_ACL: Final = b"system.posix_acl_"
 DAY_NS: Final = 86_400 * 10**9
-READAHEAD_BLOCKS: Final = 4
-ANNOUNCE_BLOCKS: Final = 8
-"""So far ahead of a block that is opened the kernel begins to read: a disk is slow when it is asked
-for one file after the other."""
 
 
 class Operations(pyfuse3.Operations):
@@ -309,22 +306,9 @@ class Operations(pyfuse3.Operations):
             # relatime, in memory: it is logged with the next change of the file.
             node.atime_ns, node.fresh = now, False
         if node.blocks is not None:
-            self._read_ahead(handle, node, offset, size)
+            read_ahead(self.filesystem.contents, handle, node.blocks, offset, size)
         data = self.filesystem.read_now(node, offset, size)
         return await self.filesystem.read(node, offset, size) if data is None else data
-
-    def _read_ahead(self, handle: Handle, node: FileNode, offset: int, size: int) -> None:
-        sequential = handle.after == offset
-        handle.after = offset + size
-        if sequential:
-            first = (offset + size) // MIB
-            blocks = node.blocks
-            assert blocks is not None
-            for index in range(first, min(first + READAHEAD_BLOCKS, len(blocks))):
-                ref = blocks[index]
-                if ref is not None:
-                    later = blocks[index + ANNOUNCE_BLOCKS : index + ANNOUNCE_BLOCKS + 1]
-                    self.filesystem.contents.prefetch(ref, *later)
 
     @waits
     async def write(self, fh: int, offset: int, data: bytes) -> int:
