@@ -25,10 +25,10 @@ from parsec_fs.directory import Workspace as NamedWorkspace
 from parsec_fs.facts import WorkspaceFacts
 from parsec_fs.history import History, RememberedHeads
 from parsec_fs.mount import runner
-from parsec_fs.plain_text import plain_name
 from parsec_fs.protocol.certificates import CONTRIBUTOR
 from parsec_fs.protocol.errors import VerificationError
 from parsec_fs.workspace.assembly import Outside, Workspace, assemble
+from parsec_fs.workspace.conflicts import device_in_name
 from parsec_fs.workspace.gate import Gate
 from parsec_fs.workspace.remote_changes import Invalidation
 
@@ -174,7 +174,5 @@ def _open_audit(
 
 def _conflict_label(connection: Connection) -> bytes:
     """Device and minute, for the name of a conflict copy."""
-    device = connection.identity.secrets.device
-    entry = connection.org.state.devices.get(device)
-    name = plain_name(entry.device.label) if entry else device.hex()[:8]
-    return f"{name} {datetime.now():%Y-%m-%d %H.%M}".encode()
+    own = connection.org.state.device(connection.identity.secrets.device)
+    return f"{device_in_name(own.device)} {datetime.now():%Y-%m-%d %H.%M}".encode()

@@ -19,6 +19,7 @@ from parsec_fs.people import members_of
 from parsec_fs.plain_text import plain_name
 from parsec_fs.protocol.ids import DeviceId, ObjectId
 from parsec_fs.workspace.assembly import Workspace
+from parsec_fs.workspace.conflicts import device_in_name, namesakes
 
 Json = dict[str, Any]
 _S: Final = 1_000_000_000
@@ -122,11 +123,13 @@ class WorkspaceFacts:
 
     # The workspace
 
-    def device_name(self) -> str:
-        """Label of this device, as conflict copies name it."""
-        device = self._device
-        entry = self._org.state.devices.get(device)
-        return plain_name(entry.device.label) if entry else device.hex()[:8]
+    def namesakes(self) -> list[str]:
+        """Other devices, and whose they are, that conflict copies name as this one."""
+        org = self._org.state
+        others = namesakes(
+            org.device(self._device).device, [one.device for one in org.devices.values()]
+        )
+        return [self.person(one.device) for one in others]
 
     def document(self) -> Json:
         """Everything that `status` shows."""
@@ -136,7 +139,8 @@ class WorkspaceFacts:
             "id": self._named.realm.hex(),
             "mountpoint": self._mountpoint,
             "pid": os.getpid(),
-            "device": self.device_name(),
+            "device": device_in_name(self._org.state.device(self._device).device),
+            "namesakes": self.namesakes(),
             "state": self._state(),
             "changes": {
                 "local": progress.pending,

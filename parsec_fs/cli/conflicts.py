@@ -7,8 +7,9 @@ here is what a file manager would do, and travels to the other devices as such. 
 follows a symbolic link and never replaces a folder that has something in it.
 """
 
+import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -70,8 +71,14 @@ def copy_at(path: Path) -> Copy | None:
 
 
 def copies_below(root: Path) -> Iterator[Copy]:
-    """Every conflict copy in a folder, in the order of paths. Raises OSError."""
-    for folder, below, files in os.walk(root, onerror=_raise):
+    """Every conflict copy in a folder, in the order of paths. Raises OSError; what others take away
+    while this looks is passed over."""
+
+    def failed(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError) or error.filename == str(root):
+            raise error
+
+    for folder, below, files in os.walk(root, onerror=failed):
         below.sort()
         for name in sorted((*below, *files), key=os.fsencode):
             copy = copy_at(Path(folder, name))
@@ -79,15 +86,28 @@ def copies_below(root: Path) -> Iterator[Copy]:
                 yield copy
 
 
-def _raise(error: OSError) -> None:
-    raise error
+def described(copies: Iterable[Copy], root: Path) -> list[Json]:
+    """Those of them that are still there: others settle conflicts too."""
+    found = []
+    for copy in copies:
+        with contextlib.suppress(FileNotFoundError):
+            found.append(copy.json(root))
+    return found
 
 
-def resolve_copy(copy: Copy, keep: Keep, *, own_device: str) -> Path:
+def resolve_copy(copy: Copy, keep: Keep, *, own_device: str, namesakes: Sequence[str] = ()) -> Path:
     """Let one version go on, or both; where it is then. The copy is `mine` on the device that it
-    names, and `theirs` on all others. Raises CommandError, before any change."""
+    names, and `theirs` on all others. `namesakes`: others that copies name as this device. Raises
+    CommandError, before any change."""
     if keep is Keep.BOTH:
         return _keep_both(copy)
+    if namesakes and copy.device == own_device:
+        raise CommandError(
+            ExitCode.FAILED,
+            f"this copy may be of this device or of {', '.join(namesakes)}: all are called "
+            f"{own_device}, so nobody can tell which version is {keep}. Nothing was changed. Read "
+            "both; then remove the one that you do not want, or let both stay: --keep both",
+        )
     if (keep is Keep.MINE) != (copy.device == own_device):
         if not os.path.lexists(copy.original):
             raise CommandError(
@@ -174,8 +194,8 @@ def listed(
     for found, holder in chosen:
         root = Path(holder.mountpoint)
         documents += [
-            {"workspace": found.title, "mountpoint": str(root), **copy.json(root)}
-            for copy in copies_below(root)
+            {"workspace": found.title, "mountpoint": str(root), **one}
+            for one in described(copies_below(root), root)
         ]
     settings.output.result({"conflicts": documents}, _lines(documents))
 
@@ -217,7 +237,7 @@ def resolve(
     if copy is None or not os.path.lexists(copy.path):
         what = "no conflict copy" if copy is None else "not there"
         raise CommandError(ExitCode.NOT_FOUND, f"{path} is {what}; see: parsec-fs conflicts")
-    own = str(running.ask(settings, workspace, "status")["device"])
-    kept = resolve_copy(copy, keep, own_device=own)
+    status = running.ask(settings, workspace, "status")
+    kept = resolve_copy(copy, keep, own_device=status["device"], namesakes=status["namesakes"])
     document = {"kept": str(kept), "keep": str(keep), "workspace": workspace.title}
     settings.output.result(document, [f"Settled: {kept}"])

@@ -8,8 +8,11 @@ The old object shows the other device's version from then on.
 """
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
+from parsec_fs.plain_text import plain_name
+from parsec_fs.protocol.certificates import Device
 from parsec_fs.protocol.ids import ObjectId
 from parsec_fs.protocol.limits import BLOCK_SIZE, NAME_MAX_SIZE
 from parsec_fs.protocol.manifests import Child
@@ -22,6 +25,23 @@ from parsec_fs.workspace.tree import Tree
 _COPY: Final = re.compile(
     rb"(.+) \(conflict, (.*[^ ]) (\d{4}-\d\d-\d\d) (\d\d)\.(\d\d)(?: \d+)?\)(.*)", re.DOTALL
 )
+_REFUSED: Final = '/\\:*?"<>|'
+"""In names of files, by other systems."""
+_DEVICE_MAX_SIZE: Final = 60
+
+
+def device_in_name(device: Device) -> str:
+    """A device as conflict names say it: one line, at most 60 bytes, without what other systems
+    refuse. Whoever asks whether a copy is of this device compares with this and nothing else."""
+    kept = "".join(one for one in plain_name(device.label) if one not in _REFUSED)
+    cut = _cut(" ".join(kept.split()).encode(), _DEVICE_MAX_SIZE).decode().rstrip()
+    return cut or device.device.hex()[:8]
+
+
+def namesakes(own: Device, devices: Iterable[Device]) -> list[Device]:
+    """Other devices that conflict names say alike: a copy with that name may be of any of them."""
+    name = device_in_name(own)
+    return [one for one in devices if one != own and device_in_name(one) == name]
 
 
 def split_conflict_name(name: bytes) -> tuple[bytes, bytes, bytes] | None:
@@ -41,9 +61,10 @@ def split_conflict_name(name: bytes) -> tuple[bytes, bytes, bytes] | None:
 def conflict_name(name: bytes, label: bytes, taken: dict[bytes, object]) -> bytes:
     """`report (conflict, LABEL).odt`; shortened to fit, numbered until it is free.
 
-    `label` is "DEVICE YYYY-MM-DD HH.MM"; characters that other systems refuse are left out.
+    `label` is "DEVICE YYYY-MM-DD HH.MM", its beginning from `device_in_name`. Whatever it is, the
+    name fits and has no characters that other systems refuse.
     """
-    label = bytes(c for c in label if c >= 32 and c not in b'/\\:*?"<>|')[:80]
+    label = bytes(c for c in label if c >= 32 and c not in _REFUSED.encode())[:80]
     stem, dot, extension = name.rpartition(b".")
     if not stem or len(extension) > 16:
         stem, dot, extension = name, b"", b""

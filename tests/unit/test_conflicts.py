@@ -1,12 +1,20 @@
 """Conflict copies: their names, and what settling one does to a folder."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from parsec_fs.cli.conflicts import Copy, Keep, copies_below, copy_at, resolve_copy
+from parsec_fs.cli.conflicts import Copy, Keep, copies_below, copy_at, described, resolve_copy
 from parsec_fs.cli.exit_codes import CommandError, ExitCode
-from parsec_fs.workspace.conflicts import conflict_name, split_conflict_name
+from parsec_fs.protocol.certificates import Device
+from parsec_fs.protocol.ids import DeviceId, UserId
+from parsec_fs.workspace.conflicts import (
+    conflict_name,
+    device_in_name,
+    namesakes,
+    split_conflict_name,
+)
 
 LABEL = b"bob 2026-08-02 10.12"
 
@@ -110,3 +118,74 @@ def test_a_folder_with_something_in_it_stays(tmp_path: Path, own: str) -> None:
     assert {path.parent.name: path.read_text() for path in tmp_path.glob("*/file")} == {
         name: name for name in ("plans", "plans (conflict, bob 2026-08-02 10.12)")
     }
+
+
+def device(label: str, number: int = 1) -> Device:
+    return Device(
+        device=DeviceId(bytes([number]) * 16),
+        user=UserId(bytes(16)),
+        label=label.encode(),
+        sign_key=bytes(32),
+        box_key=b"",
+        generation=1,
+        user_key_box=b"",
+    )
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [
+        ("laptop", "laptop"),
+        ("bob's lap/top: *new*", "bob's laptop new"),
+        (' "tablet" ', "tablet"),
+        ("a\nb\x1b[2J", "anbx1b[2J"),
+        ("x" * 200, "x" * 60),
+        ("a" + "\u00e4" * 100, "a" + "\u00e4" * 29),
+        ("x" * 59 + " y", "x" * 59),
+        ('?<>|"', "01010101"),
+    ],
+)
+@pytest.mark.parametrize("keep", [Keep.MINE, Keep.THEIRS])
+def test_whatever_a_device_is_called_its_copies_are_its_own(
+    tmp_path: Path, label: str, name: str, keep: Keep
+) -> None:
+    """The name of a copy, read again, is what this device is compared with."""
+    own = device_in_name(device(label))
+    assert own == name
+    when = b" 2026-08-02 10.12"
+    (tmp_path / "report").write_text("theirs")
+    copy = copy_at(tmp_path / conflict_name(b"report", own.encode() + when, {}).decode())
+    assert copy is not None
+    copy.path.write_text("ours")
+    resolve_copy(copy, keep, own_device=own)
+    assert shown(tmp_path) == {"report": "ours" if keep is Keep.MINE else "theirs"}
+
+
+@pytest.mark.parametrize("keep", [Keep.MINE, Keep.THEIRS])
+def test_of_two_devices_with_one_name_no_side_is_taken(tmp_path: Path, keep: Keep) -> None:
+    copy = conflict(tmp_path)
+    with pytest.raises(CommandError, match=r"alice \(bob\).*Nothing was changed"):
+        resolve_copy(copy, keep, own_device="bob", namesakes=["alice (bob)"])
+    assert set(shown(tmp_path).values()) == {"ours", "theirs"}
+    kept = resolve_copy(copy, keep, own_device="carol", namesakes=["alice (carol)"])
+    assert shown(tmp_path) == {kept.name: "theirs" if keep is Keep.MINE else "ours"}
+
+
+def test_namesakes_are_those_that_copies_name_alike() -> None:
+    own = device("x" * 60 + "1", 1)
+    others = [device("x" * 60 + "2", 2), device("x:" * 60, 3), device("y", 4)]
+    assert namesakes(own, [own, *others]) == others[:2]
+
+
+def test_what_is_settled_meanwhile_is_not_listed(tmp_path: Path) -> None:
+    """Copies and folders go while the list is made; the mount itself must be there."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        conflict(tmp_path / name)
+    copies = copies_below(tmp_path)
+    first = next(copies)
+    first.path.unlink()
+    shutil.rmtree(tmp_path / "b")
+    assert described([first, *copies], tmp_path) == []
+    with pytest.raises(FileNotFoundError):
+        list(copies_below(tmp_path / "b"))
