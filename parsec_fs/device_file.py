@@ -28,6 +28,7 @@ from parsec_fs.protocol.errors import DataError, DecryptionError, DeviceFileErro
 
 _DATA: Final = "device.dat"
 _KEY: Final = "device.key"
+_JOINING: Final = "joining.dat"
 _MAX_SIZE: Final = 4 * 1024 * 1024
 Random = Callable[[int], bytes]
 
@@ -71,6 +72,11 @@ class DeviceFile:
         """The key that opens it, while its lock is a key file."""
         return self._folder / _KEY
 
+    @property
+    def joining_path(self) -> Path:
+        """Keys that `user join` keeps in the clear until this device is enrolled."""
+        return self._folder / _JOINING
+
     def exists(self) -> bool:
         """Is this device enrolled?"""
         return self.data_path.exists()
@@ -104,11 +110,30 @@ class DeviceFile:
         if not isinstance(lock, KeyFileLock):
             self.key_path.unlink(missing_ok=True)
             _sync_folder(self._folder)
+        self.remove_joining()
 
     def load(self) -> Identity:
         """Raises DeviceFileError: missing, damaged, or opened by another key."""
         lock, sealed = self._parts()
-        return self._open(sealed, lock, self._key(lock))
+        identity = self._open(sealed, lock, self._key(lock))
+        # Here if the process that joined ended before it was removed: no lock would protect it.
+        self.remove_joining()
+        return identity
+
+    def remove_joining(self) -> None:
+        """Take the keys of a join away, also what a crash left half written; durable when this
+        returns. Raises DeviceFileError."""
+        left = [one for one in (self.joining_path, _temporary(self.joining_path)) if one.exists()]
+        try:
+            for path in left:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise DeviceFileError(
+                f"{left[0]}: holds keys in the clear and cannot be removed ({error.strerror}); "
+                "delete it"
+            ) from error
+        if left:
+            _sync_folder(self._folder)
 
     def check_key(self, lock: Lock, key: bytes) -> Identity:
         """The identity, if the file still has this lock and `key` opens it. Raises
@@ -172,7 +197,7 @@ def _read(path: Path) -> bytes:
 
 def replace_private(path: Path, data: bytes) -> None:
     """Write a file: durable before visible; never readable by others, not even for a moment."""
-    temporary = path.with_suffix(".new")
+    temporary = _temporary(path)
     temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
@@ -181,6 +206,10 @@ def replace_private(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
     temporary.replace(path)
     _sync_folder(path.parent)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_suffix(".new")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from parsec_fs.device_file import DeviceFile
+from parsec_fs.device_lock import KeyringLock
 from parsec_fs.identity import Identity
 from parsec_fs.protocol.errors import DeviceFileError
 from tests.support.identities import CountingRandom, founded
@@ -84,3 +85,26 @@ def test_rest_of_an_interrupted_save_does_no_harm(file: DeviceFile, identity: Id
     assert file.load() == identity
     file.save(identity, random=os.urandom)
     assert file.load() == identity
+
+
+@pytest.mark.parametrize("left", ["joining.dat", "joining.new"])
+def test_keys_of_a_join_go_at_the_next_start(
+    file: DeviceFile, identity: Identity, left: str
+) -> None:
+    """The process that joined was killed before it could take them away."""
+    path = file.data_path.with_name(left)
+    path.write_bytes(b"keys")
+    assert file.load() == identity
+    assert not path.exists()
+
+
+def test_no_lock_is_put_beside_keys_in_the_clear(file: DeviceFile, identity: Identity) -> None:
+    file.joining_path.write_bytes(b"keys")
+    file.replace_lock(identity, KeyringLock(entry=bytes(16)), bytes(32), random=os.urandom)
+    assert sorted(os.listdir(file.data_path.parent)) == ["device.dat"]
+
+
+def test_keys_that_cannot_be_removed_are_told(file: DeviceFile) -> None:
+    (file.joining_path / "folder").mkdir(parents=True)
+    with pytest.raises(DeviceFileError, match="holds keys in the clear"):
+        file.load()
