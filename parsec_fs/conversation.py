@@ -1,6 +1,7 @@
-"""Messages in turns through the server's mailbox, resumed where they stopped.
+"""The server's mailbox, and messages in turns through it, resumed where they stopped.
 
-Data flow: person_joining -> `Talk` -> sealed mail -> server -> `Talk` of the other side.
+Data flow: device_joining -> `MailSlots` -> server -> those of the other side;
+           person_joining -> `Talk` -> sealed mail in such slots -> `Talk` of the other side.
 """
 
 import os
@@ -16,6 +17,10 @@ from parsec_fs.protocol.errors import InputError, RefusedError
 from parsec_fs.remote.server_client import PublicClient
 
 EXPIRED: Final = "this invitation has expired; ask for another one: parsec-fs user invite"
+_USED: Final = (
+    "somebody else has used this link already: tell the other side not to accept, and ask for "
+    "another invitation"
+)
 _POLL_S: Final = 0.25
 _PUT_AGAIN_S: Final = 120.0
 """The server keeps mail for ten minutes."""
@@ -32,6 +37,32 @@ class Person(Protocol):
         """Is this the code that the other person read out?"""
 
 
+class MailSlots:
+    """The mailbox of one secret, with a slot for each sealed message."""
+
+    def __init__(self, client: PublicClient, secret: bytes) -> None:
+        self._client = client
+        self._address = mailbox_address(secret)
+
+    async def put(self, slot: int, sealed: bytes, *, taken: str) -> None:
+        """Leave a message; again is nothing. Raises InputError(`taken`) if another one is there."""
+        try:
+            await self._client.put_mail(PutMail(address=self._address, slot=slot, data=sealed))
+        except RefusedError as error:
+            if error.outcome != "EXISTS":
+                raise
+            raise InputError(taken) from error
+
+    async def read(self, slot: int) -> bytes | None:
+        """The message, if there is one yet."""
+        try:
+            return await self._client.read_mail(ReadMail(address=self._address, slot=slot))
+        except RefusedError as error:
+            if error.outcome != "NOT_FOUND":
+                raise
+        return None
+
+
 class Talk:
     """One side of the conversation, resumed where it stopped: `mails` are all messages so far."""
 
@@ -44,9 +75,8 @@ class Talk:
         keep: Callable[[tuple[bytes, ...]], None],
         expires_ms: int,
     ) -> None:
-        self._client = client
+        self._slots = MailSlots(client, secret)
         self._secret = secret
-        self._address = mailbox_address(secret)
         self.mails = mails
         self._keep = keep
         self.expires_ms = expires_ms
@@ -76,11 +106,9 @@ class Talk:
             return self.mails[slot]
         put_at = trio.current_time() + _PUT_AGAIN_S
         while wall_ms() < self.expires_ms:
-            try:
-                return await self._client.read_mail(ReadMail(address=self._address, slot=slot))
-            except RefusedError as error:
-                if error.outcome != "NOT_FOUND":
-                    raise
+            sealed = await self._slots.read(slot)
+            if sealed is not None:
+                return sealed
             if slot and trio.current_time() > put_at:
                 await self._put(slot - 1)
                 put_at += _PUT_AGAIN_S
@@ -92,16 +120,7 @@ class Talk:
         self._keep(self.mails)
 
     async def _put(self, slot: int) -> None:
-        mail = PutMail(address=self._address, slot=slot, data=self.mails[slot])
-        try:
-            await self._client.put_mail(mail)
-        except RefusedError as error:
-            if error.outcome != "EXISTS":
-                raise
-            raise InputError(
-                "somebody else has used this link already: tell the other side not to accept, "
-                "and ask for another invitation"
-            ) from error
+        await self._slots.put(slot, self.mails[slot], taken=_USED)
 
 
 def wall_ms() -> int:

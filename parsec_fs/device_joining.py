@@ -17,6 +17,7 @@ import trio
 
 from parsec_fs.config import Home
 from parsec_fs.connection import Connection, connect
+from parsec_fs.conversation import MailSlots
 from parsec_fs.device_file import DeviceFile
 from parsec_fs.enrolment import add_device, open_user_key
 from parsec_fs.identity import DeviceSecrets, Identity, label, new_secrets
@@ -31,7 +32,6 @@ from parsec_fs.joining import (
     JoinRequest,
     format_code,
     invitation_digest,
-    mailbox_address,
     open_invitation,
     open_mail,
     seal_mail,
@@ -39,8 +39,7 @@ from parsec_fs.joining import (
 from parsec_fs.plain_text import plain_name
 from parsec_fs.protocol.certificates import Device
 from parsec_fs.protocol.codec import encode
-from parsec_fs.protocol.commands import PutMail, ReadMail
-from parsec_fs.protocol.errors import InputError, RefusedError, TrustchainError
+from parsec_fs.protocol.errors import InputError, TrustchainError
 from parsec_fs.protocol.membership import OrgState
 from parsec_fs.protocol.records import LogState
 from parsec_fs.protocol.sealing import BoxKey
@@ -50,30 +49,31 @@ from parsec_fs.user_keys import hold_user_keys, newest_user_key
 
 _POLL_S: Final = 0.5
 _SECRET_SIZE: Final = 16
+_ANSWERED: Final = (
+    "somebody has answered this code already: say no on the device that shows it, and get another "
+    "one there"
+)
 
 
 class Mailbox:
-    """Sealed mail of one code."""
+    """Sealed mail of one code, which lives for ten minutes."""
 
     def __init__(self, client: PublicClient, secret: bytes) -> None:
-        self._client = client
+        self._slots = MailSlots(client, secret)
         self._secret = secret
-        self._address = mailbox_address(secret)
 
     async def put(self, message: object, slot: int) -> None:
-        """Leave a message."""
-        data = seal_mail(message, slot=slot, secret=self._secret, salt=os.urandom(32))
-        await self._client.put_mail(PutMail(address=self._address, slot=slot, data=data))
+        """Leave a message. Raises InputError if somebody did already."""
+        sealed = seal_mail(message, slot=slot, secret=self._secret, salt=os.urandom(32))
+        await self._slots.put(slot, sealed, taken=_ANSWERED)
 
     async def wait(self, slot: int) -> bytes:
         """The sealed message, once it is there. Raises TimeoutError when the code is over."""
         deadline = trio.current_time() + CODE_LIFETIME_S
         while trio.current_time() < deadline:
-            try:
-                return await self._client.read_mail(ReadMail(address=self._address, slot=slot))
-            except RefusedError as error:
-                if error.outcome != "NOT_FOUND":
-                    raise
+            sealed = await self._slots.read(slot)
+            if sealed is not None:
+                return sealed
             await trio.sleep(_POLL_S)
         raise TimeoutError("the code has expired; get another one: parsec-fs device add")
 
@@ -165,7 +165,7 @@ async def join(
             sign_key=secrets.signing_key().verify_key.raw,
             box_key=secrets.box_key().public,
         )
-        await _answer(mailbox, request)
+        await mailbox.put(request, REQUEST)
         show_request(request)
         sealed = await mailbox.wait(ADMISSION)
         admission = open_mail(sealed, Admission, slot=ADMISSION, secret=code.secret)
@@ -174,19 +174,6 @@ async def join(
     return await enrol(
         home, identity, lambda org: _with_user_key(org, identity.secrets, request), clients
     )
-
-
-async def _answer(mailbox: Mailbox, request: JoinRequest) -> None:
-    """Only one can. Raises InputError if somebody did already."""
-    try:
-        await mailbox.put(request, REQUEST)
-    except RefusedError as error:
-        if error.outcome != "EXISTS":
-            raise
-        raise InputError(
-            "somebody has answered this code already: say no on the device that shows it, "
-            "and get another one there"
-        ) from error
 
 
 async def enrol(

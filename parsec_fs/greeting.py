@@ -30,9 +30,9 @@ from parsec_fs.joining import (
     invitation_digest,
     open_mail,
 )
-from parsec_fs.protocol.certificates import BoxPublic
+from parsec_fs.protocol.certificates import ADMIN, OUTSIDER, STANDARD, BoxPublic
 from parsec_fs.protocol.codec import U8, U64, Bytes32, IntRange, Label, Size, encode
-from parsec_fs.protocol.errors import DecryptionError, InputError
+from parsec_fs.protocol.errors import DataError, DecryptionError, InputError
 from parsec_fs.protocol.hashing import keyed, sha256, tag
 from parsec_fs.protocol.ids import DeviceId, UserId
 from parsec_fs.protocol.records import LogState
@@ -174,12 +174,14 @@ def parse_link(text: str) -> Link:
 
 
 def open_person_invitation(sealed: bytes, link: Link) -> PersonInvitation:
-    """The invitation that the link pins. Raises DecryptionError."""
+    """The invitation that the link pins. Raises DecryptionError, DataError."""
     found = open_mail(sealed, PersonInvitation, slot=INVITATION, secret=link.secret)
     if invitation_digest(encode(found)) != link.invitation:
         raise DecryptionError("the invitation is not the one that the link names")
     if found.anchor.server_url != link.server_url.encode():
         raise DecryptionError("the link and the invitation name different servers")
+    if found.profile not in (ADMIN, STANDARD, OUTSIDER):
+        raise DataError(f"the invitation is for a profile that does not exist: {found.profile}")
     return found
 
 

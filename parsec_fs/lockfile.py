@@ -1,6 +1,6 @@
-"""One daemon per workspace folder: a lock file that also says who holds it and where it is mounted.
+"""One daemon per workspace folder, one process per invitation: lock files that say who holds them.
 
-Data flow: daemon -> `held` -> command line reads `holder`.
+Data flow: daemon (also where it is mounted), greeting -> `held` -> command line reads `holder`.
 
 The lock is the kernel's, so a killed daemon never leaves a locked folder behind, and a pid that was
 given to another program since then fools nobody: whoever holds the lock is alive.
@@ -32,14 +32,14 @@ class Holder:
 
 
 @contextmanager
-def held(path: Path, mountpoint: str) -> Iterator[None]:
-    """Hold the lock. Raises LockedError, naming the process that has it."""
+def held(path: Path, mountpoint: str = "") -> Iterator[None]:
+    """Hold the lock; without a mountpoint for what is no mount. Raises LockedError, naming the
+    process that has it."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with path.open("a+") as file:
         if not _lock_soon(file):
             other = _read(file)
-            who = f"process {other.pid}, mounted at {other.mountpoint}" if other else "a process"
-            raise LockedError(f"in use already by {who}")
+            raise LockedError(f"in use already by {_describe(other)}")
         file.truncate(0)
         file.write(json.dumps({"pid": os.getpid(), "mountpoint": mountpoint}))
         file.flush()
@@ -63,6 +63,13 @@ def last_mountpoint(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     return found.mountpoint if found else None
+
+
+def _describe(other: Holder | None) -> str:
+    if other is None:
+        return "a process"
+    place = f", mounted at {other.mountpoint}" if other.mountpoint else ""
+    return f"process {other.pid}{place}"
 
 
 def _lock_soon(file: IO[str]) -> bool:

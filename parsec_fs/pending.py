@@ -1,46 +1,70 @@
 """Greetings under way, so that Ctrl-C, a crash or a night in between loses nothing.
 
-Data flow: user invite, user join -> one sealed file per greeting -> user greet, user join again.
+Data flow: user invite, user join -> one file per greeting -> user greet, user join again.
 
 A file holds what this side drew and all mail so far, its own and the other's: what was received is
-never asked for again, and what was sent is only ever sent again byte for byte.
+never asked for again, and what was sent is only ever sent again byte for byte. It is used by one
+process at a time, which reads it after it has locked it: two that answered with one nonce would
+let whoever stands between the two people try codes against both.
 """
 
-import contextlib
 import os
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar
 
-from parsec_fs.device_file import replace_private
-from parsec_fs.greeting import ADMISSION, INVITATION, Link, PersonInvitation, open_person_invitation
+from parsec_fs.device_file import DeviceFile, replace_private
+from parsec_fs.greeting import (
+    ADMISSION,
+    INVITATION,
+    REQUEST,
+    Link,
+    PersonInvitation,
+    open_person_invitation,
+)
 from parsec_fs.identity import BoxSeed, DeviceSecrets, UserKeySeed
+from parsec_fs.lockfile import LockedError, held
 from parsec_fs.protocol.codec import Bytes32, Label, Size, decode, encode
-from parsec_fs.protocol.errors import DataError, DecryptionError, DeviceFileError
+from parsec_fs.protocol.errors import DataError, DecryptionError, DeviceFileError, InputError
 from parsec_fs.protocol.hashing import tag
 from parsec_fs.protocol.sealing import LocalSealer
 
 _CONTEXT: Final = tag("pending-invitation")
 _SUFFIX: Final = ".invitation"
+_LOCK: Final = ".lock"
 _MAX_SIZE: Final = 1024 * 1024
 Mails = Annotated[tuple[Annotated[bytes, Size(1, 65536)], ...], Size(0, ADMISSION + 1)]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Greeting:
-    """The inviter's side. `shared` and `nonce` were drawn for this greeting alone."""
+class _Pending:
+    """What both sides keep: the link, and all mail so far."""
 
     secret: Annotated[bytes, Size(16, 16)]
     invitation: Bytes32
     server_url: Annotated[bytes, Size(1, 1024)]
-    shared: Bytes32
-    nonce: Bytes32
     mails: Mails
 
     def link(self) -> Link:
         """What the person was sent."""
         url = self.server_url.decode()
         return Link(secret=self.secret, invitation=self.invitation, server_url=url)
+
+    def has_request(self) -> bool:
+        """The new keys were sent: the organization may hold them already, so neither side can be
+        forgotten before the other has heard of it."""
+        return len(self.mails) > REQUEST
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Greeting(_Pending):
+    """The inviter's side. `shared` and `nonce` were drawn for this greeting alone."""
+
+    shared: Bytes32
+    nonce: Bytes32
 
     def terms(self) -> PersonInvitation:
         """Who was invited, as what, until when."""
@@ -52,22 +76,13 @@ class Greeting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Joining:
+class Joining(_Pending):
     """The joiner's side: also the keys of the user and the device that it will be."""
 
-    secret: Annotated[bytes, Size(16, 16)]
-    invitation: Bytes32
-    server_url: Annotated[bytes, Size(1, 1024)]
     seed: BoxSeed
     nonce: Bytes32
     device: Label
     secrets: DeviceSecrets
-    mails: Mails
-
-    def link(self) -> Link:
-        """What was received."""
-        url = self.server_url.decode()
-        return Link(secret=self.secret, invitation=self.invitation, server_url=url)
 
     def user_key(self) -> UserKeySeed:
         """Drawn here: it never leaves this user's devices."""
@@ -87,53 +102,93 @@ class GreetingFiles:
         sealed = self._sealer.seal(encode(greeting), context=_CONTEXT, salt=os.urandom(32))
         replace_private(self._path(greeting), sealed)
 
+    @contextmanager
+    def using(self, greeting: Greeting) -> Iterator[Greeting]:
+        """The greeting as it is now, for nobody else meanwhile. Raises LockedError; InputError if
+        it is not there any more; DeviceFileError."""
+        path = self._path(greeting)
+        lock = path.with_suffix(_LOCK)
+        with _alone(lock, "this invitation"):
+            now = self._load(path)
+            if now is None:
+                lock.unlink()
+                raise InputError("this invitation is over; see: parsec-fs user invitations")
+            yield now
+
     def remove(self, greeting: Greeting) -> None:
-        """Nobody who has the link gets any further."""
-        self._path(greeting).unlink(missing_ok=True)
+        """Nobody who has the link gets any further. For whoever is `using` it."""
+        path = self._path(greeting)
+        path.unlink(missing_ok=True)
+        # Whoever waits for this lock finds nothing to use behind it.
+        path.with_suffix(_LOCK).unlink(missing_ok=True)
 
     def all(self, now_ms: int) -> list[Greeting]:
-        """Those that have not expired; others are removed. Raises DeviceFileError."""
-        found = [self._load(path) for path in sorted(self._folder.glob(f"*{_SUFFIX}"))]
-        for old in [one for one in found if one.terms().expires_ms <= now_ms]:
-            self.remove(old)
-        return [one for one in found if one.terms().expires_ms > now_ms]
+        """Those that can go on: what has expired is removed, unless the person has sent keys, which
+        would be lost without an answer, or a process is using it. Raises DeviceFileError."""
+        paths = sorted(self._folder.glob(f"*{_SUFFIX}"))
+        found = [one for path in paths if (one := self._load(path)) is not None]
+        old = [one for one in found if not one.has_request() and one.terms().expires_ms <= now_ms]
+        for greeting in old:
+            with suppress(LockedError, InputError), self.using(greeting) as now:
+                if not now.has_request():
+                    self.remove(now)
+        return [one for one in found if one not in old]
 
     def _path(self, greeting: Greeting) -> Path:
         return self._folder / f"{greeting.invitation.hex()[:16]}{_SUFFIX}"
 
-    def _load(self, path: Path) -> Greeting:
-        try:
-            plain = self._sealer.open(path.read_bytes(), expected_context=_CONTEXT)
-            return decode(Greeting, plain, max_size=_MAX_SIZE)
-        except (OSError, DecryptionError, DataError) as error:
-            raise DeviceFileError(f"{path}: damaged; delete it and invite again") from error
+    def _load(self, path: Path) -> Greeting | None:
+        return _load(path, Greeting, self._open, "delete it and invite again")
+
+    def _open(self, sealed: bytes) -> bytes:
+        return self._sealer.open(sealed, expected_context=_CONTEXT)
 
 
 class JoiningFile:
     """The joiner's only one, readable by this user alone until the device file takes its place."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / "joining.dat"
+        self._device = DeviceFile(folder)
 
     def save(self, joining: Joining) -> None:
         """Durable when this returns."""
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        replace_private(self._path, encode(joining))
+        path = self._device.joining_path
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        replace_private(path, encode(joining))
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """No other process joins from here meanwhile. Raises LockedError."""
+        with _alone(self._device.joining_path.with_suffix(_LOCK), "joining from here"):
+            yield
 
     def load(self) -> Joining | None:
         """None if nothing is under way. Raises DeviceFileError."""
-        with contextlib.suppress(FileNotFoundError):
-            try:
-                return decode(Joining, self._path.read_bytes(), max_size=_MAX_SIZE)
-            except DataError as error:
-                raise DeviceFileError(f"{self._path}: damaged; delete it, join again") from error
-        return None
+        return _load(self._device.joining_path, Joining, bytes, "delete it, join again")
 
     def remove(self) -> None:
-        """It is over, one way or the other."""
-        self._path.unlink(missing_ok=True)
+        """It is over, one way or the other; durable when this returns."""
+        self._device.remove_joining()
 
 
-def with_mail(greeting: Greeting, mail: bytes) -> Greeting:
-    """One message further."""
-    return replace(greeting, mails=(*greeting.mails, mail))
+def _load(path: Path, cls: type[T], opened: Callable[[bytes], bytes], remedy: str) -> T | None:
+    """None if there is no such file. Raises DeviceFileError."""
+    try:
+        return decode(cls, opened(path.read_bytes()), max_size=_MAX_SIZE)
+    except FileNotFoundError:
+        return None
+    except (OSError, DecryptionError, DataError) as error:
+        raise DeviceFileError(f"{path}: damaged; {remedy}") from error
+
+
+@contextmanager
+def _alone(lock: Path, what: str) -> Iterator[None]:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(held(lock))
+        except LockedError as error:
+            raise LockedError(
+                f"{what} is {error}: end that one (Ctrl-C loses nothing), then type this again. "
+                "Nothing was changed"
+            ) from error
+        yield

@@ -6,7 +6,9 @@ Data flow: `greet`: pending greeting, verified org log -> mail -> codes compared
 Seven messages in turns (`greeting`). Everything is kept before it is sent, so that either side can
 stop at any time and go on later; the server forgets mail after minutes, whoever waits puts it back.
 Nothing is certified before a person has recognized the other's code, and no keys leave the new
-device before its owner has. The user's key is drawn on the new device and never leaves it.
+device before its owner has. The user's key is drawn on the new device and never leaves it. Once
+its public half was sent it may be in the log: then neither side forgets the other, and no expiry
+counts any more.
 """
 
 import os
@@ -14,6 +16,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from parsec_fs.admission import (
+    ADMISSION_CHECKS,
+    AdmissionChecks,
+    certify,
+    check_address_is_free,
+    device_of,
+)
 from parsec_fs.config import Home
 from parsec_fs.connection import Connection
 from parsec_fs.conversation import EXPIRED, Person, Talk, wall_ms
@@ -50,17 +59,16 @@ from parsec_fs.joining import (
     seal_mail,
 )
 from parsec_fs.pending import Greeting, GreetingFiles, Joining, JoiningFile
-from parsec_fs.plain_text import plain_name
-from parsec_fs.protocol.certificates import ADMIN, Device, User
+from parsec_fs.protocol.certificates import ADMIN
 from parsec_fs.protocol.codec import encode
 from parsec_fs.protocol.errors import (
+    DataError,
     DecryptionError,
     ForbiddenError,
     InputError,
     TrustchainError,
 )
 from parsec_fs.protocol.ids import OrgId, UserId
-from parsec_fs.protocol.log_state import DeviceChain
 from parsec_fs.protocol.membership import OrgState
 from parsec_fs.protocol.sealing import BoxKey
 from parsec_fs.remote.server_client import PublicClient
@@ -81,8 +89,7 @@ def new_greeting(
     if org.users[secrets.user].profile != ADMIN:
         raise ForbiddenError("only an administrator invites people to an organization")
     address = label(email)
-    if any(one.email == address for one in org.users.values()):
-        raise InputError(f"{plain_name(address)} is in this organization already")
+    check_address_is_free(org, address)
     invitation = PersonInvitation(
         anchor=anchor,
         user=secrets.user,
@@ -114,10 +121,23 @@ async def greet(
     files: GreetingFiles,
     person: Person,
     clients: HttpClients = http_client,
+    checks: AdmissionChecks = ADMISSION_CHECKS,
 ) -> PersonRequest:
     """Wait for the invited person, compare codes, add them; the same again if that was done.
-    Raises OfflineError, RefusedError, VerificationError, TimeoutError; InputError if the codes
-    differ, after which the invitation is worth nothing."""
+    Raises LockedError if another process does, OfflineError, RefusedError, VerificationError,
+    TimeoutError; InputError if the codes differ, after which the invitation is worth nothing."""
+    with files.using(greeting) as now:
+        return await _greet(connection, now, files, person, clients, checks)
+
+
+async def _greet(
+    connection: Connection,
+    greeting: Greeting,
+    files: GreetingFiles,
+    person: Person,
+    clients: HttpClients,
+    checks: AdmissionChecks,
+) -> PersonRequest:
     link, terms = greeting.link(), greeting.terms()
     async with clients() as http:
         talk = Talk(
@@ -128,13 +148,14 @@ async def greet(
             expires_ms=terms.expires_ms,
         )
         try:
-            both = await _compare(talk, greeting, link, person)
+            both = await _compare(talk, greeting, person, checks)
         except (DecryptionError, InputError):
-            files.remove(greeting)
+            if len(talk.mails) <= REQUEST:
+                files.remove(greeting)
             raise
         request = await talk.hear(REQUEST, PersonRequest, both.session)
         try:
-            index = await certify(connection, terms, request)
+            index = await certify(connection, terms, request, checks)
         except InputError:
             files.remove(greeting)
             raise
@@ -144,8 +165,10 @@ async def greet(
     return request
 
 
-async def _compare(talk: Talk, greeting: Greeting, link: Link, person: Person) -> Codes:
-    shared, nonce = greeting.shared, greeting.nonce
+async def _compare(
+    talk: Talk, greeting: Greeting, person: Person, checks: AdmissionChecks
+) -> Codes:
+    link, shared, nonce = greeting.link(), greeting.shared, greeting.nonce
     await talk.say(INVITATION, PersonInvitation, greeting.terms)
     hello = await talk.hear(HELLO, Hello)
     reply = await talk.say(
@@ -154,70 +177,14 @@ async def _compare(talk: Talk, greeting: Greeting, link: Link, person: Person) -
     reveal = await talk.hear(REVEAL, Reveal)
     both = codes(hello, reply, reveal, link=link, shared=shared)
     same = len(talk.mails) > VERDICT or await person.recognizes(both.joiner)
-    # What was said first counts: a "no" that did not arrive must not become a "yes" the next time.
     said = await talk.say(VERDICT, Verdict, lambda: Verdict(same=int(same)), both.session)
-    if not said.same:
+    if not checks.verdict(said, same):
         raise InputError(
             "the codes differ: somebody else answered, or stands between you. Nobody was added, "
             "and the link is worth nothing now; send another one on another way"
         )
     person.reads_out(both.inviter)
     return both
-
-
-async def certify(connection: Connection, terms: PersonInvitation, request: PersonRequest) -> int:
-    """Append the user and the first device, what is missing of them; leaf index of the device.
-    Raises RefusedError, OfflineError, VerificationError."""
-    user = User(
-        user=request.user,
-        name=terms.name,
-        email=terms.email,
-        profile=terms.profile,
-        generation=1,
-        box_key=request.box_key,
-    )
-    org = await connection.org.pull()
-    _check_new(org, user, request)
-    if org.users.get(request.user) != user:
-        await _append(connection, user)
-    org = await connection.org.pull()
-    if request.device.device not in org.devices:
-        await _append(connection, _device(request))
-    return (await connection.org.pull()).device(request.device.device).index
-
-
-def _check_new(org: OrgState, user: User, request: PersonRequest) -> None:
-    """Ids and keys are chosen by the other side: whoever is here already stays who they are, or an
-    invited person could become the administrator. Raises InputError."""
-    known = org.users.get(user.user)
-    devices = [one.device for one in org.devices.values() if one.device.user == user.user]
-    device = org.devices.get(request.device.device)
-    same_user = known is None or known == user
-    same_device = device is None or device.device == _device(request)
-    if not same_user or not same_device or any(one != _device(request) for one in devices):
-        raise InputError(
-            "the other side asks to be somebody who is here already: nobody was added, and the "
-            "link is worth nothing now"
-        )
-
-
-def _device(request: PersonRequest) -> Device:
-    return Device(
-        device=request.device.device,
-        user=request.user,
-        label=request.device.label,
-        sign_key=request.device.sign_key,
-        box_key=request.device.box_key,
-        generation=1,
-        user_key_box=b"",
-    )
-
-
-async def _append(connection: Connection, content: User | Device) -> None:
-    org, author = connection.org, connection.author
-    chain = org.state.chains.get(author.secrets.device, DeviceChain())
-    header = author.header(org.state.context, chain, org.seen())
-    await connection.server.append_certificate(org.log, author.sign(content, header=header))
 
 
 # The side that joins
@@ -246,17 +213,33 @@ def new_joining(link: Link, device_label: str) -> Joining:
 
 async def accept(
     home: Home,
-    joining: Joining,
     *,
     file: JoiningFile,
     person: Person,
     invited: Callable[[PersonInvitation], None],
     clients: HttpClients = http_client,
 ) -> Identity:
-    """Become the invited person; the device file is written last. `invited` is told the terms.
+    """Become the invited person, going on with what `file` holds; the device file is written last.
+    `invited` is told the terms.
 
-    Raises OfflineError, RefusedError, VerificationError, TimeoutError, DeviceFileError; InputError
-    if the codes differ, after which the link is worth nothing."""
+    Raises LockedError if another process does, OfflineError, RefusedError, DataError,
+    VerificationError, TimeoutError, DeviceFileError; InputError if the codes differ, after which
+    the link is worth nothing."""
+    with file.alone():
+        joining = file.load()
+        if joining is None:
+            raise InputError("no join is under way here; begin one: parsec-fs user join")
+        return await _accept(home, joining, file, person, invited, clients)
+
+
+async def _accept(
+    home: Home,
+    joining: Joining,
+    file: JoiningFile,
+    person: Person,
+    invited: Callable[[PersonInvitation], None],
+    clients: HttpClients,
+) -> Identity:
     link = joining.link()
     async with clients() as http:
         talk = Talk(
@@ -270,12 +253,13 @@ async def accept(
             terms = await _terms(talk, link)
             invited(terms)
             both = await _answer_and_compare(talk, joining, link, person)
-        except (DecryptionError, InputError):
-            file.remove()
+        except (DataError, DecryptionError, InputError):
+            if len(talk.mails) <= REQUEST:
+                file.remove()
             raise
-        request = _request(joining)
+        request = request_of(joining)
         await talk.say(REQUEST, PersonRequest, lambda: request, both.session)
-        admission = await talk.hear(ADMISSION, Admission, both.session)
+        admission = await _admission(talk, both)
     pins = (terms.org_state, *admission.states)
     secrets = replace(joining.secrets, org=terms.anchor.org)
     provisional = Identity(anchor=terms.anchor, secrets=secrets, pins=pins)
@@ -289,10 +273,23 @@ async def accept(
 async def _terms(talk: Talk, link: Link) -> PersonInvitation:
     await talk.hear(INVITATION, PersonInvitation)
     terms = open_person_invitation(talk.mails[INVITATION], link)
-    talk.expires_ms = terms.expires_ms
-    if terms.expires_ms <= wall_ms():
-        raise InputError(EXPIRED)
+    if len(talk.mails) <= REQUEST:
+        talk.expires_ms = terms.expires_ms
+        if terms.expires_ms <= wall_ms():
+            raise InputError(EXPIRED)
     return terms
+
+
+async def _admission(talk: Talk, both: Codes) -> Admission:
+    """The answer to keys that were sent: waited for whether or not the link expires meanwhile."""
+    talk.expires_ms = wall_ms() + 1000 * VALID_S
+    try:
+        return await talk.hear(ADMISSION, Admission, both.session)
+    except TimeoutError as error:
+        raise TimeoutError(
+            "nobody has answered yet; your keys are kept. Ask the other side to type: parsec-fs "
+            "user greet. Then go on here: parsec-fs user join"
+        ) from error
 
 
 async def _answer_and_compare(talk: Talk, joining: Joining, link: Link, person: Person) -> Codes:
@@ -314,7 +311,8 @@ async def _answer_and_compare(talk: Talk, joining: Joining, link: Link, person: 
     return both
 
 
-def _request(joining: Joining) -> PersonRequest:
+def request_of(joining: Joining) -> PersonRequest:
+    """Public keys of the user and the device that this side will be."""
     content = device_content(joining.secrets, joining.device)
     device = JoinRequest(
         device=content.device,
@@ -331,7 +329,7 @@ def _certified(
 ) -> DeviceSecrets:
     """The log holds this person with these keys and no others. Raises TrustchainError."""
     user = org.users.get(request.user)
-    if user is None or org.device(secrets.device).device != _device(request):
+    if user is None or org.device(secrets.device).device != device_of(request):
         raise TrustchainError("the certificate of this device has other keys than it sent")
     first = org.generations[request.user][0].box_key
     if (user.name, user.email, user.profile) != (terms.name, terms.email, terms.profile):

@@ -8,6 +8,7 @@ from typing import Final
 
 import trio
 
+from parsec_fs.lockfile import LockedError
 from parsec_fs.protocol.errors import (
     DataError,
     DeviceFileError,
@@ -86,6 +87,7 @@ _CLASSES: Final[tuple[tuple[type[BaseException], ExitCode], ...]] = (
     (InputError, ExitCode.USAGE),
     (OfflineError, ExitCode.OFFLINE),
     (StaleError, ExitCode.OFFLINE),
+    (LockedError, ExitCode.BUSY),
     (LocalError, ExitCode.FAILED),
     # An expired trust period accuses nobody: the chain can only be trusted again by a human.
     (ExpiredError, ExitCode.OFFLINE),

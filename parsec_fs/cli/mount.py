@@ -24,7 +24,7 @@ from parsec_fs.config import CACHE_DEFAULT_SIZE, Consistency, Durability, MountO
 from parsec_fs.device_lock import KeyFileLock
 from parsec_fs.directory import Workspace, matching
 from parsec_fs.identity import Identity
-from parsec_fs.lockfile import LockedError, holder, last_mountpoint
+from parsec_fs.lockfile import holder, last_mountpoint
 from parsec_fs.protocol.limits import MIB
 
 _END_S: Final = 30.0
@@ -163,11 +163,7 @@ def _serve(
 
 
 def _tell(reporter: Reporter, error: BaseException) -> None:
-    text = str(error) or type(error).__name__
-    if isinstance(error, LockedError):
-        reporter.error(text, ExitCode.BUSY)
-        return
-    reporter.error(text, exit_code(error))
+    reporter.error(str(error) or type(error).__name__, exit_code(error))
 
 
 def umount(

@@ -115,9 +115,7 @@ def greet_command(
 ) -> None:
     """Go on with an invitation: shows its link again and waits for the person."""
     settings = settings_of(context)
-    identity = settings.device_file().load()
-    files = _files(settings, identity)
-    greeting = _find(files, name)
+    identity, files, greeting = _invited(settings, name)
 
     async def run() -> None:
         async with connect(settings.home, identity) as connection:
@@ -164,7 +162,7 @@ def invitations(context: typer.Context) -> None:
     rows, document = [], []
     for one in _files(settings, identity).all(wall_ms()):
         terms = one.terms()
-        state = "joined" if one.is_over() else "waiting"
+        state = "joined" if one.is_over() else "answer" if one.has_request() else "waiting"
         name, email = plain_name(terms.name), plain_name(terms.email)
         profile = profile_name(terms.profile)
         rows.append([name, email, profile, f"{_hours_left(terms)} h", state])
@@ -186,24 +184,31 @@ def cancel(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="Name or e-mail address of the invited person.")],
 ) -> None:
-    """Take an invitation back: its link is worth nothing then."""
+    """Take an invitation back: its link is worth nothing then. Not while it is greeted."""
     settings = settings_of(context)
-    identity = settings.device_file().load()
-    files = _files(settings, identity)
-    greeting = _find(files, name)
-    files.remove(greeting)
+    _, files, greeting = _invited(settings, name)
+    with files.using(greeting) as now:
+        files.remove(now)
     other = plain_name(greeting.terms().name)
-    settings.output.result({"cancelled": other}, [f"The invitation of {other} is cancelled."])
+    lines = [f"The invitation of {other} is cancelled."]
+    if now.has_request():
+        lines.append(
+            f"{other} had sent keys and may be in the organization already: parsec-fs user list"
+        )
+    settings.output.result({"cancelled": other}, lines)
 
 
 @app.command()
 def join(
     context: typer.Context,
     device: Annotated[str, typer.Option(help="Name of this device.")] = "",
+    instead: Annotated[
+        bool, typer.Option("--instead", help="Give up a join that was begun with another link.")
+    ] = False,
 ) -> None:
     """Join an organization that you were invited to; reads the link from standard input.
 
-    Ctrl-C loses nothing: the same command goes on."""
+    Ctrl-C loses nothing: the same command goes on, with the same link or an empty line."""
     settings = settings_of(context)
     if settings.device_file().exists():
         raise CommandError(
@@ -211,7 +216,9 @@ def join(
             f"{settings.home.device} has a device already; for another: --home DIR",
         )
     file = JoiningFile(settings.home.device)
-    joining = file.load() or _new_joining(file, settings.output, device or socket.gethostname())
+    with file.alone():
+        joining = _begun(file.load(), settings.output, device or socket.gethostname(), instead)
+        file.save(joining)
     output, person = settings.output, AtThisSide(settings.output, "the other person")
     told: list[PersonInvitation] = []
 
@@ -225,7 +232,7 @@ def join(
         output.progress(f"waiting for {person.other}")
 
     async def run() -> Identity:
-        return await accept(settings.home, joining, file=file, person=person, invited=invited)
+        return await accept(settings.home, file=file, person=person, invited=invited)
 
     identity = trio.run(run)
     name, org = plain_name(told[-1].name), plain_name(told[-1].org_name)
@@ -243,12 +250,36 @@ def join(
     output.result(document, lines)
 
 
-def _new_joining(file: JoiningFile, output: Output, device: str) -> Joining:
+def _begun(before: Joining | None, output: Output, device: str, instead: bool) -> Joining:
+    """What was begun before if the link is that one or the line is empty, else something new; never
+    the one in place of the other without being told. Raises InputError, CommandError."""
     if sys.stdin.isatty():
-        output.note("The link that you were sent:")
-    joining = new_joining(parse_link(sys.stdin.readline(4096)), device)
-    file.save(joining)
-    return joining
+        more = " (Enter: go on with the one of before)" if before else ""
+        output.important(f"The link that you were sent{more}:")
+    line = sys.stdin.readline(4096)
+    if before is None:
+        return new_joining(parse_link(line), device)
+    if not line.strip():
+        return before
+    link = parse_link(line)
+    if link == before.link():
+        return before
+    if not instead:
+        raise CommandError(ExitCode.BUSY, _another_link(before))
+    return new_joining(link, device)
+
+
+def _another_link(before: Joining) -> str:
+    warning = (
+        "Its keys were sent, so you may be in that organization already, and they are lost then. "
+        if before.has_request()
+        else ""
+    )
+    return (
+        "a join with another link was begun here; nothing was changed. Go on with that one: "
+        "parsec-fs user join, and Enter in place of a link. Give it up for this link: "
+        f"parsec-fs user join --instead. {warning}".rstrip()
+    )
 
 
 @app.command("list")
@@ -301,11 +332,13 @@ def _files(settings: Settings, identity: Identity) -> GreetingFiles:
     return GreetingFiles(settings.home.invitations, identity.secrets.local_key)
 
 
-def _find(files: GreetingFiles, name: str) -> Greeting:
-    text = name.strip().encode()
+def _invited(settings: Settings, name: str) -> tuple[Identity, GreetingFiles, Greeting]:
+    """The invitation that is meant by a name or an address. Raises CommandError."""
+    identity = settings.device_file().load()
+    files, text = _files(settings, identity), name.strip().encode()
     found = [one for one in files.all(wall_ms()) if text in (one.terms().name, one.terms().email)]
     if len(found) == 1:
-        return found[0]
+        return identity, files, found[0]
     problem = "several invitations" if found else "no invitation"
     raise CommandError(
         ExitCode.NOT_FOUND,

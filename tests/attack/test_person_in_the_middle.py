@@ -224,11 +224,10 @@ async def test_nobody_is_added_and_no_keys_are_sent(tmp_path: Path) -> None:
                     await greet(connection, greeting, files=files, person=alice, clients=here.http)
 
             async def joining() -> None:
-                link = greeting.link()
+                file.save(new_joining(greeting.link(), "tablet"))
                 with pytest.raises(InputError, match="None of your keys were sent"):
                     await accept(
                         other,
-                        new_joining(link, "tablet"),
                         file=file,
                         person=bob,
                         invited=lambda terms: None,

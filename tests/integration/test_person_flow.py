@@ -4,101 +4,44 @@ Data flow: `greet` and `accept` with two people on the telephone -> org log, dev
 """
 
 import os
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trio
 
-from parsec_fs.config import Home
-from parsec_fs.connection import Connection, connect
-from parsec_fs.conversation import wall_ms
+from parsec_fs.connection import connect
+from parsec_fs.conversation import MailSlots, wall_ms
 from parsec_fs.device_file import DeviceFile
 from parsec_fs.discovery import create_workspace
-from parsec_fs.greeting import INVITATION, Link, format_link, parse_link
+from parsec_fs.greeting import ANSWER, HELLO, INVITATION
 from parsec_fs.identity import Identity
 from parsec_fs.joining import invitation_digest, seal_mail
+from parsec_fs.lockfile import LockedError
 from parsec_fs.pending import Greeting, GreetingFiles, JoiningFile
-from parsec_fs.person_joining import accept, greet, new_greeting, new_joining
+from parsec_fs.person_joining import new_greeting, new_joining
 from parsec_fs.protocol.certificates import ADMIN, OUTSIDER, STANDARD
 from parsec_fs.protocol.codec import encode
-from parsec_fs.protocol.errors import ForbiddenError, InputError, RefusedError, TrustchainError
-from tests.support.greetings import Voice, on_the_phone
-from tests.support.laptops import found
-from tests.support.server import InProcess, in_process
-
-
-@dataclass(kw_only=True)
-class World:
-    """A server, its organization, and the founder's open connection."""
-
-    server: InProcess
-    folder: Path
-    alice: Connection
-    files: GreetingFiles
-
-    async def invite(self, name: str = "bob", profile: int = STANDARD) -> Greeting:
-        """A new link."""
-        org = await self.alice.org.pull()
-        greeting = new_greeting(
-            self.alice,
-            org,
-            name=name,
-            email=f"{name}@acme.example",
-            profile=profile,
-            valid_s=3600,
-        )
-        self.files.save(greeting)
-        return greeting
-
-    async def greet(self, greeting: Greeting, person: Voice) -> None:
-        """Alice's side."""
-        await greet(self.alice, greeting, files=self.files, person=person, clients=self.server.http)
-
-    def home(self, name: str = "bob") -> Home:
-        """Where the person's device is."""
-        return Home(root=self.folder / name)
-
-    async def accept(self, link: Link, person: Voice, name: str = "bob") -> Identity:
-        """The person's side; goes on where it stopped."""
-        file = JoiningFile(self.home(name).device)
-        joining = file.load() or new_joining(link, "tablet")
-        file.save(joining)
-        return await accept(
-            self.home(name),
-            joining,
-            file=file,
-            person=person,
-            invited=lambda terms: None,
-            clients=self.server.http,
-        )
-
-    async def both(self, greeting: Greeting, name: str = "bob") -> Identity:
-        """At once, to the end."""
-        alice, bob = on_the_phone()
-        joined: list[Identity] = []
-
-        async def join() -> None:
-            link = parse_link(format_link(greeting.link()))
-            joined.append(await self.accept(link, bob, name))
-
-        with trio.fail_after(60):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(join)
-                nursery.start_soon(self.greet, greeting, alice)
-        return joined[0]
+from parsec_fs.protocol.errors import (
+    DataError,
+    ForbiddenError,
+    InputError,
+    RefusedError,
+    TrustchainError,
+)
+from parsec_fs.remote.server_client import PublicClient
+from parsec_fs.remote.transport import Transport
+from tests.support.greeting_world import World, greeting_world
+from tests.support.greetings import Voice, on_the_phone, until_request
+from tests.support.server import BASE_URL
 
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with in_process(tmp_path / "server") as server:
-        identity = await found(server)
-        home = Home(root=tmp_path / "alice")
-        DeviceFile(home.device).create(identity, random=os.urandom)
-        async with connect(home, identity, clients=server.http) as alice:
-            files = GreetingFiles(home.invitations, identity.secrets.local_key)
-            yield World(server=server, folder=tmp_path, alice=alice, files=files)
+    async with greeting_world(tmp_path) as world:
+        yield world
 
 
 async def test_invited_person_is_in_the_organization(world: World) -> None:
@@ -202,19 +145,24 @@ async def test_an_unheard_code_adds_nobody(world: World) -> None:
     assert len((await world.alice.org.pull()).users) == 1
 
 
+def with_terms(greeting: Greeting, **changed: int) -> Greeting:
+    """Another invitation, made as an inviter could who is no program of ours."""
+    terms = replace(greeting.terms(), **changed)
+    return replace(
+        greeting,
+        invitation=invitation_digest(encode(terms)),
+        mails=(seal_mail(terms, slot=INVITATION, secret=greeting.secret, salt=os.urandom(32)),),
+    )
+
+
 async def test_an_expired_link_is_refused(world: World) -> None:
     fresh = await world.invite()
-    terms = replace(fresh.terms(), expires_ms=wall_ms() - 1)
-    old = replace(
-        fresh,
-        invitation=invitation_digest(encode(terms)),
-        mails=(seal_mail(terms, slot=INVITATION, secret=fresh.secret, salt=os.urandom(32)),),
-    )
+    old = with_terms(fresh, expires_ms=wall_ms() - 1)
+    world.files.save(old)
     with pytest.raises(TimeoutError, match="expired"):
         await world.greet(old, Voice())
     with pytest.raises(InputError, match="expired"):
         await world.accept(old.link(), Voice())
-    world.files.save(old)
     assert [one.invitation for one in world.files.all(wall_ms())] == [fresh.invitation]
 
 
@@ -229,12 +177,19 @@ async def test_an_inviter_who_adds_somebody_else_is_noticed(world: World) -> Non
         def terms(self) -> object:  # type: ignore[override]
             return other
 
-    fields = ("secret", "invitation", "server_url", "shared", "nonce", "mails")
-    lying = Lying(**{name: getattr(greeting, name) for name in fields})
+    class LyingFiles(GreetingFiles):
+        @contextmanager
+        def using(self, greeting: Greeting) -> Iterator[Greeting]:
+            fields = ("secret", "invitation", "server_url", "shared", "nonce", "mails")
+            with super().using(greeting) as now:
+                yield Lying(**{name: getattr(now, name) for name in fields})
+
+    local_key = world.alice.identity.secrets.local_key
+    world.files = LyingFiles(world.folder / "alice/device/invitations", local_key)
     alice, bob = on_the_phone()
 
     async def inviting() -> None:
-        await world.greet(lying, alice)
+        await world.greet(greeting, alice)
 
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
@@ -242,3 +197,85 @@ async def test_an_inviter_who_adds_somebody_else_is_noticed(world: World) -> Non
             with pytest.raises(TrustchainError, match="as somebody else"):
                 await world.accept(greeting.link(), bob)
     assert not DeviceFile(world.home().device).exists()
+
+
+async def test_keys_that_were_sent_outlive_the_link(world: World) -> None:
+    """It expires between the person's request and the answer: neither side forgets the other."""
+    old = with_terms(await world.invite(), expires_ms=wall_ms() - 1)
+    file = JoiningFile(world.home().device)
+    greeting, joining = until_request(old, new_joining(old.link(), "tablet"))
+    world.files.save(greeting)
+    file.save(joining)
+    assert greeting in world.files.all(wall_ms())
+    identity = await world.both(greeting)
+    assert identity.secrets.device == joining.secrets.device
+    assert identity.secrets.user in (await world.alice.org.pull()).users
+    assert [one.is_over() for one in world.files.all(wall_ms()) if one.has_request()] == [True]
+
+
+async def test_keys_that_were_sent_outlive_mail_of_strangers(world: World) -> None:
+    """The server forgets mail; whoever has read the link puts other mail in its place."""
+    greeting = await world.invite()
+    file = JoiningFile(world.home().device)
+    known, joining = until_request(greeting, new_joining(greeting.link(), "tablet"))
+    world.files.save(known)
+    file.save(joining)
+    async with world.server.http() as http:
+        slots = MailSlots(PublicClient(Transport(http, BASE_URL)), greeting.secret)
+        await slots.put(INVITATION, greeting.mails[INVITATION], taken="")
+        await slots.put(HELLO, b"not of bob", taken="")
+        await slots.put(ANSWER, b"not of alice", taken="")
+    with pytest.raises(InputError, match="somebody else has used this link"):
+        await world.greet(known, Voice())
+    with pytest.raises(InputError, match="somebody else has used this link"):
+        await world.accept(greeting.link(), Voice())
+    assert world.files.all(wall_ms()) == [known]
+    assert file.load() == joining
+
+
+async def test_one_invitation_has_one_process_at_each_side(world: World) -> None:
+    """A second one would answer with the same nonce; and nobody takes it away meanwhile."""
+    greeting = await world.invite()
+    alice, bob = on_the_phone()
+
+    async def again() -> None:
+        with pytest.raises(LockedError, match=r"process \d+.*Nothing was changed"):
+            await world.greet(greeting, Voice())
+        with pytest.raises(LockedError), world.files.using(greeting):
+            raise AssertionError("cancelled beside a running greeting")
+        with pytest.raises(LockedError, match="joining from here is in use already"):
+            await world.accept(greeting.link(), Voice())
+
+    alice.hook = again
+    joined: list[Identity] = []
+
+    async def join() -> None:
+        joined.append(await world.accept(greeting.link(), bob))
+
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(join)
+            await world.greet(greeting, alice)
+    assert alice.asked
+    assert joined[0].secrets.user in (await world.alice.org.pull()).users
+
+
+async def test_what_another_process_did_counts(world: World) -> None:
+    """The greeting is read when it is locked: one that was taken back meanwhile is over."""
+    greeting = await world.invite()
+    with world.files.using(greeting) as now:
+        world.files.remove(now)
+    with pytest.raises(InputError, match="this invitation is over"):
+        await world.greet(greeting, Voice())
+    assert list((world.folder / "alice/device/invitations").iterdir()) == []
+
+
+async def test_a_profile_that_does_not_exist_is_refused(world: World) -> None:
+    fresh = await world.invite()
+    odd = with_terms(fresh, profile=77)
+    async with world.server.http() as http:
+        slots = MailSlots(PublicClient(Transport(http, BASE_URL)), odd.secret)
+        await slots.put(INVITATION, odd.mails[INVITATION], taken="")
+    with trio.fail_after(20), pytest.raises(DataError, match="profile that does not exist: 77"):
+        await world.accept(odd.link(), Voice())
+    assert JoiningFile(world.home().device).load() is None

@@ -4,16 +4,29 @@ Data flow: test -> these -> `greet`, `accept`.
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
-from parsec_fs.greeting import INVITATION, PersonInvitation
+from parsec_fs.greeting import (
+    HELLO,
+    INVITATION,
+    PersonInvitation,
+    PersonRequest,
+    Reveal,
+    Verdict,
+    answer,
+    codes,
+    say_hello,
+)
 from parsec_fs.identity import Identity
 from parsec_fs.joining import invitation_digest, seal_mail
-from parsec_fs.pending import Greeting
+from parsec_fs.pending import Greeting, Joining
+from parsec_fs.person_joining import request_of
 from parsec_fs.protocol.certificates import STANDARD
 from parsec_fs.protocol.codec import encode
 from parsec_fs.protocol.hashing import EMPTY_MAP, EMPTY_TREE
 from parsec_fs.protocol.ids import LogId
 from parsec_fs.protocol.records import LogState
+from parsec_fs.protocol.sealing import BoxKey
 from tests.support.waiting import until
 
 FAR_MS = 2**60
@@ -50,6 +63,28 @@ def sealed_greeting(invitation: PersonInvitation, *, secret: bytes = b"s" * 16) 
         nonce=digest,
         mails=(sealed,),
     )
+
+
+def until_request(
+    greeting: Greeting, joining: Joining, request: PersonRequest | None = None
+) -> tuple[Greeting, Joining]:
+    """Both sides at the moment at which the person's keys, or what else a joiner asks for, were
+    sent and not certified yet."""
+    link, key = joining.link(), BoxKey(joining.seed)
+    hello = say_hello(key, joining.nonce)
+    reply = answer(hello, link=link, shared=greeting.shared, nonce=greeting.nonce)
+    reveal = Reveal(nonce=joining.nonce)
+    both = codes(hello, reply, reveal, link=link, shared=greeting.shared)
+    later = (Verdict(same=1), request or request_of(joining))
+    secrets = (*[link.secret] * 3, *[both.session] * 2)
+    sealed = [
+        seal_mail(message, slot=slot, secret=secret, salt=bytes([slot]) * 32)
+        for slot, (message, secret) in enumerate(
+            zip((hello, reply, reveal, *later), secrets, strict=True), start=HELLO
+        )
+    ]
+    mails = (*greeting.mails, *sealed)
+    return replace(greeting, mails=mails), replace(joining, mails=mails)
 
 
 class Voice:

@@ -8,6 +8,8 @@ import ast
 from tests.support.sources import modules
 
 CLASSES = {
+    "AdmissionChecks": "parsec_fs.admission",
+    "GreetingChecks": "parsec_fs.greeting",
     "Auditor": "parsec_fs.audit.auditor",
     "HeaderChecks": "parsec_fs.audit.headers",
     "ReplicaChecks": "parsec_fs.workspace.replica_checks",

@@ -9,6 +9,7 @@ import pytest
 
 from parsec_fs.greeting import (
     CHOICES,
+    REQUEST,
     SYMBOLS,
     Answer,
     Codes,
@@ -23,11 +24,12 @@ from parsec_fs.greeting import (
     parse_link,
     say_hello,
 )
+from parsec_fs.lockfile import LockedError
 from parsec_fs.pending import Greeting, GreetingFiles, JoiningFile
 from parsec_fs.person_joining import new_joining
 from parsec_fs.protocol.errors import DecryptionError, DeviceFileError, InputError
 from parsec_fs.protocol.sealing import BoxKey
-from tests.support.greetings import person_invitation, sealed_greeting
+from tests.support.greetings import person_invitation, sealed_greeting, until_request
 from tests.support.identities import CountingRandom, founded
 
 LINK = Link(secret=bytes(range(16)), invitation=b"i" * 32, server_url="https://files.acme.example")
@@ -137,6 +139,34 @@ def test_invitations_are_kept_sealed_until_they_expire(tmp_path: Path) -> None:
         GreetingFiles(tmp_path, bytes(31) + b"1").all(0)
     files.remove(late)
     assert files.all(0) == []
+
+
+def test_what_is_in_use_does_not_expire_and_is_not_shared(tmp_path: Path) -> None:
+    """A process that greets holds its nonce in memory: another one must not begin anew with it."""
+    files = GreetingFiles(tmp_path, bytes(32))
+    old = sealed_greeting(person_invitation(founded()[1], "bob", expires_ms=1_000))
+    files.save(old)
+    with files.using(old) as now:
+        assert now == old
+        assert files.all(2_000) == []
+        with pytest.raises(LockedError), files.using(old):
+            raise AssertionError("used twice")
+        later = replace(now, mails=(*now.mails, b"mail"))
+        files.save(later)
+    with files.using(old) as now:
+        assert now == later
+    assert files.all(2_000) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_who_has_sent_keys_is_not_forgotten(tmp_path: Path) -> None:
+    files = GreetingFiles(tmp_path, bytes(32))
+    fresh = sealed_greeting(person_invitation(founded()[1], "bob", expires_ms=1_000))
+    known, _ = until_request(fresh, new_joining(fresh.link(), "tablet"))
+    files.save(known)
+    assert files.all(2_000) == [known]
+    files.save(replace(known, mails=known.mails[:REQUEST]))
+    assert files.all(2_000) == []
 
 
 def test_exchanged_invitation_is_refused(tmp_path: Path) -> None:
