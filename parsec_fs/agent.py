@@ -22,6 +22,7 @@ import trio
 
 from parsec_fs.config import Home
 from parsec_fs.control import Handler, Json, Progress, call, serve_control
+from parsec_fs.lockfile import holder
 from parsec_fs.protocol.errors import DeviceFileError, InputError, OfflineError
 from parsec_fs.protocol.hashing import sha256
 
@@ -40,6 +41,30 @@ def agent_sockets(home: Home, environment: Mapping[str, str]) -> tuple[Path, ...
         return (inside,)
     name = sha256(os.fsencode(os.path.realpath(home.root))).hex()[:16]
     return Path(runtime) / f"parsec-fs-{name}.sock", inside
+
+
+def agent_lock(home: Home) -> Path:
+    """Held by the agent of this home while it runs; says where it listens."""
+    return home.device / "agent.pid"
+
+
+def running_agent(home: Home) -> Path | None:
+    """Where the agent of this home says that it listens, whatever session started it."""
+    found = holder(agent_lock(home))
+    return Path(found.mountpoint) if found and found.mountpoint else None
+
+
+def sockets_to_ask(home: Home, environment: Mapping[str, str]) -> tuple[Path, ...]:
+    """Where the agent of this home can be, best first."""
+    places, running = agent_sockets(home, environment), running_agent(home)
+    return places if running is None or running in places else (running, *places)
+
+
+def ends_with_session(home: Home) -> bool:
+    """Does the agent lose its socket when its user logs out? In the home itself nobody takes it
+    away."""
+    running = running_agent(home)
+    return running is not None and running.parent != home.device
 
 
 def _is_private(folder: Path) -> bool:

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 import trio
 import typer
 
-from parsec_fs.agent import Agent, agent_sockets, harden
+from parsec_fs.agent import Agent, agent_lock, agent_sockets, ends_with_session, harden
 from parsec_fs.cli.background import Reporter, start_daemon
 from parsec_fs.cli.exit_codes import CommandError, ExitCode, exit_code
 from parsec_fs.cli.settings import Settings, settings_of
@@ -51,7 +51,8 @@ def unlock(
     _ensure_agent(settings)
     given = {"lock": lock_name(lock), "key": key.hex(), "idle_s": idle_s}
     settings.unlocking.agent("hold", given)
-    until = f"until nobody asked for {idle}" if idle_s else "until you log out"
+    until = "until you log out" if ends_with_session(settings.home) else "until a restart"
+    until = f"until nobody asked for {idle}" if idle_s else until
     lines = [f"Unlocked {until}, or you type: parsec-fs lock"]
     settings.output.result({"unlocked": True, "idle_s": idle_s}, lines)
 
@@ -98,7 +99,7 @@ def agent(
             reporter.ready({"socket": str(path)})
 
     try:
-        with held(settings.home.device / "agent.pid", str(path)):
+        with held(agent_lock(settings.home), str(path)):
             trio.run(run)
     except ParsecFSError as error:
         reporter.error(str(error), exit_code(error))

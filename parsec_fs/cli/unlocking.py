@@ -16,7 +16,7 @@ from typing import Final
 
 import trio
 
-from parsec_fs.agent import agent_sockets, ask_agent
+from parsec_fs.agent import ask_agent, sockets_to_ask
 from parsec_fs.cli.exit_codes import CommandError, ExitCode
 from parsec_fs.cli.output import Output
 from parsec_fs.config import Home
@@ -91,7 +91,7 @@ class Unlocking:
 
     def agent(self, request: str, parameters: dict[str, object] | None = None) -> dict[str, object]:
         """Answer of this home's agent. Raises OfflineError, CommandFailedError."""
-        sockets = agent_sockets(self.home, self.environment)
+        sockets = sockets_to_ask(self.home, self.environment)
         return trio.run(ask_agent, sockets, request, parameters or {})
 
     def _found(self, lock: PassphraseLock) -> bytes:

@@ -10,9 +10,18 @@ from pathlib import Path
 import pytest
 import trio
 
-from parsec_fs.agent import Agent, agent_sockets, ask_agent, uptime
+from parsec_fs.agent import (
+    Agent,
+    agent_lock,
+    agent_sockets,
+    ask_agent,
+    ends_with_session,
+    sockets_to_ask,
+    uptime,
+)
 from parsec_fs.config import Home
 from parsec_fs.control import CommandFailedError, call
+from parsec_fs.lockfile import held
 from parsec_fs.protocol.errors import OfflineError
 from tests.support.waiting import until
 
@@ -172,6 +181,28 @@ async def test_the_first_agent_that_listens_is_asked(tmp_path: Path) -> None:
         await ask_agent((missing, path), "state", {})
     async with serving(Agent(), path):
         assert await ask_agent((missing, path), "state", {}) == {"unlocked": False, "idle_s": 0.0}
+
+
+async def test_lock_finds_the_agent_of_another_session(tmp_path: Path) -> None:
+    """Without the variable that said where to listen, as in a job of cron."""
+    home, runtime = Home(root=tmp_path / "home"), tmp_path / "run"
+    runtime.mkdir(mode=0o700)
+    path, agent = agent_sockets(home, {"XDG_RUNTIME_DIR": str(runtime)})[0], Agent()
+    with held(agent_lock(home), str(path)):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(agent.serve, path)
+            await hold(path)
+            assert ends_with_session(home)
+            await ask_agent(sockets_to_ask(home, {}), "lock", {})
+        assert not agent._key
+    assert sockets_to_ask(home, {}) == agent_sockets(home, {})
+
+
+def test_an_agent_in_the_home_outlives_the_session(tmp_path: Path) -> None:
+    home = Home(root=tmp_path)
+    with held(agent_lock(home), str(agent_sockets(home, {})[0])):
+        assert not ends_with_session(home)
+        assert sockets_to_ask(home, {}) == agent_sockets(home, {})
 
 
 async def test_the_clock_goes_on() -> None:
