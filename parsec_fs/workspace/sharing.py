@@ -10,7 +10,14 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
 from parsec_fs.identity import Author
-from parsec_fs.protocol.certificates import CONTRIBUTOR, MANAGER, OWNER, Role, sign_certificate
+from parsec_fs.protocol.certificates import (
+    CONTRIBUTOR,
+    MANAGER,
+    OUTSIDER,
+    OWNER,
+    Role,
+    sign_certificate,
+)
 from parsec_fs.protocol.errors import ForbiddenError, InputError, StaleError
 from parsec_fs.protocol.hashing import map_key
 from parsec_fs.protocol.ids import NO_HASH, UserId
@@ -42,9 +49,9 @@ class Sharing:
         self._signing = signing
 
     async def set_role(self, user: UserId, role: int) -> bool:
-        """Give a role (0: take it); False if that is the user's role already. Raises
-        ForbiddenError, InputError (nobody would own it), StaleError, OfflineError, RefusedError,
-        VerificationError."""
+        """Give a role (0: take it); False if that is the user's role already. Judged by the logs as
+        the server has them now: `signing` has pulled both. Raises ForbiddenError, InputError
+        (nobody would own it), StaleError, OfflineError, RefusedError, VerificationError."""
         async with self._signing() as free:
             if not free:
                 raise StaleError("changes of this device are still on their way; try again")
@@ -68,6 +75,11 @@ class Sharing:
             raise ForbiddenError(
                 "your role does not allow this: owners set every role, managers those of readers "
                 "and contributors"
+            )
+        if role >= MANAGER and self._org.state.users[user].profile == OUTSIDER:
+            raise ForbiddenError(
+                "an outsider of the organization is neither owner nor manager; nothing was "
+                "changed. Give another role: --role contributor or --role reader"
             )
         if owners == [user]:
             raise InputError("a workspace keeps an owner: make somebody else owner first")

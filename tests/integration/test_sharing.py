@@ -13,7 +13,14 @@ from parsec_fs.config import Home
 from parsec_fs.connection import connect
 from parsec_fs.discovery import find_workspaces
 from parsec_fs.people import members_of
-from parsec_fs.protocol.certificates import CONTRIBUTOR, MANAGER, NO_ROLE, OWNER, READER
+from parsec_fs.protocol.certificates import (
+    CONTRIBUTOR,
+    MANAGER,
+    NO_ROLE,
+    OUTSIDER,
+    OWNER,
+    READER,
+)
 from parsec_fs.protocol.errors import ForbiddenError, InputError, RefusedError
 from parsec_fs.protocol.ids import RealmId
 from parsec_fs.workspace.sharing import Sharing
@@ -135,3 +142,30 @@ async def test_who_may_not_is_told_before_anything_is_sent(shared: Shared) -> No
     with pytest.raises(InputError, match="keeps an owner"):
         await shared.sharing.set_role(alice, NO_ROLE)
     assert shared.bob.workspace.replica.size() == size + 2
+
+
+async def test_roles_are_judged_by_the_log_as_it_is_now(shared: Shared) -> None:
+    """Alice's device has not heard of what bob, another owner, did since."""
+    carol, bob = await second_user(shared.alice, "carol"), shared.bob
+    await shared.give(OWNER)
+    await bob.open(shared.realm)
+    await bob.workspace.sharing.set_role(carol.secrets.user, READER)
+    assert shared.alice.workspace.replica.state.role(carol.secrets.user) == NO_ROLE
+    assert await shared.sharing.set_role(carol.secrets.user, NO_ROLE)
+    assert shared.alice.workspace.replica.state.role(carol.secrets.user) == NO_ROLE
+    await bob.pull()
+    assert bob.workspace.replica.state.role(carol.secrets.user) == NO_ROLE
+
+    dave = await second_user(shared.alice, "dave")
+    await bob.workspace.sharing.set_role(shared.alice.author.secrets.user, READER)
+    with pytest.raises(ForbiddenError, match="your role does not allow"):
+        await shared.sharing.set_role(dave.secrets.user, READER)
+
+
+async def test_an_outsider_is_neither_owner_nor_manager(shared: Shared) -> None:
+    """Told before anything is sent, in words: exit code 13."""
+    outsider = await second_user(shared.alice, "eve", profile=OUTSIDER)
+    for role in (MANAGER, OWNER):
+        with pytest.raises(ForbiddenError, match=r"outsider.*Give another role"):
+            await shared.sharing.set_role(outsider.secrets.user, role)
+    assert await shared.sharing.set_role(outsider.secrets.user, CONTRIBUTOR)

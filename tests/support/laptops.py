@@ -19,7 +19,7 @@ import trio
 
 from parsec_fs.enrolment import add_device, create_realm, device_content, found_org
 from parsec_fs.identity import Author, Identity, UserKeySeed, new_secrets
-from parsec_fs.protocol.certificates import Role, sign_certificate
+from parsec_fs.protocol.certificates import STANDARD, Role, sign_certificate
 from parsec_fs.protocol.hashing import map_key
 from parsec_fs.protocol.ids import NO_HASH, ROOT_OBJECT, LogId, ObjectId, RealmId, UserId
 from parsec_fs.protocol.keys import VerifyKey
@@ -475,14 +475,15 @@ async def in_step(*laptops: Laptop) -> dict[str, bytes | None]:
     return shown[0]
 
 
-async def second_user(first: Laptop, name: str = "bob") -> Identity:
+async def second_user(first: Laptop, name: str = "bob", *, profile: int = STANDARD) -> Identity:
     """Another user with one device, added by the first one, an administrator."""
     own = first.author.secrets
     seed = UserKeySeed(generation=1, seed=os.urandom(96))
     secrets = new_secrets(
         org=own.org, user=UserId(os.urandom(16)), user_keys=(seed,), random=os.urandom
     )
-    for content in (user_content(name, secrets), device_content(secrets, b"tablet")):
+    user = user_content(name, secrets, profile=profile)
+    for content in (user, device_content(secrets, b"tablet")):
         org = await first.org.pull()
         chain = org.chains[own.device]
         header = first.author.header(org.context, chain, first.org.seen())
