@@ -40,7 +40,6 @@ from parsec_fs.storage.realm_tables import StoredObject
 from parsec_fs.workspace.leaf_groups import ChangedObject, LeafGroup
 from parsec_fs.workspace.org_replica import OrgReplica
 from parsec_fs.workspace.payloads import Found, PayloadReader, PayloadSource, ReadNode
-from parsec_fs.workspace.promises import check_pins
 from parsec_fs.workspace.realm_keys import RealmKeys
 from parsec_fs.workspace.replica import RealmReplica
 from parsec_fs.workspace.replica_checks import ReplicaChecks
@@ -158,7 +157,7 @@ class Bootstrap:
     async def _store(self, snapshot: Snapshot, reader: SnapshotReader) -> None:
         with reader.pages() as pages:
             state = await reader.verify(snapshot, pages)
-            check_pins(self.replica.pins, log_state(state))
+            self.checks.pins(self.replica.pins, log_state(state))
             self.keys.learn(self.org.state)
             await self.keys.ensure(state.rotations, self.server)
             finder = self._finder()

@@ -22,11 +22,7 @@ from parsec_fs.protocol.records import Leaf, LeafHeader, LogState, Seen
 from parsec_fs.remote.server_client import ServerClient, UnverifiedLeaves
 from parsec_fs.storage.org_store import OrgStore
 from parsec_fs.workspace.audit_view import AuditView
-from parsec_fs.workspace.promises import (
-    AuditFirstError,
-    HeadPair,
-    check_pins,
-)
+from parsec_fs.workspace.promises import AuditFirstError, HeadPair
 from parsec_fs.workspace.refused_leaf import refuse
 from parsec_fs.workspace.replica_checks import REPLICA_CHECKS, ReplicaChecks
 
@@ -195,7 +191,7 @@ class OrgReplica:
                 self._state = membership.found(leaf, expected_genesis=self._genesis)
             else:
                 self._state = self._checks.org_leaf(self._state, leaf)
-            self._roots.append(check_pins(self._pins, log_state(self._state)))
+            self._roots.append(self._checks.pins(self._pins, log_state(self._state)))
 
 
 def _empty(log: LogId) -> LogState:

@@ -36,7 +36,7 @@ from parsec_fs.workspace.audit_view import AuditView
 from parsec_fs.workspace.leaf_groups import LeafGroup, LeafGroups
 from parsec_fs.workspace.org_replica import OrgReplica
 from parsec_fs.workspace.payloads import Found, GroupReader
-from parsec_fs.workspace.promises import AuditFirstError, HeadPair, check_pins
+from parsec_fs.workspace.promises import AuditFirstError, HeadPair
 from parsec_fs.workspace.realm_keys import RealmKeys
 from parsec_fs.workspace.realm_rebuild import light_state, with_map
 from parsec_fs.workspace.refused_leaf import LeafRefusedError, refuse
@@ -302,7 +302,7 @@ class RealmReplica:
                 raise self._refused(error, leaves, head, leaf, groups) from error
             groups.add(leaf, transition)
             self._find_stamps(leaf)
-            check_pins(self.pins, log_state(groups.state))
+            self._checks.pins(self.pins, log_state(groups.state))
             await self.slices.pause()
         return groups
 
@@ -350,7 +350,7 @@ class RealmReplica:
 
     async def _store_group(self, group: LeafGroup, head: HeadPair | None) -> None:
         found = await self._payloads.read(group, self.slices)
-        restored = self._unremembered(group)
+        restored = self._checks.restored(self._unremembered(group))
         async with self.store.writing() as write:
             for leaf in group.leaves:
                 write.leaf(leaf)

@@ -7,6 +7,7 @@ file or environment variable reaches these classes. The attack tests hand a subc
 method out to a constructor, and show that then, and only then, the attack succeeds.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 from parsec_fs.protocol import membership, realm_state, sealing
@@ -17,7 +18,7 @@ from parsec_fs.protocol.manifests import BlockRef
 from parsec_fs.protocol.membership import OrgState
 from parsec_fs.protocol.realm_state import ObjectView, RealmState, Transition
 from parsec_fs.protocol.records import Leaf, LogState
-from parsec_fs.workspace.promises import HeadPair, check_promise, check_roots
+from parsec_fs.workspace.promises import HeadPair, check_pins, check_promise, check_roots
 
 
 class ReplicaChecks:
@@ -43,6 +44,16 @@ class ReplicaChecks:
     ) -> Transition:
         """Transition rules of a realm (A10, A17, A18, A31, A32). Raises VerificationError."""
         return realm_state.verify_leaf(state, leaf, org=org, objects=objects)
+
+    def pins(self, pins: Iterable[LogState], recomputed: LogState) -> LogState:
+        """This is the history that whoever invited this device saw (A46, rule 25). Raises
+        ForkError."""
+        return check_pins(pins, recomputed)
+
+    def restored(self, unremembered: bool) -> bool:
+        """A record under this device's key that it does not remember: its state is an older copy,
+        or its key is used elsewhere too, and it signs no more (A47, rule 26)."""
+        return unremembered
 
     def payload(self, unverified: bytes, *, expected: Hash) -> bytes:
         """The sealed manifest is the one that its author signed for: nobody who merely holds the

@@ -23,6 +23,7 @@ from parsec_fs.protocol.certificates import STANDARD, Role, sign_certificate
 from parsec_fs.protocol.hashing import map_key
 from parsec_fs.protocol.ids import NO_HASH, ROOT_OBJECT, LogId, ObjectId, RealmId, UserId
 from parsec_fs.protocol.keys import VerifyKey
+from parsec_fs.protocol.log_state import DeviceChain
 from parsec_fs.protocol.manifests import FOLDER, FolderManifest
 from parsec_fs.protocol.statements import ServerRegistration
 from parsec_fs.remote.server_client import PublicClient, ServerClient
@@ -37,6 +38,7 @@ from parsec_fs.workspace.filesystem import Filesystem
 from parsec_fs.workspace.nodes import ROOT_INODE, FileNode, FolderNode, Node
 from parsec_fs.workspace.org_replica import OrgReplica
 from parsec_fs.workspace.push import Hook
+from parsec_fs.workspace.replica_checks import REPLICA_CHECKS, ReplicaChecks
 from tests.support.identities import chain_anchor, user_content
 from tests.support.permits import token_for
 from tests.support.server import BASE_URL, InProcess, ServerProcess, in_process
@@ -141,6 +143,7 @@ class Laptop:
     nursery: trio.Nursery
     hook: Hook = lambda point: None
     audit: AuditView = field(default_factory=Unaudited)
+    checks: ReplicaChecks = REPLICA_CHECKS
     parts: Workspace | None = None
     running: trio.CancelScope = field(default_factory=trio.CancelScope)
     ended: trio.Event = field(default_factory=trio.Event)
@@ -174,6 +177,7 @@ class Laptop:
             audit=self.audit,
             label=lambda: f"{self.name} 2026-01-01 10.00".encode(),
             hook=lambda point: self.hook(point),
+            checks=self.checks,
         )
         self.parts = assemble(self.folder / realm.hex()[:8], realm, outside)
         if self.parts.store.position().size == 0:
@@ -485,7 +489,7 @@ async def second_user(first: Laptop, name: str = "bob", *, profile: int = STANDA
     user = user_content(name, secrets, profile=profile)
     for content in (user, device_content(secrets, b"tablet")):
         org = await first.org.pull()
-        chain = org.chains[own.device]
+        chain = org.chains.get(own.device, DeviceChain())
         header = first.author.header(org.context, chain, first.org.seen())
         body = first.author.sign(content, header=header)
         await first.client.append_certificate(LogId(own.org), body)
