@@ -101,7 +101,7 @@ def assemble(directory: Path, realm: RealmId, outside: Outside) -> Workspace:
     secrets = author.secrets
     store = RealmStore(directory / "realm.db", realm)
     keys = RealmKeys(store, realm, secrets)
-    opener = Opener(keys, realm, secrets, random=random)
+    opener = Opener(keys, realm, secrets, random=random, checks=outside.checks)
     loader = StoreLoader(store, opener)
     blocks = BlockClient(outside.signer, realm)
     contents = _contents(directory / "blocks", realm, outside, blocks)

@@ -174,6 +174,7 @@ class Bootstrap:
             self.replica.realm,
             self.author.secrets,
             random=self.author.random,
+            checks=self.checks,
         )
 
     def _payloads(self, finder: AuthorFinder, source: PayloadSource) -> PayloadReader:

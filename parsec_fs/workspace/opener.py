@@ -15,7 +15,7 @@ from parsec_fs.identity import DeviceSecrets
 from parsec_fs.protocol.codec import decode, encode_trusted
 from parsec_fs.protocol.errors import DataError, DecryptionError
 from parsec_fs.protocol.ids import DeviceId, ObjectId, RealmId
-from parsec_fs.protocol.manifests import BlockRef, FileManifest, Manifest, decode_manifest
+from parsec_fs.protocol.manifests import BlockRef, FileManifest, Manifest
 from parsec_fs.protocol.sealing import (
     LocalSealer,
     ManifestContext,
@@ -26,6 +26,7 @@ from parsec_fs.protocol.sealing import (
 from parsec_fs.storage.realm_tables import StoredObject
 from parsec_fs.workspace.nesting import FlatRefs
 from parsec_fs.workspace.realm_keys import RealmKeys
+from parsec_fs.workspace.replica_checks import REPLICA_CHECKS, ReplicaChecks
 
 _FLAT: Final = b"flat-references"
 DAMAGE: Final = (DataError, DecryptionError)
@@ -42,8 +43,10 @@ class Opener:
         secrets: DeviceSecrets,
         *,
         random: Callable[[int], bytes],
+        checks: ReplicaChecks = REPLICA_CHECKS,
     ) -> None:
         self._keys = keys
+        self._checks = checks
         self._realm = realm
         self._org = secrets.org
         self._device = secrets.device
@@ -55,12 +58,16 @@ class Opener:
         key = self._keys.key(sealed_key_index(sealed))
         return open_manifest(sealed, key=key, expected_context=self._context(id, version, author))
 
+    def parse(self, data: bytes) -> Manifest:
+        """A manifest as its author encoded it. Raises DataError."""
+        return self._checks.manifest(data)
+
     def open(self, row: StoredObject) -> Manifest | None:
         """The manifest of an object, references flat; None if it is deleted. Raises DAMAGE."""
         if row.sealed is None:
             return None
         data = self.open_bytes(row.sealed, row.id, row.state.version, row.author)
-        manifest = decode_manifest(data)
+        manifest = self.parse(data)
         if isinstance(manifest, FileManifest) and manifest.depth:
             if row.flat is None:
                 raise DataError("the references of this file are not here")

@@ -24,7 +24,6 @@ from parsec_fs.protocol.manifests import (
     FolderManifest,
     Manifest,
     PageManifest,
-    decode_manifest,
 )
 from parsec_fs.storage.realm_store import RealmStore
 from parsec_fs.storage.realm_tables import StoredObject
@@ -202,7 +201,7 @@ class _Reading:
         self, id: ObjectId, change: ChangedObject, sealed: bytes
     ) -> tuple[StoredObject, Manifest]:
         data = self._opener.open_bytes(sealed, id, change.state.version, change.author)
-        manifest = decode_manifest(data)
+        manifest = self._opener.parse(data)
         flat = None
         if isinstance(manifest, FolderManifest):
             self._folders[id] = manifest

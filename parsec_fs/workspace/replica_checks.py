@@ -14,7 +14,7 @@ from parsec_fs.protocol import membership, realm_state, sealing
 from parsec_fs.protocol.errors import ProofError
 from parsec_fs.protocol.hashing import payload_hash
 from parsec_fs.protocol.ids import Hash, RealmId
-from parsec_fs.protocol.manifests import BlockRef
+from parsec_fs.protocol.manifests import BlockRef, Manifest, decode_manifest
 from parsec_fs.protocol.membership import OrgState
 from parsec_fs.protocol.realm_state import ObjectView, RealmState, Transition
 from parsec_fs.protocol.records import Leaf, LogState
@@ -61,6 +61,11 @@ class ReplicaChecks:
         if payload_hash(unverified) != expected:
             raise ProofError("payload is not the one that its commit names", evidence=(unverified,))
         return unverified
+
+    def manifest(self, unverified: bytes) -> Manifest:
+        """What a member sealed is well-formed, and no name in it is a way out of its folder (A50,
+        rule 12). Raises DataError."""
+        return decode_manifest(unverified)
 
     def block(
         self,

@@ -40,6 +40,7 @@ from parsec_fs.workspace.leaf_groups import (
 from parsec_fs.workspace.opener import Opener
 from parsec_fs.workspace.payloads import GroupReader
 from parsec_fs.workspace.realm_keys import RealmKeys
+from parsec_fs.workspace.replica_checks import REPLICA_CHECKS, ReplicaChecks
 from parsec_fs.workspace.slices import Slices
 
 UNKNOWN: Final = DeviceId(bytes(16))
@@ -69,8 +70,9 @@ class AuthorFinder(Opener):
         secrets: DeviceSecrets,
         *,
         random: Random,
+        checks: ReplicaChecks = REPLICA_CHECKS,
     ) -> None:
-        super().__init__(keys, realm, secrets, random=random)
+        super().__init__(keys, realm, secrets, random=random, checks=checks)
         self._candidates = list(candidates)
         self.found: dict[ObjectId, DeviceId] = {}
 
