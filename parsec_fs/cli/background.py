@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from parsec_fs.cli.exit_codes import CommandError, ExitCode
+from parsec_fs.cli.service import notify_ready
 
 Json = dict[str, Any]
 _LOG_LINES = 10
@@ -33,7 +34,9 @@ class Reporter:
         self._write({"progress": text})
 
     def ready(self, document: Json) -> None:
-        """It serves; the last thing that is said."""
+        """It serves; the last thing that is said, also to a service manager."""
+        if self._descriptor is None:
+            notify_ready(os.environ)
         self._write({"ready": document})
         self._close()
 

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -15,26 +16,42 @@ import trio
 import typer
 
 from parsec_fs.cli import running
-from parsec_fs.cli.background import Reporter, start_daemon
+from parsec_fs.cli import service as service_file
+from parsec_fs.cli.background import Reporter
 from parsec_fs.cli.exit_codes import CommandError, ExitCode, exit_code, first_cause
 from parsec_fs.cli.log_format import PlainFormatter
+from parsec_fs.cli.mounting import Json, arguments, check_not_running, places, start
 from parsec_fs.cli.mountpoint import check_allow_other, clear_dead_mount, prepare
 from parsec_fs.cli.settings import Settings, settings_of
 from parsec_fs.config import CACHE_DEFAULT_SIZE, Consistency, Durability, MountOptions
-from parsec_fs.device_lock import KeyFileLock
+from parsec_fs.device_lock import KeyFileLock, PassphraseLock, describe
 from parsec_fs.directory import Workspace, matching
 from parsec_fs.identity import Identity
-from parsec_fs.lockfile import holder, last_mountpoint
+from parsec_fs.lockfile import holder
+from parsec_fs.protocol.errors import OfflineError, ParsecFSError
 from parsec_fs.protocol.limits import MIB
 
 _END_S: Final = 30.0
+Done = tuple[Json, list[str]]
+"""What a workspace's part of a command says, for programs and for people."""
+
 _LOG_FORMAT: Final = "%(asctime)s level=%(levelname)s logger=%(name)s %(message)s"
 
 
 def mount(
     context: typer.Context,
-    workspace: Annotated[str, typer.Argument(help="Name of the workspace, or how its id begins.")],
-    folder: Annotated[Path, typer.Argument(help="Empty folder to mount it on; made if missing.")],
+    workspace: Annotated[
+        str, typer.Argument(help="Name of the workspace, or how its id begins; not with --all.")
+    ],
+    folder: Annotated[
+        Path | None, typer.Argument(help="Empty folder to mount it on; made if missing.")
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All workspaces, each in a folder of its own in FOLDER.")
+    ] = False,
+    service: Annotated[
+        bool, typer.Option("--service", help="At every login from now on (systemd user service).")
+    ] = False,
     foreground: Annotated[
         bool, typer.Option("--foreground", help="Stay here, log to this terminal.")
     ] = False,
@@ -68,32 +85,104 @@ def mount(
     )
     if allow_other:
         check_allow_other(is_root=os.geteuid() == 0)
-    found = _resolve(settings, settings.device_file().load(), workspace)
+    wanted = _wanted(settings, workspace, folder, everything=everything)
     if ready_fd is not None or foreground:
-        _serve(settings, found, folder, options, Reporter(ready_fd))
+        if len(wanted) != 1:
+            raise CommandError(ExitCode.USAGE, "one workspace at a time can stay in the foreground")
+        _serve(settings, *wanted[0], options, Reporter(ready_fd))
+    elif service:
+        _check_unattended(settings)
+        _each(settings, wanted, lambda one, place: _enable(settings, one, place, options))
+    else:
+        _each(settings, wanted, lambda one, place: _start(settings, one, place, options))
+
+
+def _wanted(
+    settings: Settings, word: str, folder: Path | None, *, everything: bool
+) -> list[tuple[Workspace, Path]]:
+    """Which workspaces go where. Raises CommandError."""
+    identity = settings.device_file().load()
+    if not everything:
+        if folder is None:
+            raise CommandError(ExitCode.USAGE, f"on which folder? parsec-fs mount {word} FOLDER")
+        return [(_resolve(settings, identity, word), folder)]
+    if folder is not None:
+        raise CommandError(ExitCode.USAGE, "--all takes one folder: parsec-fs mount --all FOLDER")
+    found = places(_all_workspaces(settings, identity), Path(os.path.abspath(word)))
+    running_now = {one.realm for one, _ in running.mounted(settings)}
+    free = [one for one in found if one[0].realm not in running_now]
+    if not free:
+        what = "all workspaces are mounted already" if found else "there is no workspace"
+        raise CommandError(ExitCode.NOT_FOUND, f"{what}; see: parsec-fs workspace list")
+    return free
+
+
+def _all_workspaces(settings: Settings, identity: Identity) -> tuple[Workspace, ...]:
+    """Those that the server knows of as well; without it those that are known here."""
+    try:
+        return trio.run(_ask, settings, identity)
+    except OfflineError:
+        settings.output.note("the server cannot be reached: workspaces shared lately are left out")
+        return running.known(settings.home, identity)
+
+
+def _each(
+    settings: Settings,
+    wanted: list[tuple[Workspace, Path]],
+    work: Callable[[Workspace, Path], Done],
+) -> None:
+    """One after the other. One alone fails with its own error; of several the others go on."""
+    if len(wanted) == 1:
+        settings.output.result(*work(*wanted[0]))
         return
-    _check_not_running(settings, found)
-    place = prepare(folder)
-    started = time.monotonic()
-    log = settings.home.workspace(found.realm).log
-    arguments = ["--home", str(settings.home.root), "mount", found.realm.hex(), str(place)]
-    arguments += ["--fsync", fsync, "--consistency", consistency, "--cache", str(cache)]
-    arguments += ["--allow-other"] * allow_other + ["--stored-owners"] * stored_owners
-    secret = _key_to_hand_over(settings)
-    arguments += ["--key-stdin"] * bool(secret)
-    ready = start_daemon(arguments, log, settings.output.progress, secret=secret)
-    seconds = time.monotonic() - started
+    documents: list[Json] = []
+    lines: list[str] = []
+    for one, place in wanted:
+        try:
+            document, said = work(one, place)
+        except ParsecFSError as error:
+            document = {"workspace": one.title, "error": str(error), "exit": int(exit_code(error))}
+            said = [f"{one.title}: {error}"]
+        documents.append(document)
+        lines += said
+    settings.output.result({"workspaces": documents}, lines)
+    if any("error" in one for one in documents):
+        sys.exit(ExitCode.PARTIAL)
+
+
+def _start(settings: Settings, workspace: Workspace, place: Path, options: MountOptions) -> Done:
+    ready = start(settings, workspace, place, options)
     lines = [
-        f"mounted {found.title} at {place} in {seconds:.1f} s",
-        f"  see: parsec-fs status    unmount: parsec-fs umount {found.title}",
+        f"mounted {workspace.title} at {os.path.abspath(place)} in {ready['seconds']:.1f} s",
+        f"  see: parsec-fs status    unmount: parsec-fs umount {workspace.title}",
     ]
-    settings.output.result({**ready, "log": str(log), "seconds": round(seconds, 3)}, lines)
+    return ready, lines
 
 
-def _key_to_hand_over(settings: Settings) -> bytes:
-    """The child has no terminal to ask at. What lies in a key file it reads itself."""
-    file = settings.device_file()
-    return b"" if isinstance(file.lock(), KeyFileLock) else file.file_key()
+def _check_unattended(settings: Settings) -> None:
+    """At a login nobody is asked. Raises CommandError."""
+    lock = settings.device_file().lock()
+    if isinstance(lock, PassphraseLock):
+        raise CommandError(
+            ExitCode.NOT_ALLOWED,
+            f"this device's keys are opened by {describe(lock)}, which a service cannot ask for. "
+            "Let the desktop's keyring open them: parsec-fs device keyring",
+        )
+
+
+def _enable(settings: Settings, workspace: Workspace, place: Path, options: MountOptions) -> Done:
+    check_not_running(settings, workspace)
+    place = prepare(place)
+    name = service_file.unit_name(settings.home, workspace)
+    called = arguments(settings, workspace, place, options)
+    text = service_file.unit_text(settings.home, workspace, place, called)
+    path = service_file.install(os.environ, name, text)
+    lines = [
+        f"{workspace.title} is mounted at {place}, now and at every login",
+        f"  no more: systemctl --user disable --now {name}",
+        "  also without a login, from the start of this machine: loginctl enable-linger",
+    ]
+    return {"workspace": workspace.title, "mountpoint": str(place), "unit": str(path)}, lines
 
 
 def _take_key(settings: Settings) -> None:
@@ -119,19 +208,6 @@ async def _ask(settings: Settings, identity: Identity) -> tuple[Workspace, ...]:
 
     async with connect(settings.home, identity) as connection:
         return await find_workspaces(connection)
-
-
-def _check_not_running(settings: Settings, workspace: Workspace) -> None:
-    """Also takes away what a daemon that died left mounted somewhere else."""
-    lock = settings.home.workspace(workspace.realm).lock
-    running_now = holder(lock)
-    if running_now is not None:
-        raise CommandError(
-            ExitCode.BUSY, f"{workspace.title} is mounted already at {running_now.mountpoint}"
-        )
-    last = last_mountpoint(lock)
-    if last is not None:
-        clear_dead_mount(Path(last))
 
 
 def _serve(
@@ -171,6 +247,7 @@ def umount(
     workspace: Annotated[
         str | None, typer.Argument(help="Workspace or folder; default: the only mounted one.")
     ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that are mounted.")] = False,
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="Do not wait for uploads; they are kept here.")
     ] = False,
@@ -181,20 +258,35 @@ def umount(
         lines = ["removed a mount whose daemon had died; its changes are kept on this device"]
         settings.output.result({"unmounted": True, "dead": True}, lines)
         return
-    found, running_now = running.choose(settings, workspace)
-    pending = 0
+    if everything and workspace is not None:
+        raise CommandError(ExitCode.USAGE, "name a workspace, or all of them (--all), not both")
+    chosen = running.mounted(settings) if everything else [running.choose(settings, workspace)]
+    if not chosen:
+        raise CommandError(ExitCode.NOT_FOUND, "nothing is mounted; see: parsec-fs status")
+    pending: list[int] = []
+
+    def end(one: Workspace, place: Path) -> Done:
+        pending.append(_end(settings, one, str(place), no_wait=no_wait))
+        left = pending[-1]
+        rest = "nothing pending" if not left else f"{left} changes wait on this device"
+        document = {"unmounted": True, "dead": False, "pending": left}
+        return document, [f"unmounted {one.title}, {rest}"]
+
+    _each(settings, [(one, Path(found.mountpoint)) for one, found in chosen], end)
+    if any(pending):
+        sys.exit(ExitCode.PENDING)
+
+
+def _end(settings: Settings, workspace: Workspace, mountpoint: str, *, no_wait: bool) -> int:
+    """Unmount, and wait for the daemon; how many changes are left on this device."""
     if not no_wait:
-        waited = running.ask(settings, found, "wait", {"state": "logged"})
+        waited = running.ask(settings, workspace, "wait", {"state": "logged"})
         pending = int(waited.get("local", 0))
     else:
-        pending = int(running.ask(settings, found, "status")["changes"]["local"])
-    _unmount(running_now.mountpoint)
-    _wait_for_end(settings, found)
-    rest = "nothing pending" if not pending else f"{pending} changes wait on this device"
-    document = {"unmounted": True, "dead": False, "pending": pending}
-    settings.output.result(document, [f"unmounted {found.title}, {rest}"])
-    if pending:
-        sys.exit(ExitCode.PENDING)
+        pending = int(running.ask(settings, workspace, "status")["changes"]["local"])
+    _unmount(mountpoint)
+    _wait_for_end(settings, workspace)
+    return pending
 
 
 def _unmount(mountpoint: str) -> None:

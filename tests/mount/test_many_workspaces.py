@@ -1,0 +1,92 @@
+"""Several workspaces at once: all mounted by one command, or by services at every login.
+
+Data flow: command line -> daemons, one per workspace -> mounts -> command line.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import service_manager
+from tests.support.installation import DeviceAt, Installation, installation, lazy_unmount
+
+STRANGE = 'we"ird $HOME %n \\ name'
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    with installation(tmp_path_factory.mktemp("installation")) as running:
+        running.alice.run("workspace", "create", STRANGE)
+        yield running
+
+
+@pytest.fixture
+def alice(installed: Installation) -> Iterator[DeviceAt]:
+    """Nothing is mounted afterwards."""
+    yield installed.alice
+    for one in installed.alice.run("status")["workspaces"]:
+        lazy_unmount(Path(one["mountpoint"]))
+
+
+def test_all_workspaces_are_mounted_and_unmounted(alice: DeviceAt, tmp_path: Path) -> None:
+    parent = tmp_path / "all"
+    alice.run("mount", "--all", str(parent))
+    assert sorted(path.name for path in parent.iterdir()) == ["research", STRANGE]
+    assert all(os.path.ismount(path) for path in parent.iterdir())
+    (parent / "research/one").write_text("one")
+    (parent / STRANGE / "two").write_text("two")
+
+    code, said = alice.error("mount", "--all", str(parent))
+    assert code == 10
+    assert "mounted already" in said
+
+    ended = alice.run("umount", "--all")
+    assert [one["pending"] for one in ended["workspaces"]] == [0, 0]
+    assert alice.run("status")["workspaces"] == []
+
+
+def test_what_cannot_be_mounted_does_not_keep_the_others(alice: DeviceAt, tmp_path: Path) -> None:
+    (tmp_path / "research").mkdir()
+    (tmp_path / "research/in the way").touch()
+    done = alice.run("mount", "--all", str(tmp_path), code=3)
+    failed = [one for one in done["workspaces"] if "error" in one]
+    assert [(one["workspace"], one["exit"]) for one in failed] == [("research", 41)]
+    assert os.path.ismount(tmp_path / STRANGE)
+    assert alice.run("umount", "--all")["pending"] == 0
+
+
+def test_a_service_mounts_at_login_and_unmounts_when_it_ends(
+    alice: DeviceAt, tmp_path: Path
+) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    systemctl = programs / "systemctl"
+    systemctl.write_text(f"#!{sys.executable}\n{Path(service_manager.__file__).read_text()}")
+    systemctl.chmod(0o755)
+    environment = {
+        **os.environ,
+        "PATH": f"{programs}:{os.environ['PATH']}",
+        "XDG_CONFIG_HOME": str(tmp_path / "config"),
+    }
+    folder = tmp_path / "100% $HOME"
+    command = alice.command("mount", STRANGE, str(folder), "--service")
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=90)
+    assert done.returncode == 0, done.stdout + done.stderr
+    unit = Path(json.loads(done.stdout)["unit"])
+    assert (programs / "asked").read_text().splitlines() == [
+        "--user daemon-reload",
+        f"--user enable {unit.name}",
+        f"--user restart {unit.name}",
+    ]
+    assert os.path.ismount(folder)
+    (folder / "saved").write_text("before the end\n")
+
+    stop = [str(systemctl), "--user", "stop", unit.name]
+    subprocess.run(stop, env=environment, check=True, timeout=90)
+    assert not os.path.ismount(folder)
+    assert alice.run("status")["workspaces"] == []
