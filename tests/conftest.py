@@ -17,9 +17,9 @@ from collections.abc import Generator, Iterator
 import hypothesis
 import pytest
 
-TIERS = ("unit", "property", "integration", "attack", "crash", "mount", "chain")
+TIERS = ("unit", "property", "integration", "attack", "crash", "mount", "chain", "desktop")
 IN_CI = os.environ.get("CI") == "true"
-COLLECTS_GARBAGE = {"integration", "attack", "crash", "mount", "chain"}
+COLLECTS_GARBAGE = {"integration", "attack", "crash", "mount", "chain", "desktop"}
 
 hypothesis.settings.register_profile(
     "ci", derandomize=True, deadline=None, database=None, max_examples=60, print_blob=True

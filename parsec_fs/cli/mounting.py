@@ -42,7 +42,7 @@ def places(workspaces: Iterable[Workspace], parent: Path) -> list[tuple[Workspac
 
 def _folder_name(workspace: Workspace) -> str:
     name = _UNFIT.sub("_", workspace.title)[:_NAME_MAX]
-    while len(name.encode(errors="replace")) > 2 * _NAME_MAX:
+    while len(name.encode()) > 2 * _NAME_MAX:
         name = name[:-1]
     return workspace.realm.hex()[:8] if name.strip(". ") == "" else name
 

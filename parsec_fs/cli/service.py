@@ -19,6 +19,7 @@ from typing import Final
 from parsec_fs.cli.exit_codes import CommandError, ExitCode
 from parsec_fs.config import Home
 from parsec_fs.directory import Workspace
+from parsec_fs.protocol.hashing import sha256
 
 STOP_S: Final = 600
 _UNIT: Final = """[Unit]
@@ -43,7 +44,7 @@ WantedBy=default.target
 
 def unit_name(home: Home, workspace: Workspace) -> str:
     """One per state folder and workspace."""
-    mark = hashlib.sha256(os.fsencode(home.root) + b"\0" + workspace.realm).hexdigest()
+    mark = sha256(os.fsencode(home.root) + b"\0" + workspace.realm).hex()
     return f"parsec-fs-{mark[:16]}.service"
 
 

@@ -21,21 +21,23 @@ NAMES = {
     0x400: "DELETE_SELF",
     0x800: "MOVE_SELF",
 }
+OPENED = {0x20: "OPEN"}
 IS_FOLDER = 0x40000000
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Watch:
-    """Everything that happens in some folders or to some files, in order."""
+    """Everything that happens in some folders or to some files, in order; `opened`: also looks."""
 
-    def __init__(self, *paths: Path) -> None:
+    def __init__(self, *paths: Path, opened: bool = False) -> None:
+        self._names = {**NAMES, **OPENED} if opened else NAMES
         self._descriptor = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         assert self._descriptor >= 0, os.strerror(ctypes.get_errno())
         self._cookies: dict[int, str] = {}
         self.seen: list[str] = []
         for path in paths:
-            number = _libc.inotify_add_watch(self._descriptor, bytes(path), sum(NAMES))
+            number = _libc.inotify_add_watch(self._descriptor, bytes(path), sum(self._names))
             assert number >= 0, os.strerror(ctypes.get_errno())
 
     def __enter__(self) -> "Watch":
@@ -61,7 +63,7 @@ class Watch:
         return self.seen
 
     def _take(self, mask: int, cookie: int, name: str) -> None:
-        kind = NAMES.get(mask & ~IS_FOLDER)
+        kind = self._names.get(mask & ~IS_FOLDER)
         if kind == "MOVED_FROM":
             self._cookies[cookie] = name
         if kind == "MOVED_TO" and cookie in self._cookies:
