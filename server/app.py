@@ -21,7 +21,7 @@ from server.blocks.base import BlockStore
 from server.chain import ChainNode
 from server.config import Config
 from server.founding import Founder
-from server.http import block, epoch, events, mailbox, org, realm, session
+from server.http import block, epoch, events, mailbox, org, realm, recovery, session
 from server.http import log as log_routes
 from server.http import server as server_routes
 from server.http.endpoint import answer
@@ -165,7 +165,18 @@ def _services(
 
 def application(services: Services) -> Starlette:
     """The HTTP interface over these parts."""
-    nouns = (server_routes, session, org, realm, log_routes, epoch, block, mailbox, events)
+    nouns = (
+        server_routes,
+        session,
+        org,
+        realm,
+        log_routes,
+        epoch,
+        block,
+        mailbox,
+        recovery,
+        events,
+    )
     routes = [route for noun in nouns for route in noun.routes(services)]
     handlers = {404: _no_such_command, 405: _no_such_command}
     return Starlette(routes=routes, exception_handlers=handlers)

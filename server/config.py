@@ -38,6 +38,8 @@ class Quotas:
     """Open sessions of the whole server; the oldest make room."""
     mails: int = 10_000
     mail_bytes: int = 64 * KIB
+    recoveries: int = 16
+    """Recovery kits made by one device; each keeps at most 32 KiB for good."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,5 +63,8 @@ KEY_CHANGES_MAX = 8
 USER_DEVICES_MAX = 128
 """Devices of one user: a new user key is sealed to each of them in one certificate."""
 
+RECOVERY_MAX_SIZE = 32 * KIB
+"""What a server keeps for one paper device: a trust anchor and a state of the org log."""
+
 SESSION_LIFETIME_S = 600
 """A signed session lasts ten minutes (rule 33)."""

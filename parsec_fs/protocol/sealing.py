@@ -19,6 +19,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hpke import (
     AEAD,
     KDF,
@@ -27,6 +28,7 @@ from cryptography.hazmat.primitives.hpke import (
     MLKEM768X25519PublicKey,
     Suite,
 )
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from parsec_fs.protocol.errors import DataError, DecryptionError
 from parsec_fs.protocol.hashing import sha256, tag
@@ -149,6 +151,11 @@ def _unpad(padded: bytes) -> bytes:
     if not data.endswith(b"\x80"):
         raise DataError("manifest: wrong padding")
     return data[:-1]
+
+
+def derive(secret: bytes, *, info: bytes, size: int) -> bytes:
+    """HKDF-SHA-256 (RFC 5869) without a salt. `secret` is random; `info` begins with a tag."""
+    return HKDF(algorithm=SHA256(), length=size, salt=None, info=info).derive(secret)
 
 
 def _hkdf_expand(key: bytes, info: bytes) -> bytes:

@@ -59,6 +59,7 @@ from parsec_fs.protocol.records import (
     verify_head,
     verify_refusal,
 )
+from parsec_fs.protocol.recoveries import PutRecovery, ReadRecovery, Recovery
 from parsec_fs.protocol.snapshots import (
     ReadSnapshot,
     ReadSnapshotPage,
@@ -151,6 +152,11 @@ class PublicClient:
         """The sealed message. Raises RefusedError NOT_FOUND until it is there."""
         return (await self._ask("/v1/mailbox/read", request, Mail)).data
 
+    async def read_recovery(self, device: DeviceId) -> bytes:
+        """What a paper device begins with, unverified. Raises RefusedError NOT_FOUND."""
+        request = ReadRecovery(device=device)
+        return (await self._ask("/v1/recovery/read", request, Recovery)).data
+
     async def _ask(self, path: str, request: object, cls: type[T]) -> T:
         answer = await self._transport.send("POST", path, encode(request), {})
         return decode(cls, body_of(answer))
@@ -188,6 +194,10 @@ class ServerClient:
         request = AppendCertificate(log=log, body=body, boxes=boxes)
         answer = await self._ask(f"/v1/{noun}/append", request, HeadAnswer)
         return self._verified(answer.head, log, None)
+
+    async def put_recovery(self, device: DeviceId, data: bytes) -> None:
+        """Keep what a paper device begins with."""
+        await self._ask("/v1/recovery/put", PutRecovery(device=device, data=data), Nothing)
 
     async def create_realm(self, request: CreateRealm) -> VerifiedHead:
         """Register and create a realm; the head is that of its log."""

@@ -294,3 +294,14 @@ mail = Table(
     Index("mail_by_expiry", "expires_ms"),
     comment="Messages of joining devices, kept for ten minutes.",
 )
+
+recoveries = Table(
+    "recoveries",
+    metadata,
+    Column("device", LargeBinary(16), primary_key=True, comment="id of the paper device"),
+    Column("org", LargeBinary(32), nullable=False, comment="organization of who put it"),
+    Column("author", LargeBinary(16), nullable=False, comment="device that put it"),
+    Column("data", LargeBinary, nullable=False, comment="public; the paper pins it by digest"),
+    Index("recoveries_by_author", "org", "author"),
+    comment="What devices on paper begin with; kept for good.",
+)

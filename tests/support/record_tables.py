@@ -17,6 +17,7 @@ from parsec_fs.protocol import (
     proofs,
     realm_state,
     records,
+    recoveries,
     snapshots,
     statements,
 )
@@ -33,6 +34,7 @@ MODULES = (
     manifests,
     chain_types,
     commands,
+    recoveries,
     snapshots,
     proofs,
 )
