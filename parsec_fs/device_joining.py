@@ -172,7 +172,7 @@ async def join(
     pins = (invitation.org_state, *admission.states)
     identity = Identity(anchor=invitation.anchor, secrets=secrets, pins=pins)
     return await enrol(
-        home, identity, lambda org: _with_user_key(org, identity.secrets, request), clients
+        home, identity, lambda org: with_user_key(org, identity.secrets, request), clients
     )
 
 
@@ -188,7 +188,7 @@ async def enrol(
     try:
         async with connect(home, provisional, clients=clients) as connection:
             org = await connection.org.pull()
-            _check_reached(connection, provisional)
+            check_reached(connection, provisional)
         identity = replace(provisional, secrets=finish(org))
         DeviceFile(home.device).create(identity, random=os.urandom)
     except BaseException:
@@ -197,14 +197,16 @@ async def enrol(
     return identity
 
 
-def _check_reached(connection: Connection, identity: Identity) -> None:
+def check_reached(connection: Connection, identity: Identity) -> None:
     """The log is at least as long as the inviter saw it: what it pins was compared (A21)."""
     pinned = max(one.size for one in identity.pins if one.log == connection.org.log)
     if connection.org.size() < pinned:
         raise TrustchainError("the server hides the end of the organization's log from this device")
 
 
-def _with_user_key(org: OrgState, secrets: DeviceSecrets, request: JoinRequest) -> DeviceSecrets:
+def with_user_key(org: OrgState, secrets: DeviceSecrets, request: JoinRequest) -> DeviceSecrets:
+    """These secrets with the user's keys, from the certificate that another device of the user has
+    made. Raises TrustchainError, DecryptionError."""
     device = org.device(secrets.device).device
     certified = (device.user, device.sign_key, device.box_key, device.label)
     if certified != (secrets.user, request.sign_key, request.box_key, request.label):

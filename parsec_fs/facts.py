@@ -18,6 +18,7 @@ from parsec_fs.directory import Workspace as NamedWorkspace
 from parsec_fs.people import members_of
 from parsec_fs.plain_text import plain_name
 from parsec_fs.protocol.ids import DeviceId, ObjectId
+from parsec_fs.recovery import kits_of
 from parsec_fs.workspace.assembly import Workspace
 from parsec_fs.workspace.conflicts import device_in_name, namesakes
 
@@ -131,6 +132,12 @@ class WorkspaceFacts:
         )
         return [self.person(one.device) for one in others]
 
+    def _kits(self) -> list[str]:
+        """Names of this user's recovery kits."""
+        org = self._org.state
+        entry = org.devices.get(self._device)
+        return [plain_name(one.label) for one in kits_of(org, entry.device.user)] if entry else []
+
     def document(self) -> Json:
         """Everything that `status` shows."""
         progress = self._workspace.sync.progress()
@@ -141,6 +148,7 @@ class WorkspaceFacts:
             "pid": os.getpid(),
             "device": device_in_name(self._org.state.device(self._device).device),
             "namesakes": self.namesakes(),
+            "recovery": self._kits(),
             "state": self._state(),
             "changes": {
                 "local": progress.pending,

@@ -263,6 +263,7 @@ def summary_lines(document: Json, home_option: str) -> list[str]:
         f"  {tool} wait --audited{home_option}",
         f"  {tool} status{home_option}",
         "",
+        f"For the day this machine is lost, a kit on paper: {tool} recovery create{home_option}",
         f"Stop: {Path(__file__).parent / 'quickstart'} --stop{home_option}   Again: without --stop",
     ]
 

@@ -42,6 +42,7 @@ _GROUPS: Final[dict[str, tuple[str, str]]] = {
     "workspace": ("workspace", "Daily"),
     "user": ("user", "People"),
     "device": ("device", "People"),
+    "recovery": ("recovery", "People"),
     "org": ("organization", "People"),
     "trust": ("trust", "Trust"),
     "conflicts": ("conflicts", "Daily"),

@@ -16,6 +16,7 @@ import typer
 from parsec_fs.audit.trusted_state import is_self_anchored
 from parsec_fs.cli.exit_codes import CommandError, ExitCode
 from parsec_fs.cli.fingerprint import fingerprint
+from parsec_fs.cli.hints import NO_KIT
 from parsec_fs.cli.output import Output, count_text
 from parsec_fs.cli.settings import Settings, settings_of
 from parsec_fs.connection import connect
@@ -221,6 +222,7 @@ def _show(settings: Settings, name: str, identity: Identity, *, believed: bool) 
             "  self-anchored: fewer than four independent operators. Nobody without their keys can"
             " forge or roll back; forks show only by comparing devices."
         )
+    lines.append(NO_KIT)
     document = {
         "organization": identity.anchor.org.hex(),
         "name": name,
@@ -230,5 +232,6 @@ def _show(settings: Settings, name: str, identity: Identity, *, believed: bool) 
         "operators": chain.operators,
         "validators_fingerprint": mark,
         "believed_node": believed,
+        "recovery": [],
     }
     settings.output.result(document, lines)

@@ -10,6 +10,7 @@ import typer
 
 from parsec_fs.cli import running
 from parsec_fs.cli.exit_codes import CommandError, ExitCode
+from parsec_fs.cli.hints import NO_KIT
 from parsec_fs.cli.output import count_text, size_text, table
 from parsec_fs.cli.settings import Settings, settings_of
 from parsec_fs.protocol.errors import OfflineError
@@ -55,6 +56,8 @@ def _lines(documents: list[Json]) -> list[str]:
     for one in documents:
         lines += [f"! {one['name']}: {note}" for note in one["state"]["notes"]]
         lines += [f"  {entry['state']:9} {entry['path']}" for entry in one.get("files", [])]
+    if not any(one.get("recovery", True) for one in documents):
+        lines.append(NO_KIT)
     return lines
 
 

@@ -19,6 +19,7 @@ import trio
 import typer
 
 from parsec_fs.cli.exit_codes import CommandError, ExitCode
+from parsec_fs.cli.hints import NO_KIT
 from parsec_fs.cli.output import Output, table
 from parsec_fs.cli.settings import Settings, settings_of
 from parsec_fs.connection import Connection, connect
@@ -240,6 +241,7 @@ def join(
         f"You are in {org} now, as {name}.",
         f"Your keys: {settings.home.device} (opened by a key file beside them, mode 0600)",
         "Workspaces that are shared with you: parsec-fs workspace list",
+        NO_KIT,
     ]
     document = {
         "organization": identity.anchor.org.hex(),

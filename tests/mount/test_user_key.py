@@ -1,4 +1,5 @@
-"""A user renews their key while two devices have the workspace mounted, and a third joins later.
+"""A user renews their key while two devices have the workspace mounted; a third joins later, and
+one comes back from paper that is older than the key.
 
 Data flow: `parsec-fs device rotate-user-key` -> org log -> daemons make a new realm key -> files.
 """
@@ -7,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.product import Product, poll, product
+from tests.support.product import Machine, Product, poll, product
 from tests.support.requirements import require_fuse
 
 SLOWEST_S = 30.0
@@ -20,15 +21,28 @@ def server() -> Iterator[Product]:
         yield running
 
 
+def from_paper(server: Product, words: list[str]) -> Machine:
+    """A new machine, with nothing but the words and the server's address."""
+    machine = server.machine("dave")
+    tried = machine.cli("recovery", "drill", "--server", server.server_url, stdin=" ".join(words))
+    assert (tried["works"], tried["generations"]) == (True, 2)
+    assert not machine.home.root.exists()
+    machine.cli("recovery", "use", "--server", server.server_url, stdin="\n".join(words))
+    return machine
+
+
 def test_new_user_key_under_mounted_workspaces(server: Product) -> None:
     alice = server.first_device("alice").mount()
     (alice.path / "before").write_bytes(b"under the first key")
     bob = server.next_device(alice, "bob").mount()
     bob.wait_file("before", b"under the first key")
+    assert alice.status()["recovery"] == []
+    kit = alice.cli("recovery", "create", "--no-check")
 
     renewed = alice.cli("device", "rotate-user-key")
     assert renewed["generation"] == 2
-    assert {one["id"] for one in renewed["devices"]} == {alice.device_id(), bob.device_id()}
+    devices = {alice.device_id(), bob.device_id(), kit["device"]}
+    assert {one["id"] for one in renewed["devices"]} == devices
 
     def rekeyed() -> bool:
         logs = [server.programs.log(one.program).read_text() for one in (alice, bob)]
@@ -38,8 +52,11 @@ def test_new_user_key_under_mounted_workspaces(server: Product) -> None:
     (bob.path / "after").write_bytes(b"under the second key")
     alice.wait_file("after", b"under the second key")
     carol = server.next_device(bob, "carol").mount()
+    dave = from_paper(server, kit["words"]).mount()
     for name, content in (("before", b"under the first key"), ("after", b"under the second key")):
         carol.wait_file(name, content)
-    for machine in (alice, bob, carol):
+        dave.wait_file(name, content)
+    assert dave.status()["recovery"] == [kit["kit"]]
+    for machine in (alice, bob, carol, dave):
         machine.wait_word("verified")
         assert not machine.evidence_files()
