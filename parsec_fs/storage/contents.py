@@ -30,6 +30,7 @@ from parsec_fs.protocol.errors import (
     RemoteError,
     VerificationError,
 )
+from parsec_fs.protocol.hashing import sha256
 from parsec_fs.protocol.ids import BlockId, RealmId
 from parsec_fs.protocol.limits import BLOCK_SIZE, MIB, SEALED_BLOCK_MAX_SIZE
 from parsec_fs.protocol.manifests import BlockRef
@@ -298,6 +299,15 @@ class Contents:
             return self._pending(block_id).read_bytes()
         except FileNotFoundError:
             return self._cache(block_id).read_bytes()
+
+    def read_checked(self, ref: BlockRef) -> bytes:
+        """As `read_sealed`, but only what was sealed. Raises also LocalError (damaged, reported):
+        sent as it is, it would be a file that no device can read."""
+        sealed = self.read_sealed(ref.id)
+        if sha256(sealed) != ref.digest:
+            error = VerificationError("block is damaged on this device")
+            raise self._damaged(ref, error) from error
+        return sealed
 
     def store_sealed(self, plaintext: bytes) -> BlockRef:
         """Seal small things on the spot (nodes of references), without a worker thread."""

@@ -39,16 +39,17 @@ class Uploader:
 
     async def upload(self, capture: Capture) -> None:
         """Everything the capture's files refer to is stored. Raises OfflineError, RefusedError,
-        StaleError (a block was replaced meanwhile: capture again)."""
+        StaleError (a block was replaced meanwhile: capture again),
+        LocalError (one is damaged here)."""
         pending = set(self._contents.pending_blocks())
-        wanted: dict[BlockId, None] = {}
+        wanted: dict[BlockId, BlockRef] = {}
         for node in capture.nodes:
             if isinstance(node.manifest, FileManifest) and node.manifest.refs:
                 nested = self._nest(node.id, node.manifest)
-                wanted |= {ref.id: None for ref in node.manifest.refs if ref.id in pending}
-                wanted |= {ref.id: None for ref in nested}
+                wanted |= {ref.id: ref for ref in node.manifest.refs if ref.id in pending}
+                wanted |= {ref.id: ref for ref in nested}
         await trio.to_thread.run_sync(self._contents.sync_job())
-        await self._put_all([id for id in wanted if id not in self._stored])
+        await self._put_all([ref for ref in wanted.values() if ref.id not in self._stored])
 
     def nested(self, id: ObjectId, manifest: FileManifest) -> FileManifest:
         """The manifest as it is sealed: at most 1,024 references."""
@@ -92,33 +93,33 @@ class Uploader:
         self._nodes += nodes
         return nodes
 
-    async def _put_all(self, ids: Iterable[BlockId]) -> None:
+    async def _put_all(self, refs: Iterable[BlockRef]) -> None:
         limiter = trio.CapacityLimiter(PARALLEL)
         errors: list[Exception] = []
         async with trio.open_nursery() as nursery:
-            for id in ids:
+            for ref in refs:
                 await self._slices.stand_back()
-                await limiter.acquire_on_behalf_of(id)
+                await limiter.acquire_on_behalf_of(ref.id)
                 if errors:
                     break
-                nursery.start_soon(self._put, id, limiter, errors)
+                nursery.start_soon(self._put, ref, limiter, errors)
         if errors:
             raise errors[0]
 
     async def _put(
-        self, id: BlockId, limiter: trio.CapacityLimiter, errors: list[Exception]
+        self, ref: BlockRef, limiter: trio.CapacityLimiter, errors: list[Exception]
     ) -> None:
         try:
-            sealed = await trio.to_thread.run_sync(self._contents.read_sealed, id)
-            await self._blocks.put(id, sealed)
-            self._stored.add(id)
+            sealed = await trio.to_thread.run_sync(self._contents.read_checked, ref)
+            await self._blocks.put(ref.id, sealed)
+            self._stored.add(ref.id)
         except FileNotFoundError:
             errors.append(StaleError("a block was replaced before it was uploaded"))
         except Exception as error:
             # One error is raised after the others ended: no exception groups for the callers.
             errors.append(error)
         finally:
-            limiter.release_on_behalf_of(id)
+            limiter.release_on_behalf_of(ref.id)
 
 
 def blocks_root(manifest: FileManifest) -> Hash:

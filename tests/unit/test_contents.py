@@ -97,6 +97,20 @@ async def test_damage_is_an_error_and_never_data(tmp_path: Path, change: str) ->
     assert [type(error) for error in damage] == [DecryptionError]
 
 
+def test_a_damaged_block_is_not_sent(tmp_path: Path) -> None:
+    damage: list[BlockRef] = []
+    contents = Contents(tmp_path, REALM, on_damage=lambda ref, error: damage.append(ref))
+    ref = contents.seal_job(b"x" * 1000)
+    sealed = contents.read_checked(ref)
+    assert sealed == contents.read_sealed(ref.id)
+    (tmp_path / "pending" / ref.id.hex()).write_bytes(sealed[:-1] + bytes([sealed[-1] ^ 1]))
+    with pytest.raises(LocalError) as caught:
+        contents.read_checked(ref)
+    assert caught.value.errno == errno.EIO
+    assert damage == [ref]
+    assert contents.is_pending(ref.id), "it is all there is: kept for whoever mends it"
+
+
 async def test_a_block_of_another_realm_does_not_open(tmp_path: Path) -> None:
     contents = Contents(tmp_path, REALM)
     ref = contents.seal_job(b"x")
