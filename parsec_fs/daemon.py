@@ -26,7 +26,7 @@ from parsec_fs.lockfile import held
 from parsec_fs.mount import runner
 from parsec_fs.protocol.errors import OfflineError, VerificationError
 from parsec_fs.protocol.hashing import read_stamp
-from parsec_fs.signals import dump_on_signal, stop_on_signal
+from parsec_fs.signals import dump_on_signal, know_children, stop_on_signal
 
 log = logging.getLogger(__name__)
 
@@ -114,6 +114,7 @@ class Daemon:
                     self._on_failure,
                 )
                 outer.start_soon(self._report_failures, parts)
+                know_children()
                 outer.start_soon(dump_on_signal)
                 await self._mount(parts)
                 outer.cancel_scope.cancel()

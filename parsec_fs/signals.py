@@ -15,6 +15,12 @@ import trio
 log = logging.getLogger(__name__)
 
 
+def know_children() -> None:
+    """Let ended children be waited for, whatever was inherited: where SIGCHLD is ignored the system
+    reaps them at once, and their numbers may be another process's before this one knows."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
 async def stop_on_signal(scope: trio.CancelScope) -> None:
     """Cancel `scope` at the first SIGTERM or SIGINT."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
