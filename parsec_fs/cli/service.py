@@ -7,7 +7,6 @@ is our own `umount`, which waits until everything is uploaded. What is not when 
 in the journal on this device.
 """
 
-import hashlib
 import os
 import socket
 import subprocess
