@@ -17,10 +17,12 @@ from parsec_fs.enrolment import open_user_key
 from parsec_fs.identity import Author, DeviceSecrets, UserKeySeed
 from parsec_fs.protocol.certificates import Device, DeviceBox, UserKey, sign_certificate
 from parsec_fs.protocol.codec import encode_trusted
+from parsec_fs.protocol.enrolled import Generation
 from parsec_fs.protocol.errors import DataError, DecryptionError
 from parsec_fs.protocol.hashing import map_value
+from parsec_fs.protocol.ids import UserId
 from parsec_fs.protocol.log_state import DeviceChain
-from parsec_fs.protocol.membership import Generation, OrgState
+from parsec_fs.protocol.membership import OrgState
 from parsec_fs.protocol.records import Seen
 from parsec_fs.protocol.sealing import (
     USER_BOX_SIZE,
@@ -55,6 +57,13 @@ def newest_user_key(org: OrgState, secrets: DeviceSecrets) -> UserKeySeed:
         f"generation {present} of your user key does not open on this device; "
         "make a new one: parsec-fs device rotate-user-key"
     )
+
+
+def user_key_due(org: OrgState, user: UserId) -> bool:
+    """True iff a device of the user was revoked that holds the user's present key (rule 10)."""
+    present = org.generations[user][-1].index
+    ended = (one.revoked for one in org.devices.values() if one.device.user == user)
+    return any(index is not None and index > present for index in ended)
 
 
 def make_user_key(*, org: OrgState, seen: Seen, author: Author) -> bytes:

@@ -38,6 +38,8 @@ REALM_CREATED: Final = 5
 ROLE: Final = 6
 ROTATION: Final = 7
 USER_KEY: Final = 8
+DEVICE_REVOKED: Final = 9
+USER_REVOKED: Final = 10
 
 ADMIN: Final = 1
 STANDARD: Final = 2
@@ -177,7 +179,33 @@ class UserKey:
     boxes: Annotated[tuple[DeviceBox, ...], Increasing(), Size(1, USER_DEVICES_MAX)]
 
 
-Content = Genesis | User | Device | RealmRegistered | RealmCreated | Role | Rotation | UserKey
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceRevoked:
+    """From this leaf on the device is nobody's. Takes the place of its record in the map, so that
+    it shows there for ever; an id never comes back."""
+
+    device: DeviceId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserRevoked:
+    """From this leaf on the user is no member, and none of the user's devices is anybody's."""
+
+    user: UserId
+
+
+Content = (
+    Genesis
+    | User
+    | Device
+    | RealmRegistered
+    | RealmCreated
+    | Role
+    | Rotation
+    | UserKey
+    | DeviceRevoked
+    | UserRevoked
+)
 
 CONTENT_CLASSES: Final[dict[int, type]] = {
     GENESIS: Genesis,
@@ -188,6 +216,8 @@ CONTENT_CLASSES: Final[dict[int, type]] = {
     ROLE: Role,
     ROTATION: Rotation,
     USER_KEY: UserKey,
+    DEVICE_REVOKED: DeviceRevoked,
+    USER_REVOKED: UserRevoked,
 }
 _KINDS: Final = {cls: kind for kind, cls in CONTENT_CLASSES.items()}
 

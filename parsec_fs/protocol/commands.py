@@ -60,6 +60,7 @@ class Outcome(IntEnum):
     QUOTA = 12
     UNAVAILABLE = 13
     MISSING_PAYLOAD = 14
+    REVOKED = 15
 
 
 STORAGE_FULL: Final = 507

@@ -11,6 +11,7 @@ Data flow: everything raised on purpose in the three programs is one of these cl
     |   `-- RemoteError       could not be done now, or was refused
     |       |-- OfflineError  retry later; local work goes on
     |       |-- RefusedError  the server answered no with an outcome; not retried as it is
+    |       |   |-- DeviceRevokedError this device counts no more
     |       |   `-- StorageFullError   no room for more bytes; retried until there is
     |       `-- StaleError    behind: fetch what is missing and do it again
     |-- DataError             bytes are not a well-formed record
@@ -89,6 +90,21 @@ class StorageFullError(RefusedError):
         self.args = (
             "the server has no room for more; changes stay on this device, safe against a crash "
             "but on no other device, and are sent by themselves when there is room",
+        )
+
+
+class DeviceRevokedError(RefusedError):
+    """The server says that this device or its user was revoked. Its word alone: it could refuse
+    without it just as well, and nothing that is here is lost or opened by it."""
+
+    errno = _errno.EACCES
+
+    def __init__(self, outcome: str) -> None:
+        super().__init__(outcome)
+        self.args = (
+            "this device was revoked: it gets and sends nothing more. What is on it stays readable "
+            "in mounted workspaces; copy what was not sent to another folder. To be a device "
+            "again: parsec-fs device add, on another device of yours, or ask an administrator",
         )
 
 

@@ -28,6 +28,10 @@ class NotAllowedError(TrustchainError):
     """The author's role or profile does not allow this."""
 
 
+class RevokedError(TrustchainError):
+    """The author, or the subject, was revoked before this position of the org log (A17, rule 9)."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceChain:
     """A device's records in one log so far: how many, and the hash of the last."""

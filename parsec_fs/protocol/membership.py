@@ -17,15 +17,18 @@ from parsec_fs.protocol.certificates import (
     Authored,
     Content,
     Device,
+    DeviceRevoked,
     Genesis,
     RealmRegistered,
     User,
     UserKey,
+    UserRevoked,
     decode_content,
     peek_certificate,
     verify_certificate,
 )
 from parsec_fs.protocol.codec import encode_trusted
+from parsec_fs.protocol.enrolled import DeviceEntry, Generation
 from parsec_fs.protocol.errors import DataError, TrustchainError
 from parsec_fs.protocol.hashing import EMPTY_MAP, genesis_hash, map_key, map_value
 from parsec_fs.protocol.ids import NO_HASH, DeviceId, Hash, LogId, OrgId, RealmId, UserId
@@ -36,32 +39,12 @@ from parsec_fs.protocol.log_state import (
     LogPosition,
     NotAllowedError,
     ReplacedError,
+    RevokedError,
     check_chain,
 )
 from parsec_fs.protocol.prefix_map import PrefixMap
 from parsec_fs.protocol.records import CERTIFICATE, ROOT_DEVICE, Context, Leaf
 from parsec_fs.protocol.sealing import SUITE, check_box_public
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceEntry:
-    """A device and the org log index from which it exists."""
-
-    device: Device
-    index: int
-    key: VerifyKey
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Generation:
-    """One box key of a user, since leaf `index`. `previous` holds an older seed and `boxes` the
-    seed of this one for the user's devices; both are empty for the first generation, whose boxes
-    are in the devices' own certificates."""
-
-    box_key: bytes
-    index: int
-    previous: bytes = b""
-    boxes: Mapping[DeviceId, bytes] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,10 +65,21 @@ class OrgState:
         default_factory=lambda: MappingProxyType({})
     )
     """Box keys of every user, in order: generation g is at place g - 1."""
+    revoked_users: Mapping[UserId, int] = field(default_factory=lambda: MappingProxyType({}))
+    """Users who are members no more, and the index of the leaf that says so."""
+
+    def is_member(self, user: UserId) -> bool:
+        """True iff the user is known and not revoked."""
+        return user in self.users and user not in self.revoked_users
 
     def devices_of(self, user: UserId) -> tuple[Device, ...]:
-        """A user's devices, in order of their ids: those that a new user key is sealed to."""
-        found = (one.device for one in self.devices.values() if one.device.user == user)
+        """A user's devices that are not revoked, in order of their ids: those that a new user key
+        is sealed to."""
+        found = (
+            one.device
+            for one in self.devices.values()
+            if one.device.user == user and one.revoked is None
+        )
         return tuple(sorted(found, key=lambda one: one.device))
 
     def device(self, device: DeviceId) -> DeviceEntry:
@@ -136,8 +130,11 @@ def append(state: OrgState, leaf: Leaf) -> OrgState:
 
 
 def author_key(state: OrgState, device: DeviceId) -> VerifyKey:
-    """Key of an author in the org log: root key or a device of this prefix."""
-    return state.root_key if device == ROOT_DEVICE else state.device(device).key
+    """Key of an author in the org log: root key or a device of this prefix, not revoked in it.
+    Raises TrustchainError, RevokedError."""
+    if device == ROOT_DEVICE:
+        return state.root_key
+    return state.device(device).check_at(state.position.size).key
 
 
 def check_certificate(state: OrgState, authored: Authored) -> Authored:
@@ -156,7 +153,11 @@ def map_entry(state: OrgState, content: Content) -> tuple[Hash, Hash]:
     changes two fields of the user's record: the map says at any time which key is the present."""
     if isinstance(content, UserKey):
         content = with_key(state, content)
-    if isinstance(content, Genesis):
+    if isinstance(content, UserRevoked):
+        kind, subject = b"user", bytes(content.user)
+    elif isinstance(content, DeviceRevoked):
+        kind, subject = b"device", bytes(content.device)
+    elif isinstance(content, Genesis):
         kind, subject = b"org", bytes(content.org)
     elif isinstance(content, User):
         kind, subject = b"user", bytes(content.user)
@@ -212,12 +213,13 @@ def _check_genesis(authored: Authored, genesis: Genesis) -> None:
 def _check_author(state: OrgState, author: DeviceId, content: Content) -> None:
     """The root key signs the first user and the first device, and nothing ever after; a device is
     added by a device of the same user or by an administrator's; users by administrators; a user's
-    key is renewed by the user alone, or an administrator could put one of theirs in its place."""
+    key is renewed by the user alone, or an administrator could put one of theirs in its place.
+    Administrators revoke any other user or device, users other devices of theirs."""
     if author == ROOT_DEVICE:
         if not _is_first(state, content):
             raise TrustchainError("the root key signs only the first user and device")
         return
-    user = state.device(author).device.user
+    user = state.device(author).check_at(state.position.size).device.user
     is_admin = state.users[user].profile == ADMIN
     if isinstance(content, User) and not is_admin:
         raise NotAllowedError("only an administrator adds users")
@@ -227,6 +229,27 @@ def _check_author(state: OrgState, author: DeviceId, content: Content) -> None:
         raise NotAllowedError("an outsider creates no workspaces")
     if isinstance(content, UserKey) and content.user != user:
         raise NotAllowedError("only a device of the user renews the user's key")
+    if isinstance(content, UserRevoked | DeviceRevoked):
+        _check_revoker(state, author, user, content)
+
+
+def _check_revoker(
+    state: OrgState, author: DeviceId, user: UserId, content: UserRevoked | DeviceRevoked
+) -> None:
+    """Nobody ends themselves: so whoever revokes remains, and with them an administrator with a
+    device. A user needs no administrator's help against a stolen device of theirs."""
+    is_admin = state.users[user].profile == ADMIN
+    if isinstance(content, UserRevoked):
+        if not is_admin:
+            raise NotAllowedError("only an administrator revokes people")
+        if content.user == user:
+            raise NotAllowedError("nobody revokes themselves: another administrator can")
+        return
+    if content.device == author:
+        raise NotAllowedError("a device does not revoke itself: another one can")
+    known = state.devices.get(content.device)
+    if not is_admin and (known is None or known.device.user != user):
+        raise NotAllowedError("only the user or an administrator revokes a device")
 
 
 def _is_first(state: OrgState, content: Content) -> bool:
@@ -239,10 +262,13 @@ def _check_subject(state: OrgState, content: Content) -> None:
     """The content fits the state, whoever the author is."""
     if isinstance(content, User):
         _check_user(state, content)
+    elif isinstance(content, UserRevoked):
+        _member(state, content.user)
+    elif isinstance(content, DeviceRevoked):
+        state.device(content.device).check_at(state.position.size)
     elif isinstance(content, Device):
-        owner = state.users.get(content.user)
-        if owner is None or owner.generation != content.generation:
-            raise TrustchainError("device: unknown user or other key generation")
+        if _member(state, content.user).generation != content.generation:
+            raise TrustchainError("device: other key generation than its user's")
         if content.device in state.devices or content.device == ROOT_DEVICE:
             raise TrustchainError("device: ids never come back (rule 1)")
         if len(state.devices_of(content.user)) >= USER_DEVICES_MAX:
@@ -263,10 +289,22 @@ def _check_user(state: OrgState, content: User) -> None:
     if content.profile not in (ADMIN, STANDARD, OUTSIDER):
         raise TrustchainError("user: unknown profile")
     known = state.users.get(content.user)
+    if content.user in state.revoked_users:
+        raise RevokedError("user: the user was revoked, and ids never come back (rule 1)")
     if known and (known.box_key, known.generation) != (content.box_key, content.generation):
         raise TrustchainError("user: the box key of a known user stays")
     if not known and content.generation != 1:
         raise TrustchainError("user: key generations count from 1")
+
+
+def _member(state: OrgState, user: UserId) -> User:
+    """Raises TrustchainError, RevokedError."""
+    if user in state.revoked_users:
+        raise RevokedError("the user was revoked already")
+    known = state.users.get(user)
+    if known is None:
+        raise TrustchainError("unknown user")
+    return known
 
 
 def _check_user_key(state: OrgState, content: UserKey) -> None:
@@ -296,7 +334,7 @@ def _generation(content: User | UserKey, index: int) -> Generation:
 def _advance(state: OrgState, leaf: Leaf, authored: Authored) -> OrgState:
     content = authored.content
     users, devices, realms = dict(state.users), dict(state.devices), dict(state.realms)
-    generations = dict(state.generations)
+    generations, revoked_users = dict(state.generations), dict(state.revoked_users)
     if isinstance(content, User):
         users[content.user] = content
         generations.setdefault(content.user, (_generation(content, leaf.header.index),))
@@ -308,6 +346,9 @@ def _advance(state: OrgState, leaf: Leaf, authored: Authored) -> OrgState:
         devices[content.device] = DeviceEntry(device=content, index=leaf.header.index, key=key)
     elif isinstance(content, RealmRegistered):
         realms[content.realm] = content.creation
+    elif isinstance(content, UserRevoked):
+        revoked_users[content.user] = leaf.header.index
+    devices |= _ended(state, content, leaf.header.index)
     chains = dict(state.chains)
     chains[authored.header.device] = DeviceChain(
         sequence=authored.header.sequence + 1, last=authored.hash
@@ -321,4 +362,16 @@ def _advance(state: OrgState, leaf: Leaf, authored: Authored) -> OrgState:
         realms=MappingProxyType(realms),
         chains=MappingProxyType(chains),
         generations=MappingProxyType(generations),
+        revoked_users=MappingProxyType(revoked_users),
     )
+
+
+def _ended(state: OrgState, content: Content, index: int) -> dict[DeviceId, DeviceEntry]:
+    """The devices that a revocation ends, those of a revoked user among them."""
+    if isinstance(content, DeviceRevoked):
+        found = [state.device(content.device)]
+    elif isinstance(content, UserRevoked):
+        found = [state.device(one.device) for one in state.devices_of(content.user)]
+    else:
+        found = []
+    return {one.device.device: replace(one, revoked=index) for one in found}

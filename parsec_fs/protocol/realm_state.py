@@ -125,16 +125,17 @@ class DeletedError(TrustchainError):
 
 def verify_leaf(state: RealmState, leaf: Leaf, *, org: OrgState, objects: ObjectView) -> Transition:
     """Check one leaf against the prefix before it; `org` is the org log's prefix of
-    `leaf.header.org_size` leaves (or longer while nothing was revoked in between).
+    `leaf.header.org_size` leaves, or longer: what was revoked later binds no earlier leaf (R-9).
 
     Raises DataError, SignatureError, TrustchainError, ProofError."""
     state.position.check(leaf, expected_map_root=state.map.root())
     if leaf.header.kind == COMMIT:
-        key = org.device(peek_commit(leaf.body).header.device).key
+        key = org.device(peek_commit(leaf.body).header.device).check_at(leaf.header.org_size).key
         commit = verify_commit(leaf.body, key=key, expected_context=state.context)
         transition = apply_commit(state, commit, org=org, objects=objects)
     elif leaf.header.kind == CERTIFICATE:
-        key = org.device(peek_certificate(leaf.body).header.device).key
+        author = org.device(peek_certificate(leaf.body).header.device)
+        key = author.check_at(leaf.header.org_size).key
         authored = verify_certificate(leaf.body, key=key, expected_context=state.context)
         transition = apply_certificate(state, authored, org=org)
     elif leaf.header.kind == STAMPS and state.position.size:

@@ -10,6 +10,7 @@ from parsec_fs.protocol.certificates import NO_ROLE
 from parsec_fs.protocol.commands import Outcome
 from parsec_fs.protocol.errors import TrustchainError
 from parsec_fs.protocol.ids import DeviceId, UserId
+from parsec_fs.protocol.log_state import RevokedError
 from parsec_fs.protocol.membership import OrgState
 from parsec_fs.protocol.realm_state import RealmState
 
@@ -17,7 +18,9 @@ from parsec_fs.protocol.realm_state import RealmState
 def user_of(org: OrgState, device: DeviceId) -> UserId | Outcome:
     """User of an authenticated device."""
     try:
-        return org.device(device).device.user
+        return org.device(device).check_at(org.position.size).device.user
+    except RevokedError:
+        return Outcome.REVOKED
     except TrustchainError:
         return Outcome.NOT_AUTHENTICATED
 

@@ -10,6 +10,7 @@ that come with a rotation are those that it names and serve every member.
 from dataclasses import dataclass, replace
 
 from parsec_fs.protocol.certificates import (
+    NO_ROLE,
     READER,
     Authored,
     KeyBox,
@@ -133,10 +134,14 @@ def _append(
 ) -> RealmEffects | Outcome:
     try:
         authored = verify_certificate(
-            body, key=org.device(author).key, expected_context=state.context
+            body,
+            key=org.device(author).check_at(org.position.size).key,
+            expected_context=state.context,
         )
         if authored.header.device != author or not isinstance(authored.content, kinds):
             return Outcome.NOT_ALLOWED
+        if _gives_to_revoked(authored, org):
+            return Outcome.INVALID
         transition = apply_certificate(state, authored, org=org)
     except ParsecFSError as error:
         return outcome_of(error)
@@ -168,13 +173,22 @@ def _append(
     return RealmEffects(state=after, change=change)
 
 
+def _gives_to_revoked(authored: Authored, org: OrgState) -> bool:
+    """A role given to somebody who was revoked meanwhile; it would open nothing, and only confuse
+    whoever reads the list of members. Roles of revoked people can be taken."""
+    content = authored.content
+    return isinstance(content, Role) and content.role != NO_ROLE and not org.is_member(content.user)
+
+
 def _boxes_fit(
     authored: Authored, boxes: tuple[KeyBox, ...], after: RealmState, org: OrgState
 ) -> bool:
     """The boxes are those under `boxes_root`, one for every member's present key, in order."""
     if not isinstance(authored.content, Rotation):
         return not boxes
-    members = sorted(user for user, role in after.roles.items() if role >= READER)
+    members = sorted(
+        user for user, role in after.roles.items() if role >= READER and org.is_member(user)
+    )
     expected = [(user, org.users[user].generation) for user in members]
     if [(box.user, box.generation) for box in boxes] != expected:
         return False

@@ -59,7 +59,7 @@ def routes(services: Services) -> list[Route]:
 async def _allowed(
     services: Services, request: Request, body: bytes, *, least: int
 ) -> tuple[RealmId, BlockId] | Outcome:
-    caller = authenticate(services, request, body)
+    caller = await authenticate(services, request, body)
     if isinstance(caller, Outcome):
         return caller
     try:

@@ -56,6 +56,7 @@ STATUS: Final[dict[Outcome, int]] = {
     Outcome.QUOTA: 429,
     Outcome.UNAVAILABLE: 503,
     Outcome.MISSING_PAYLOAD: 422,
+    Outcome.REVOKED: 403,
 }
 
 
@@ -87,7 +88,7 @@ def command(
         body = await read_body(request, limit)
         if isinstance(body, Outcome):
             return body
-        caller = authenticate(services, request, body)
+        caller = await authenticate(services, request, body)
         if isinstance(caller, Outcome):
             return caller
         return await handler(caller, await _decode(cls, body))
@@ -134,13 +135,16 @@ def route(
     return Route(path, endpoint, methods=[method])
 
 
-def authenticate(services: Services, request: Request, body: bytes) -> Caller | Outcome:
-    """The device that signed this request; QUOTA if it sends too many."""
+async def authenticate(services: Services, request: Request, body: bytes) -> Caller | Outcome:
+    """The device that signed this request; REVOKED if it was revoked since it exists, so that it
+    can say so; QUOTA if it sends too many."""
     caller = services.sessions.authenticate(
         request.headers.get(AUTH_HEADER), method=request.method, path=request.url.path, body=body
     )
     if isinstance(caller, Caller) and services.request_limits.take(caller) is None:
         return Outcome.QUOTA
+    if isinstance(caller, Caller) and await services.reader.is_revoked(caller):
+        return Outcome.REVOKED
     return caller
 
 

@@ -25,7 +25,7 @@ def routes(services: Services) -> list[Route]:
     """Data flow: announcer -> logs that the device may read -> stream."""
 
     async def events(request: Request) -> object:
-        caller = authenticate(services, request, b"")
+        caller = await authenticate(services, request, b"")
         if isinstance(caller, Outcome):
             return caller
         if services.announcer.streams(caller) >= services.config.quotas.streams_per_device:

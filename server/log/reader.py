@@ -63,6 +63,11 @@ class Reader:
         """Newest state of an organization in memory."""
         return (await self._books.org(org)).state
 
+    async def is_revoked(self, caller: Caller) -> bool:
+        """True iff the organization's log has ended this device."""
+        org = await self.org(caller.org)
+        return org is not None and user_of(org, caller.device) is Outcome.REVOKED
+
     async def realm(self, caller: Caller, realm: RealmId, *, least: int) -> RealmState | Outcome:
         """State of a realm in which the caller has at least this role."""
         org = await self.org(caller.org)
@@ -77,7 +82,7 @@ class Reader:
     async def may_read(self, caller: Caller, log: LogId) -> Outcome:
         """OK for the caller's org log and for realms in which the caller has a role."""
         if bytes(log) == caller.org:
-            return Outcome.OK
+            return Outcome.REVOKED if await self.is_revoked(caller) else Outcome.OK
         state = await self.realm(caller, RealmId(log), least=READER)
         return state if isinstance(state, Outcome) else Outcome.OK
 

@@ -9,7 +9,7 @@ bytes are found again and get the same answer.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from parsec_fs.protocol.certificates import Device, User, UserKey
+from parsec_fs.protocol.certificates import Device, DeviceRevoked, User, UserKey, UserRevoked
 from parsec_fs.protocol.commands import (
     AppendCertificate,
     CommitAnswer,
@@ -75,7 +75,7 @@ class Sequencer:
         return done if isinstance(done, Outcome) else HeadAnswer(head=done.heads[0])
 
     async def append_org(self, caller: Caller, request: AppendCertificate) -> HeadAnswer | Outcome:
-        """org/append: a user or a device."""
+        """org/append: a user, a device, a user key, or a revocation."""
         if bytes(request.log) != caller.org:
             return Outcome.NOT_ALLOWED
         if request.boxes:
@@ -89,7 +89,7 @@ class Sequencer:
                 request.body,
                 author=caller.device,
                 now_ms=view.now_ms,
-                kinds=(User, Device, UserKey),
+                kinds=(User, Device, UserKey, DeviceRevoked, UserRevoked),
             )
             if isinstance(effects, Outcome):
                 return effects

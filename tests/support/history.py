@@ -17,12 +17,14 @@ from parsec_fs.identity import Author, DeviceSecrets, Identity, TrustAnchor, Use
 from parsec_fs.protocol import membership
 from parsec_fs.protocol.certificates import (
     Content,
+    DeviceRevoked,
     RealmCreated,
     RealmRegistered,
     Role,
     Rotation,
     User,
     UserKey,
+    UserRevoked,
     sign_certificate,
 )
 from parsec_fs.protocol.codec import decode, encode
@@ -347,7 +349,9 @@ class HonestServer:
             return self.realm_state.map.get(map_key(b"role", content.user)) or NO_HASH
         if isinstance(content, Rotation):
             return self.realm_state.map.get(map_key(b"key", b"")) or NO_HASH
-        if isinstance(content, User | UserKey):
+        if isinstance(content, DeviceRevoked):
+            return self.org.map.get(map_key(b"device", content.device)) or NO_HASH
+        if isinstance(content, User | UserKey | UserRevoked):
             return self.org.map.get(map_key(b"user", content.user)) or NO_HASH
         return NO_HASH
 

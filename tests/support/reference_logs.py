@@ -14,6 +14,8 @@ CERTIFICATE, COMMIT, STAMPS = 1, 2, 3
 USER = 2
 SUBJECTS = {1: b"org", 2: b"user", 3: b"device", 4: b"realm", 5: b"created", 6: b"role"}
 ROTATION, USER_KEY = 7, 8
+REVOKED = {9: 3, 10: 2}
+"""A revocation stands in the map where its device or user stood."""
 
 
 @dataclass
@@ -70,6 +72,7 @@ def _take_certificate(result: Replayed, kind: int, content: list[Any]) -> None:
             kind, content = USER, [*result.users[user][:4], generation, box_key]
         if kind == USER:
             result.users[content[0]] = content
+        kind = REVOKED.get(kind, kind)
         key, value = ref.map_key(SUBJECTS[kind], content[0]), content
     result.entries[key] = ref.map_value(value)
 

@@ -18,7 +18,13 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, MLKEM768X25519PublicKey, Suite
 
 from tests.support import reference as ref
-from tests.support import vector_formats, vector_manifests, vector_records, vector_user_keys
+from tests.support import (
+    vector_formats,
+    vector_manifests,
+    vector_records,
+    vector_revocations,
+    vector_user_keys,
+)
 from tests.support.reference_boxes import open_box
 from tests.support.vector_formats import Case, Vectors, bad, flip
 from tests.support.vector_records import CHAIN, CO_SEED, HEAD_SEED, SERVER_LOG
@@ -177,6 +183,7 @@ MAKERS: dict[str, Callable[[], Vectors]] = {
     "logs": vector_records.log_vectors,
     "signed_records": vector_records.signed_records,
     "user_keys": vector_user_keys.user_keys,
+    "revocations": vector_revocations.revocations,
     "epochs": vector_records.epochs,
 }
 KEEPERS: dict[str, Callable[[dict[str, Any]], Vectors]] = {

@@ -111,6 +111,32 @@ def test_bad_user_key(case: Case) -> None:
     refuses(case, lambda: membership.append(state, leaf))
 
 
+def without_bob() -> OrgState:
+    state = org()
+    for leaf in only("revocations", "log")["leaves"][state.position.size :]:
+        state = membership.append(state, decode(Leaf, h(leaf)))
+    return state
+
+
+def test_revocation_replays() -> None:
+    state, summary = without_bob(), only("revocations", "log")
+    assert state.position.root() == h(summary["log_root"])
+    assert state.map.root() == h(summary["map_root"])
+    assert len(state.revoked_users) == 1
+
+
+@pytest.mark.parametrize("case", cases("revocations", "bad_leaf"))
+def test_bad_revocation(case: Case) -> None:
+    state, leaf = org(), decode(Leaf, h(case["leaf"]))
+    refuses(case, lambda: membership.append(state, leaf))
+
+
+@pytest.mark.parametrize("case", cases("revocations", "bad_leaf_after"))
+def test_bad_leaf_after_a_revocation(case: Case) -> None:
+    state, leaf = without_bob(), decode(Leaf, h(case["leaf"]))
+    refuses(case, lambda: membership.append(state, leaf))
+
+
 def signed(name: str) -> Signed:
     case = only("signed_records", name)
     return Signed(record=h(case["record"]), signature=h(case["signature"]))

@@ -13,22 +13,26 @@ from parsec_fs.protocol.certificates import (
     ADMIN,
     STANDARD,
     Content,
+    DeviceRevoked,
     Genesis,
     RealmCreated,
     RealmRegistered,
     Role,
+    UserRevoked,
     decode_content,
     sign_certificate,
 )
+from parsec_fs.protocol.codec import encode
 from parsec_fs.protocol.errors import DataError, ProofError, SignatureError, TrustchainError
-from parsec_fs.protocol.hashing import EMPTY_MAP, body_hash, map_key
-from parsec_fs.protocol.ids import NO_HASH, DeviceId, Hash, LogId, OrgId, RealmId
+from parsec_fs.protocol.hashing import EMPTY_MAP, body_hash, map_key, map_value
+from parsec_fs.protocol.ids import NO_HASH, DeviceId, Hash, LogId, OrgId, RealmId, UserId
 from parsec_fs.protocol.keys import SigningKey
 from parsec_fs.protocol.log_state import (
     DeviceChain,
     DeviceChainError,
     NotAllowedError,
     ReplacedError,
+    RevokedError,
 )
 from parsec_fs.protocol.records import CERTIFICATE, COMMIT, ROOT_DEVICE, DeviceHeader, Leaf
 from tests.support.honest_logs import (
@@ -123,6 +127,100 @@ def test_users_begin_at_generation_one_with_a_known_profile() -> None:
     user = org.user_of(org.new_person(), profile=STANDARD)
     refuse(org, replace(user, generation=2), org.alice, TrustchainError)
     refuse(org, replace(user, profile=4), org.alice, TrustchainError)
+
+
+def value_of(org: HonestOrg, kind: bytes, subject: bytes) -> Hash:
+    return org.state.map.get(map_key(kind, subject)) or NO_HASH
+
+
+def end_device(org: HonestOrg, person: Person, by: Person) -> None:
+    value = value_of(org, b"device", person.device)
+    org.append(DeviceRevoked(device=person.device), by.device, by.key, replaces=value)
+
+
+def end_user(org: HonestOrg, person: Person, by: Person) -> None:
+    value = value_of(org, b"user", person.user)
+    org.append(UserRevoked(user=person.user), by.device, by.key, replaces=value)
+
+
+def second_device(org: HonestOrg, person: Person) -> Person:
+    laptop = replace(org.new_person(), user=person.user)
+    org.append(org.device_of(laptop), person.device, person.key)
+    return laptop
+
+
+def test_user_revokes_a_stolen_device() -> None:
+    org = HonestOrg()
+    bob = org.add_person(profile=STANDARD)
+    laptop = second_device(org, bob)
+    end_device(org, laptop, bob)
+    index = org.state.position.size - 1
+    entry = org.state.device(laptop.device)
+    assert entry.check_at(index) is entry
+    with pytest.raises(RevokedError, match=f"leaf {index}"):
+        entry.check_at(index + 1)
+    assert [one.device for one in org.state.devices_of(bob.user)] == [bob.device]
+    realm = RealmRegistered(realm=RealmId(b"r" * 32), creation=NO_HASH)
+    refuse(org, realm, laptop, RevokedError)
+    org.renew(bob)
+    org.append(realm, bob.device, bob.key)
+
+
+def test_administrator_revokes_a_person_with_all_devices() -> None:
+    org = HonestOrg()
+    bob = org.add_person(profile=STANDARD)
+    laptop = second_device(org, bob)
+    end_user(org, bob, org.alice)
+    assert not org.state.is_member(bob.user)
+    assert org.state.is_member(org.alice.user)
+    assert org.state.devices_of(bob.user) == ()
+    realm = RealmRegistered(realm=RealmId(b"r" * 32), creation=NO_HASH)
+    for device in (bob, laptop):
+        refuse(org, realm, device, RevokedError)
+    value = value_of(org, b"user", bob.user)
+    refuse(org, UserRevoked(user=bob.user), org.alice, RevokedError, replaces=value)
+    back = org.user_of(bob, profile=STANDARD)
+    refuse(org, back, org.alice, RevokedError, replaces=value)
+    refuse(org, org.device_of(replace(org.new_person(), user=bob.user)), org.alice, RevokedError)
+
+
+def test_who_may_not_revoke() -> None:
+    org = HonestOrg()
+    bob, carol = org.add_person(profile=STANDARD), org.add_person(profile=STANDARD)
+    carols = DeviceRevoked(device=carol.device)
+    refuse(org, carols, bob, NotAllowedError, replaces=value_of(org, b"device", carol.device))
+    refuse(org, UserRevoked(user=carol.user), bob, NotAllowedError)
+    unknown = DeviceRevoked(device=DeviceId(b"u" * 16))
+    refuse(org, unknown, bob, NotAllowedError)
+    refuse(org, unknown, org.alice, TrustchainError)
+    refuse(org, UserRevoked(user=UserId(b"u" * 16)), org.alice, TrustchainError)
+    root = Person(user=org.alice.user, device=ROOT_DEVICE, key=org.root_key)
+    refuse(org, carols, root, TrustchainError)
+
+
+def test_nobody_ends_themselves_so_an_administrator_remains() -> None:
+    org = HonestOrg()
+    alice, other = org.alice, org.add_person(profile=ADMIN)
+    for one in (alice, other):
+        value = value_of(org, b"user", one.user)
+        refuse(org, UserRevoked(user=one.user), one, NotAllowedError, replaces=value)
+        value = value_of(org, b"device", one.device)
+        refuse(org, DeviceRevoked(device=one.device), one, NotAllowedError, replaces=value)
+    end_user(org, alice, other)
+    value = value_of(org, b"user", other.user)
+    refuse(org, UserRevoked(user=other.user), alice, RevokedError, replaces=value)
+
+
+def test_revocation_is_not_repeated_and_shows_in_the_map() -> None:
+    org = HonestOrg()
+    bob = org.add_person(profile=STANDARD)
+    before = value_of(org, b"device", bob.device)
+    refuse(org, DeviceRevoked(device=bob.device), org.alice, ReplacedError)
+    end_device(org, bob, org.alice)
+    after = value_of(org, b"device", bob.device)
+    assert after == map_value(encode(DeviceRevoked(device=bob.device))) != before
+    refuse(org, DeviceRevoked(device=bob.device), org.alice, RevokedError, replaces=after)
+    refuse(org, org.device_of(bob), org.alice, TrustchainError, replaces=after)
 
 
 def test_realm_is_registered_once() -> None:
