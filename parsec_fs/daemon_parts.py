@@ -70,9 +70,10 @@ class Parts:
     gate: Gate
 
     def follow_role(self) -> None:
-        """Changes are refused at `open` already if this user may only read."""
+        """Changes are refused at `open` already if this user may only read, or not even that."""
         user = self.connection.identity.secrets.user
-        self.gate.read_only(self.workspace.replica.state.role(user) < CONTRIBUTOR)
+        only = self.workspace.replica.state.role(user) < CONTRIBUTOR
+        self.gate.read_only(only or self.workspace.sync.revoked)
 
     def commands(self) -> Mapping[str, Handler]:
         """Handlers of the control socket."""

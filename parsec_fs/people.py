@@ -18,6 +18,7 @@ from parsec_fs.protocol.certificates import (
     STANDARD,
     User,
 )
+from parsec_fs.protocol.enrolled import DeviceEntry
 from parsec_fs.protocol.errors import InputError
 from parsec_fs.protocol.membership import OrgState
 from parsec_fs.protocol.realm_state import RealmState
@@ -57,6 +58,24 @@ def find_user(org: OrgState, text: str) -> User:
     raise InputError(f"nobody is called {text}; see: parsec-fs user list")
 
 
+def find_device(org: OrgState, text: str) -> DeviceEntry:
+    """A device that is not revoked, by its name if one has it, else by the beginning of its id.
+    Raises InputError."""
+    typed = text.strip()
+    known = [one for one in org.devices.values() if one.revoked is None]
+    for found in (
+        [one for one in known if plain_name(one.device.label) == typed],
+        [one for one in known if len(typed) >= 8 and one.device.device.hex().startswith(typed)],
+    ):
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise InputError(
+                f"several devices are called {text}: give the id; see: parsec-fs device list"
+            )
+    raise InputError(f"no device is called {text}; see: parsec-fs device list")
+
+
 def members_of(org: OrgState, realm: RealmState) -> list[dict[str, Any]]:
     """Who has a role in a realm, the most powerful first, as commands show it."""
     held = [(role, org.users[id]) for id, role in realm.roles.items() if role != NO_ROLE]
@@ -66,6 +85,7 @@ def members_of(org: OrgState, realm: RealmState) -> list[dict[str, Any]]:
             "email": plain_name(user.email),
             "role": role_name(role),
             "devices": len(org.devices_of(user.user)),
+            "revoked": not org.is_member(user.user),
             "id": user.user.hex(),
         }
         for role, user in sorted(held, key=lambda one: (-one[0], one[1].name))

@@ -79,6 +79,7 @@ _OUTCOMES: Final = {
     "NOT_ALLOWED": ExitCode.NOT_ALLOWED,
     "NOT_FOUND": ExitCode.NOT_FOUND,
     "NOT_AUTHENTICATED": ExitCode.REVOKED,
+    "REVOKED": ExitCode.REVOKED,
 }
 
 _CLASSES: Final[tuple[tuple[type[BaseException], ExitCode], ...]] = (

@@ -22,7 +22,13 @@ from parsec_fs.protocol.commands import (
     request_to_sign,
     sign_request,
 )
-from parsec_fs.protocol.errors import DataError, OfflineError, RefusedError, StorageFullError
+from parsec_fs.protocol.errors import (
+    DataError,
+    DeviceRevokedError,
+    OfflineError,
+    RefusedError,
+    StorageFullError,
+)
 from parsec_fs.protocol.ids import DeviceId, OrgId, ServerLogId
 from parsec_fs.protocol.keys import SigningKey
 from parsec_fs.protocol.limits import SESSION_LIFETIME_S
@@ -130,6 +136,8 @@ def body_of(answer: HttpAnswer) -> bytes:
         raise OfflineError("the server is not available")
     if unverified.outcome == Outcome.QUOTA and answer.status == STORAGE_FULL:
         raise StorageFullError(outcome_name(unverified.outcome))
+    if unverified.outcome == Outcome.REVOKED:
+        raise DeviceRevokedError(outcome_name(unverified.outcome))
     raise RefusedError(outcome_name(unverified.outcome))
 
 

@@ -2,13 +2,12 @@
 
 Data flow: replica (roles, rotations), realm_keys -> this -> certificate, boxes -> server -> pull.
 
-Rule 10: after a removal, and while the newest key does not open here (A15: its author sealed
-rubbish, or another key than the committed one), nothing is sealed for upload. After a member
-renewed their user key, or somebody became a member, the work goes on, but a new realm key is due,
-sealed to them. Any remaining
-owner, manager or contributor may sign the next rotation; all that can do so after a random pause,
-so that one is first and the others find it done. Rule 8 lets only one rotation replace the present
-one.
+Rule 10: after a removal or a revocation, and while the newest key does not open here (A15: its
+author sealed rubbish, or another key than the committed one), nothing is sealed for upload. After a
+member renewed their user key, or somebody became a member, the work goes on, but a new realm key is
+due, sealed to them. Any remaining owner, manager or contributor may sign the next rotation; all
+that can do so after a random pause, so that one is first and the others find it done. Rule 8 lets
+only one rotation replace the present one.
 Whoever spoils keys again and again is answered ever more slowly, and named in the status.
 """
 
@@ -33,6 +32,7 @@ from parsec_fs.protocol.realm_state import RealmState
 from parsec_fs.protocol.records import DeviceHeader
 from parsec_fs.protocol.sealing import RealmKey
 from parsec_fs.remote.server_client import ServerClient
+from parsec_fs.user_keys import make_user_key, user_key_due
 from parsec_fs.workspace.org_replica import OrgReplica
 from parsec_fs.workspace.realm_keys import RealmKeys, seal_previous_key
 from parsec_fs.workspace.realm_rebuild import (
@@ -86,6 +86,11 @@ class Rekeying:
             return f"{found} here: {self._remedy(state)}"
         if self._removed:
             return f"a member was removed: the workspace needs a new key; {self._remedy(state)}"
+        if self._revoked(state):
+            return (
+                "a person or device was revoked: the workspace needs a new key; "
+                f"{self._remedy(state)}"
+            )
         return ""
 
     def check(self) -> None:
@@ -96,7 +101,7 @@ class Rekeying:
     def wanted(self) -> bool:
         """True iff the workspace needs a new key and this device can make it."""
         state = self._replica.state
-        due = self.problem() or self._added or self._outlived(state)
+        due = self.problem() or self._added or self._outlived(state) or self._renewal_due()
         return bool(due) and self._can(state)
 
     def look(self) -> None:
@@ -124,6 +129,22 @@ class Rekeying:
         seen = 0 if self._newest is None else self._newest.seen.org_size
         return any(len(known) > 1 and known[-1].index >= seen for known in keys)
 
+    def _revoked(self, state: RealmState) -> bool:
+        """A member, or a member's device, was revoked that the newest realm key was sealed to, as
+        far as its author had seen: computed from the logs, whatever the server says (rule 10)."""
+        if not self._org.size():
+            return False
+        org, seen = self._org.state, 0 if self._newest is None else self._newest.seen.org_size
+        return any(
+            one.revoked is not None
+            and one.revoked >= seen
+            and state.role(one.device.user) >= READER
+            for one in org.devices.values()
+        )
+
+    def _renewal_due(self) -> bool:
+        return bool(self._org.size()) and user_key_due(self._org.state, self._author.secrets.user)
+
     def _can(self, state: RealmState) -> bool:
         """A device that holds no key at all would cut off everything that was written before."""
         allowed = state.role(self._author.secrets.user) >= CONTRIBUTOR
@@ -149,6 +170,8 @@ class Rekeying:
         answer is lost, the log tells whether it was taken. Raises RefusedError (another device was
         first), OfflineError, VerificationError, RollbackError."""
         self._replica.check_may_sign()
+        if self._renewal_due():
+            await self._renew_user_key()
         state, org, random = self._replica.state, self._org.state, self._author.random
         secrets, realm = self._author.secrets, RealmId(state.context.log)
         assert state.key is not None
@@ -160,7 +183,11 @@ class Rekeying:
             self._name(state),
             key,
             previous=previous,
-            members=[org.users[user] for user, role in state.roles.items() if role >= READER],
+            members=[
+                org.users[user]
+                for user, role in state.roles.items()
+                if role >= READER and org.is_member(user)
+            ],
             realm=realm,
             org=secrets.org,
             random=random,
@@ -174,6 +201,13 @@ class Rekeying:
         )
         await self._client.append_certificate(self._replica.log, body, boxes)
         log.info("made key %d of the workspace", key.index)
+
+    async def _renew_user_key(self) -> None:
+        """The revoked device holds the present one, and could open every box sealed to it."""
+        body = make_user_key(org=self._org.state, seen=self._org.seen(), author=self._author)
+        await self._client.append_certificate(self._org.log, body)
+        self._keys.learn(await self._org.pull())
+        log.info("made a new user key: a device was revoked")
 
     def _name(self, state: RealmState) -> bytes:
         """As the newest rotation that opens here has it."""

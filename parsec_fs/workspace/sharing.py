@@ -81,6 +81,8 @@ class Sharing:
                 "an outsider of the organization is neither owner nor manager; nothing was "
                 "changed. Give another role: --role contributor or --role reader"
             )
+        if role and not self._org.state.is_member(user):
+            raise InputError("this person was revoked, and gets no role")
         if owners == [user]:
             raise InputError("a workspace keeps an owner: make somebody else owner first")
 

@@ -20,6 +20,7 @@ import trio
 from parsec_fs.protocol.commands import Outcome
 from parsec_fs.protocol.errors import (
     DataError,
+    DeviceRevokedError,
     OfflineError,
     ParsecFSError,
     RefusedError,
@@ -78,6 +79,8 @@ class Sync:
     ) -> None:
         self.replica = replica
         self.trouble = ""
+        self.revoked = False
+        """The server says so: the mount refuses changes, which could never be sent."""
         self._org = org
         self._pusher = pusher
         self._rekeying = rekeying
@@ -183,6 +186,7 @@ class Sync:
         if self._flying is None:
             # What was signed before the last start may have been found in the log.
             self._advance()
+        self.revoked = False
         self._rekeying.look()
         self._on_pulled()
 
@@ -381,6 +385,9 @@ class Sync:
 
     def _report(self, error: ParsecFSError, work: str) -> None:
         self.trouble = str(error) or type(error).__name__
+        if isinstance(error, DeviceRevokedError) and not self.revoked:
+            self.revoked = True
+            self._on_pulled()
         if isinstance(error, VerificationError):
             log.error("%s: %s", work, error)
             self._on_failure(error)
