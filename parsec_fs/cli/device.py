@@ -1,4 +1,4 @@
-"""parsec-fs device add, join, list, rotate-user-key; passphrase and keyring are in `locks`.
+"""parsec-fs device add, join, list, revoke, rotate-user-key; passphrase and keyring are in `locks`.
 
 Data flow: code shown here -> typed or piped in there -> fingerprint shown there -> compared here ->
 both verified -> device file.
@@ -19,15 +19,18 @@ from parsec_fs.cli.exit_codes import CommandError, ExitCode
 from parsec_fs.cli.fingerprint import device_fingerprint, same_fingerprint
 from parsec_fs.cli.locks import keyring_app, passphrase_app
 from parsec_fs.cli.output import Output, table
+from parsec_fs.cli.questions import confirm_or_stop
 from parsec_fs.cli.settings import Settings, settings_of
 from parsec_fs.connection import connect
 from parsec_fs.device_joining import invite, join
 from parsec_fs.identity import Identity
 from parsec_fs.joining import JoinRequest, parse_code
 from parsec_fs.key_renewal import renew_user_key
+from parsec_fs.people import find_device
 from parsec_fs.plain_text import plain_name
 from parsec_fs.protocol.certificates import Device
 from parsec_fs.protocol.errors import OfflineError
+from parsec_fs.revocation import revoke_device
 from parsec_fs.snapshots import realm_states
 
 app = typer.Typer(no_args_is_help=True, help="Your devices.")
@@ -160,20 +163,56 @@ async def _renew(settings: Settings, identity: Identity) -> tuple[int, tuple[Dev
         return await renew_user_key(connection)
 
 
+@app.command("revoke")
+def revoke_command(
+    context: typer.Context,
+    device: Annotated[str, typer.Argument(help="Name of the device, or how its id begins.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """End a device, lost or stolen: it gets and sends nothing more, and keys change without it."""
+    settings = settings_of(context)
+    identity = settings.device_file().load()
+
+    async def run() -> tuple[str, str, bool]:
+        async with connect(settings.home, identity) as connection:
+            org = await connection.org.pull()
+            found = find_device(org, device)
+            name, person = plain_name(found.device.label), org.users[found.device.user]
+            owner = f"{plain_name(person.name)} <{plain_name(person.email)}>"
+            if not yes:
+                question = f"Revoke {name} of {owner}, for good?"
+                await trio.to_thread.run_sync(confirm_or_stop, question)
+            return name, owner, await revoke_device(connection, found)
+
+    name, owner, renewed = trio.run(run)
+    lines = [
+        f"{name} of {owner} is revoked.",
+        "Mounted workspaces make new keys by themselves, within minutes.",
+        "What it could read before it may have kept.",
+    ]
+    settings.output.result({"revoked": name, "user": owner, "new_user_key": renewed}, lines)
+
+
 @app.command("list")
 def list_devices(context: typer.Context) -> None:
     """Show the devices of the organization."""
     settings = settings_of(context)
     identity = settings.device_file().load()
     rows = trio.run(_devices, settings, identity)
-    lines = table(["DEVICE", "USER", "ID"], [[name, user, id] for name, user, id, _ in rows])
+    lines = table(
+        ["DEVICE", "USER", "STATE", "ID"],
+        [[name, user, "revoked" * gone, id] for name, user, id, _, gone in rows],
+    )
     document = [
-        {"name": name, "user": user, "id": id, "this": this} for name, user, id, this in rows
+        {"name": name, "user": user, "id": id, "this": this, "revoked": gone}
+        for name, user, id, this, gone in rows
     ]
     settings.output.result({"devices": document}, lines)
 
 
-async def _devices(settings: Settings, identity: Identity) -> list[tuple[str, str, str, bool]]:
+async def _devices(
+    settings: Settings, identity: Identity
+) -> list[tuple[str, str, str, bool, bool]]:
     async with connect(settings.home, identity) as connection:
         try:
             org = await connection.org.pull()
@@ -186,6 +225,7 @@ async def _devices(settings: Settings, identity: Identity) -> list[tuple[str, st
                 plain_name(org.users[entry.device.user].name),
                 id.hex(),
                 id == identity.secrets.device,
+                entry.revoked is not None,
             )
             for id, entry in org.devices.items()
         ]

@@ -86,9 +86,13 @@ def members(
             return members_of(connection.org.state, here.replica.state)
 
     found = trio.run(_with_workspace, settings, workspace, run)
-    rows = [[one["name"], one["email"], one["role"], str(one["devices"])] for one in found]
+    rows = [[one["name"], one["email"], _role(one), str(one["devices"])] for one in found]
     lines = table(["NAME", "E-MAIL", "ROLE", "DEVICES"], rows)
     settings.output.result({"members": found}, lines)
+
+
+def _role(member: Json) -> str:
+    return f"{member['role']} (revoked)" if member["revoked"] else str(member["role"])
 
 
 def _set_role(settings: Settings, workspace: str, text: str, role: int) -> tuple[User, bool]:

@@ -1,4 +1,4 @@
-"""parsec-fs user invite, greet, invitations, cancel, join, list.
+"""parsec-fs user invite, greet, invitations, cancel, join, revoke, list.
 
 Data flow: link shown here -> pasted there -> codes read out and recognized on both sides ->
 certificates -> device file there.
@@ -21,17 +21,19 @@ import typer
 from parsec_fs.cli.exit_codes import CommandError, ExitCode
 from parsec_fs.cli.hints import NO_KIT
 from parsec_fs.cli.output import Output, table
+from parsec_fs.cli.questions import confirm_or_stop
 from parsec_fs.cli.settings import Settings, settings_of
 from parsec_fs.connection import Connection, connect
 from parsec_fs.conversation import wall_ms
 from parsec_fs.greeting import PersonInvitation, choices, format_link, parse_link
 from parsec_fs.identity import Identity
 from parsec_fs.pending import Greeting, GreetingFiles, Joining, JoiningFile
-from parsec_fs.people import PROFILES, profile_name
+from parsec_fs.people import PROFILES, find_user, profile_name
 from parsec_fs.person_joining import VALID_S, accept, greet, new_greeting, new_joining
 from parsec_fs.plain_text import plain_name
 from parsec_fs.protocol.errors import OfflineError
 from parsec_fs.protocol.ids import UserId
+from parsec_fs.revocation import revoke_user
 
 app = typer.Typer(no_args_is_help=True, help="The people of the organization.")
 
@@ -284,6 +286,35 @@ def _another_link(before: Joining) -> str:
     )
 
 
+@app.command("revoke")
+def revoke_command(
+    context: typer.Context,
+    user: Annotated[str, typer.Argument(help="E-mail address or name of the person.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """End a person's membership, with all their devices; workspaces get new keys without them."""
+    settings = settings_of(context)
+    identity = settings.device_file().load()
+
+    async def run() -> str:
+        async with connect(settings.home, identity) as connection:
+            found = find_user(await connection.org.pull(), user)
+            name = f"{plain_name(found.name)} <{plain_name(found.email)}>"
+            if not yes:
+                question = f"Revoke {name} and all their devices, for good?"
+                await trio.to_thread.run_sync(confirm_or_stop, question)
+            await revoke_user(connection, found)
+            return name
+
+    name = trio.run(run)
+    lines = [
+        f"{name} is revoked.",
+        "Mounted workspaces make new keys by themselves, within minutes.",
+        "What they could read before they may have kept.",
+    ]
+    settings.output.result({"revoked": name}, lines)
+
+
 @app.command("list")
 def list_users(context: typer.Context) -> None:
     """Show the people of the organization."""
@@ -298,13 +329,15 @@ def list_users(context: typer.Context) -> None:
                 count = len(org.devices_of(id))
                 name, email = plain_name(user.name), plain_name(user.email)
                 profile = profile_name(user.profile)
-                rows.append([name, email, profile, str(count), *_ids(settings, id)])
+                shown = profile if org.is_member(id) else "revoked"
+                rows.append([name, email, shown, str(count), *_ids(settings, id)])
                 document.append(
                     {
                         "name": name,
                         "email": email,
                         "profile": profile,
                         "devices": count,
+                        "revoked": not org.is_member(id),
                         "id": id.hex(),
                         "you": id == identity.secrets.user,
                     }

@@ -18,6 +18,7 @@ from parsec_fs.protocol.certificates import (
     ADMIN,
     CONTRIBUTOR,
     NO_ROLE,
+    DeviceRevoked,
     Role,
     User,
     decode_content,
@@ -668,6 +669,76 @@ async def test_leaf_judged_by_the_past(scene: Scene) -> None:
 async def test_leaf_judged_by_the_past_without_the_check() -> None:
     scene = await weak_scene("leaf_is_current")
     await judge_by_the_past(scene)
+    scene.in_peace()
+
+
+# A revoked device writes on, and the server helps it (A17): openly, or under an old org size.
+
+
+def revoke_bob(scene: Scene) -> None:
+    server = scene.server
+    device = scene.bob.author.secrets.device
+    log = server.org_log.log
+    server.append_org(server.certificate(server.alice, log, DeviceRevoked(device=device)))
+
+
+def unrevoked(org: OrgState) -> OrgState:
+    known = {id: replace(one, revoked=None) for id, one in org.devices.items()}
+    return replace(org, devices=known)
+
+
+async def write_after_the_end(scene: Scene) -> None:
+    server = scene.server
+    revoke_bob(scene)
+    leaf = server.next_realm_leaf(COMMIT, server.commit_body(scene.bob, server.new_record()))
+    org = unrevoked(server.org)
+    server.take(leaf, verify_leaf(server.realm_state, leaf, org=org, objects=server.objects.get))
+    try:
+        await scene.device.pull()
+    except VerificationError as error:
+        await scene.device.auditor.report(error)
+
+
+async def test_revoked_device_writes_on(scene: Scene) -> None:
+    await write_after_the_end(scene)
+    scene.convicted_of(Kind.INVALID_LEAF)
+
+
+async def test_revoked_device_writes_on_without_the_check() -> None:
+    scene = await weak_scene(
+        realm_leaf=lambda self, state, leaf, org, objects: verify_leaf(
+            state, leaf, org=unrevoked(org), objects=objects
+        )
+    )
+    await write_after_the_end(scene)
+    scene.in_peace()
+
+
+async def write_under_the_past(scene: Scene) -> None:
+    """As if the revocation, which an epoch anchors already, had not been there yet."""
+    server = scene.server
+    revoke_bob(scene)
+    await scene.device.pull()
+    scene.chain.publish(server.cut())
+    assert await scene.device.audit() == Word.VERIFIED
+    leaf = server.next_realm_leaf(COMMIT, server.commit_body(scene.bob, server.new_record()))
+    past = server.realm_log.states[-1].org_size
+    leaf = replace(leaf, header=replace(leaf.header, org_size=past))
+    org = server.org_states[past - 1]
+    server.take(leaf, verify_leaf(server.realm_state, leaf, org=org, objects=server.objects.get))
+    await scene.device.pull()
+    scene.chain.publish(server.cut())
+    await scene.device.audit()
+
+
+async def test_revoked_device_writes_under_the_past(scene: Scene) -> None:
+    await write_under_the_past(scene)
+    scene.convicted_of(Kind.INVALID_LEAF)
+
+
+async def test_revoked_device_writes_under_the_past_without_the_check() -> None:
+    scene = await weak_scene("leaf_is_current")
+    await write_under_the_past(scene)
     scene.in_peace()
 
 
