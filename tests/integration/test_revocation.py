@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import trio
 
 from parsec_fs.people import find_device, members_of
 from parsec_fs.protocol.certificates import CONTRIBUTOR, DeviceRevoked, UserRevoked
@@ -17,6 +18,7 @@ from parsec_fs.revocation import revocation
 from parsec_fs.user_keys import user_key_due
 from tests.support.laptops import Laptop, found, in_step, laptop, second_device, second_user
 from tests.support.server import InProcess, in_process
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.allows_log("REVOKED|this device was revoked")
 
@@ -66,6 +68,11 @@ async def test_stolen_device_gets_nothing_and_keys_change(tmp_path: Path) -> Non
                 with pytest.raises(DeviceRevokedError, match="this device was revoked"):
                     await asked()
             assert b"stays here" in (await two.walk()).values()
+            sync = two.workspace.sync
+            async with trio.open_nursery() as nursery:
+                await nursery.start(sync.run)
+                await until(lambda: sync.revoked, timeout_s=20)
+                nursery.cancel_scope.cancel()
             with pytest.raises(InputError, match="no device"):
                 find_device(one.org.state, device_of(two).hex())
 

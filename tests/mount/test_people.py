@@ -106,5 +106,16 @@ def test_invite_share_read_write_and_take_away(server: Product) -> None:
     alice.wait("logged")
     poll(lambda: "NOT_ALLOWED" in bob.status()["trouble"], SLOWEST_S, bob.log_tail)
     assert bob.read("plan") == b"meet at one"
+
+    code, asked = alice.run("user", "revoke", "bob@acme.example")
+    assert (code, "nothing was done" in asked["error"]) == (2, True)
+    assert alice.cli("user", "revoke", "bob@acme.example", "--yes")["revoked"].startswith("bob <")
+    assert [one["revoked"] for one in alice.cli("user", "list")["users"]] == [False, True]
+    assert [one["revoked"] for one in alice.cli("device", "list")["devices"]] == [False, True]
+    code, told = bob.run("user", "list")
+    assert (code, "this device was revoked" in told["error"]) == (14, True)
+    poll(lambda: "was revoked" in bob.status()["trouble"], 2 * SLOWEST_S, bob.log_tail)
+    assert bob.errno_of(lambda: open_to_write(plan)) == errno.EACCES
+    assert bob.read("plan") == b"meet at one"
     for machine in (alice, bob):
         assert not machine.evidence_files()
