@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from parsec_fs.config import Home
 from parsec_fs.connection import Connection, connect
@@ -23,7 +24,7 @@ from parsec_fs.identity import Identity, label, new_secrets
 from parsec_fs.joining import JoinRequest
 from parsec_fs.protocol.certificates import Device
 from parsec_fs.protocol.codec import encode
-from parsec_fs.protocol.errors import InputError, RefusedError
+from parsec_fs.protocol.errors import DeviceRevokedError, InputError, RefusedError
 from parsec_fs.protocol.membership import OrgState
 from parsec_fs.recovery import (
     RECOVERY_CHECKS,
@@ -40,6 +41,11 @@ from parsec_fs.recovery import (
 from parsec_fs.remote.server_client import PublicClient
 from parsec_fs.remote.transport import HttpClients, Transport, http_client
 from parsec_fs.user_keys import newest_user_key
+
+_ENDED: Final = (
+    "these words are not taken (any more): the kit was revoked or never finished. "
+    "Another kit or share set of yours may work; your data is where it was"
+)
 
 
 class UnknownKitError(InputError):
@@ -179,13 +185,15 @@ async def _as_paper(
     async with connect(home, identity, clients=clients) as connection:
         try:
             org = await connection.org.pull()
+        except DeviceRevokedError as error:
+            raise RevokedKitError(_ENDED) from error
         except RefusedError as error:
             if error.outcome != "NOT_AUTHENTICATED":
                 raise
-            raise RevokedKitError(
-                "the server does not take these words (any more): the kit was revoked or never "
-                "finished. Another kit or share set of yours may work; your data is where it was"
-            ) from error
+            raise RevokedKitError(_ENDED) from error
         check_reached(connection, identity)
         check_certified(org, secrets)
+        if org.device(secrets.device).revoked is not None:
+            # Though the server should have refused: what is signed from here on would convict it.
+            raise RevokedKitError(_ENDED)
         yield connection

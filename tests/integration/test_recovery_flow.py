@@ -15,6 +15,7 @@ from parsec_fs.connection import connect
 from parsec_fs.device_file import DeviceFile
 from parsec_fs.device_joining import certify
 from parsec_fs.identity import Identity
+from parsec_fs.protocol.certificates import DeviceRevoked
 from parsec_fs.protocol.codec import encode
 from parsec_fs.protocol.errors import InputError, RefusedError, TrustchainError, VerificationError
 from parsec_fs.protocol.hashing import sha256
@@ -29,6 +30,7 @@ from parsec_fs.recovering import (
 )
 from parsec_fs.recovery import Kit, RecoveryRecord, kits_of, make_kit, paper_keys
 from parsec_fs.recovery_words import kit_shares, kit_words, read_kit
+from parsec_fs.revocation import revocation
 from parsec_fs.user_keys import hold_user_keys
 from tests.support.kits import made
 from tests.support.laptops import Laptop, found, laptop, renew_user_key
@@ -171,9 +173,28 @@ async def test_words_of_no_kit_here(world: World) -> None:
 
 async def test_words_that_are_no_device_of_anybody(world: World) -> None:
     kit = await put(world, await honest(world), bytes(16))
-    await expect_nothing(world, kit, RevokedKitError, "does not take these words")
+    await expect_nothing(world, kit, RevokedKitError, "these words are not taken")
     with pytest.raises(RevokedKitError):
         await drill(kit, server_url=BASE_URL, clients=world.server.http)
+
+
+@pytest.mark.allows_log("REVOKED|this device was revoked")
+async def test_words_of_a_kit_that_was_revoked(world: World) -> None:
+    """Its device stands in the log for good: words that somebody else read bring nobody back."""
+    kit = await world.kit()
+    org = await world.one.org.pull()
+    (paper,) = kits_of(org, world.one.identity.secrets.user)
+    body = revocation(
+        DeviceRevoked(device=paper.device),
+        org=org,
+        seen=world.one.org.seen(),
+        author=world.one.author,
+    )
+    await world.one.client.append_certificate(world.one.org.log, body)
+    await expect_nothing(world, kit, RevokedKitError, "these words are not taken")
+    with pytest.raises(RevokedKitError):
+        await drill(kit, server_url=BASE_URL, clients=world.server.http)
+    assert kits_of(await world.one.org.pull(), paper.user) == ()
 
 
 async def test_a_record_is_kept_for_good(world: World) -> None:
