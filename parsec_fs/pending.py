@@ -111,7 +111,7 @@ class GreetingFiles:
         with _alone(lock, "this invitation"):
             now = self._load(path)
             if now is None:
-                lock.unlink()
+                lock.unlink(missing_ok=True)
                 raise InputError("this invitation is over; see: parsec-fs user invitations")
             yield now
 

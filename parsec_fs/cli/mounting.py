@@ -29,15 +29,18 @@ _UNFIT: Final = re.compile(r"[/\x00-\x1f\x7f]")
 def places(workspaces: Iterable[Workspace], parent: Path) -> list[tuple[Workspace, Path]]:
     """A folder of its own below `parent` for each, named after the workspace.
 
-    A name that somebody else chose leads nowhere else, and two workspaces of the same name get the
-    beginning of their ids.
+    A name that somebody else chose leads nowhere else. Two workspaces of the same name get the
+    beginning of their ids; and all of them where that is the same, or the name of a third: whoever
+    chooses names and ids puts no workspace in the place of another.
     """
     ordered = sorted(workspaces, key=lambda one: (one.title, one.realm))
     names = [_folder_name(one) for one in ordered]
-    return [
-        (one, parent / (name if names.count(name) == 1 else f"{name} {one.realm.hex()[:8]}"))
-        for one, name in zip(ordered, names, strict=True)
-    ]
+    for length in (8, 64):
+        names = [
+            name if names.count(name) == 1 else f"{_folder_name(one)} {one.realm.hex()[:length]}"
+            for one, name in zip(ordered, names, strict=True)
+        ]
+    return [(one, parent / name) for one, name in zip(ordered, names, strict=True)]
 
 
 def _folder_name(workspace: Workspace) -> str:

@@ -20,7 +20,7 @@ import typer
 
 from parsec_fs.cli.exit_codes import CommandError, ExitCode
 from parsec_fs.cli.output import Output
-from parsec_fs.cli.settings import Settings, settings_of
+from parsec_fs.cli.settings import Settings, check_no_device, settings_of
 from parsec_fs.connection import connect
 from parsec_fs.identity import Identity
 from parsec_fs.plain_text import plain_name
@@ -141,11 +141,7 @@ def use(
 ) -> None:
     """Become a device of yours again, by words or shares from standard input."""
     settings = settings_of(context)
-    if settings.device_file().exists():
-        raise CommandError(
-            ExitCode.BUSY,
-            f"{settings.home.device} has a device already; for another: --home DIR",
-        )
+    check_no_device(settings)
     kit = _typed_kit(settings.output)
     settings.output.progress("replaying the organization's history")
     label = name or socket.gethostname()

@@ -3,8 +3,9 @@
 Data flow: mount --service -> unit file -> systemctl --user -> `mount --foreground` -> ready.
 
 Not a `.mount` unit: the user manager may not unmount what FUSE mounted (systemd#18431). Stopping it
-is our own `umount`, which waits until everything is uploaded. What is not when the time is up stays
-in the journal on this device.
+is our own `umount`, which waits until everything is uploaded; what is not when the time is up stays
+in the journal on this device. It is also run when somebody has unmounted by command, and then finds
+nothing (the `-`): that is no failure, after which the manager would mount again.
 """
 
 import os
@@ -20,7 +21,7 @@ from parsec_fs.config import Home
 from parsec_fs.directory import Workspace
 from parsec_fs.protocol.hashing import sha256
 
-STOP_S: Final = 600
+STOP_S: Final = 90
 _UNIT: Final = """[Unit]
 Description=parsec-fs: {title} at {place}
 StartLimitIntervalSec=300
@@ -29,8 +30,8 @@ StartLimitBurst=5
 [Service]
 Type=notify
 ExecStart={start}
-ExecStop={stop}
-TimeoutStartSec=300
+ExecStop=-{stop}
+TimeoutStartSec=infinity
 TimeoutStopSec={stop_s}
 KillMode=mixed
 Restart=on-failure
@@ -84,7 +85,7 @@ def install(environment: Mapping[str, str], name: str, text: str) -> Path:
     config = environment.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
     path = Path(config) / "systemd" / "user" / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     _systemctl("daemon-reload")
     _systemctl("enable", name)
     _systemctl("restart", name)

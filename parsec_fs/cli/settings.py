@@ -9,6 +9,7 @@ from typing import Final
 
 import typer
 
+from parsec_fs.cli.exit_codes import CommandError, ExitCode
 from parsec_fs.cli.output import Output
 from parsec_fs.cli.unlocking import Unlocking
 from parsec_fs.config import Home
@@ -37,6 +38,24 @@ def settings_of(context: typer.Context) -> Settings:
     settings = context.find_object(Settings)
     assert settings is not None
     return settings
+
+
+def check_no_device(settings: Settings) -> None:
+    """This state folder is free for a new device. Raises CommandError.
+
+    Keys of an invitation that is being accepted here count: the organization may hold them already,
+    and a device file in their place would take the only copy away."""
+    file = settings.device_file()
+    if file.exists():
+        raise CommandError(
+            ExitCode.BUSY, f"{settings.home.device} has a device already; for another: --home DIR"
+        )
+    if file.joining_path.exists():
+        raise CommandError(
+            ExitCode.BUSY,
+            f"an invitation is being accepted in {settings.home.device}: go on with it, "
+            "parsec-fs user join, or use another folder: --home DIR",
+        )
 
 
 def hoist(arguments: Sequence[str]) -> list[str]:

@@ -59,8 +59,17 @@ class Open(Protocol):
 MEMORY_BLOCKS: Final = 24
 """Opened blocks kept (1 MiB each): enough for readahead of a few streams."""
 
-_OURS: Final = 2
-"""References to a buffer that nobody else has: one here, one while they are counted."""
+SPARE_BUFFERS: Final = 8
+"""Kept of evicted blocks, for those that come next."""
+
+
+def _references_of_ours() -> int:
+    """What counting says of a buffer that one local name holds, in this version of Python."""
+    plain = bytearray(1)
+    return sys.getrefcount(plain)
+
+
+_OURS: Final = _references_of_ours()
 
 CACHE_LIMIT: Final = 10 * 1024 * MIB
 _BUFFER_SIZE: Final = SEALED_BLOCK_MAX_SIZE + 1
@@ -209,7 +218,8 @@ class Contents:
         not while a reader or a seal still has the block."""
         while len(self.opened) > MEMORY_BLOCKS:
             plain = self.opened.popitem(last=False)[1]
-            if len(plain) == BLOCK_SIZE and sys.getrefcount(plain) <= _OURS:
+            full = len(plain) == BLOCK_SIZE and len(self._spare_plain) < SPARE_BUFFERS
+            if full and sys.getrefcount(plain) <= _OURS:
                 self._spare_plain.append(plain)
 
     async def _fetched(self, ref: BlockRef) -> bytearray:

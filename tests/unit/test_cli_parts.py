@@ -12,8 +12,9 @@ from parsec_fs.cli.background import Reporter, start_daemon
 from parsec_fs.cli.exit_codes import CommandError, ExitCode
 from parsec_fs.cli.mountpoint import check_allow_other, is_dead, mount_type, prepare
 from parsec_fs.cli.output import Output, size_text, table
-from parsec_fs.cli.settings import hoist
-from parsec_fs.config import home_of
+from parsec_fs.cli.settings import Settings, check_no_device, hoist
+from parsec_fs.cli.unlocking import Unlocking
+from parsec_fs.config import Home, home_of
 from parsec_fs.lockfile import LockedError, held, holder, last_mountpoint
 from parsec_fs.protocol.errors import InputError
 
@@ -168,3 +169,19 @@ def test_daemon_that_dies_shows_its_log(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 def test_reporter_without_a_pipe_is_silent() -> None:
     Reporter(None).progress("nobody hears")
+
+
+def test_keys_of_an_invitation_keep_their_place(tmp_path: Path) -> None:
+    """The organization may hold them already: no other way to a device takes them away."""
+    output = Output()
+    home = Home(root=tmp_path)
+    unlocking = Unlocking(home=home, output=output, environment={})
+    settings = Settings(home=home, output=output, unlocking=unlocking)
+    check_no_device(settings)
+    kept = settings.device_file().joining_path
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    with pytest.raises(CommandError, match="an invitation is being accepted") as caught:
+        check_no_device(settings)
+    assert caught.value.code == ExitCode.BUSY
+    assert kept.exists()

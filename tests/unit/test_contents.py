@@ -4,6 +4,7 @@ Data flow: plaintext -> Contents -> files (perhaps damaged) -> plaintext or a re
 """
 
 import errno
+import gc
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from parsec_fs.protocol.ids import BlockId, RealmId
 from parsec_fs.protocol.limits import BLOCK_SIZE
 from parsec_fs.protocol.manifests import BlockRef
 from parsec_fs.protocol.sealing import block_ref, seal_block
-from parsec_fs.storage.contents import MEMORY_BLOCKS, Contents
+from parsec_fs.storage.contents import MEMORY_BLOCKS, SPARE_BUFFERS, Contents
 
 REALM = RealmId(b"r" * 32)
 
@@ -222,13 +223,28 @@ async def test_memory_of_evicted_blocks_is_used_again_but_not_while_somebody_rea
     plains = [bytes([n]) * BLOCK_SIZE for n in range(4 * MEMORY_BLOCKS)]
     refs = [contents.seal_job(plain) for plain in plains]
     first = memoryview(await contents.read(refs[0]))[100:200]
+    waiting = await contents.read(refs[1])  # one reader alone: nothing else refers to the block
     buffers = set()
     for ref, plain in zip(refs[1:], plains[1:], strict=True):
         found = await contents.read(ref)
         assert found == plain
         buffers.add(id(found))
     assert first == plains[0][100:200]
+    assert waiting == plains[1]
     assert len(buffers) < 2 * MEMORY_BLOCKS
+
+
+async def test_blocks_from_elsewhere_leave_bounded_memory_behind(tmp_path: Path) -> None:
+    """They come in buffers of their own: only some of these are kept for the next."""
+    remote = Remote()
+    contents = Contents(tmp_path, REALM, fetch=remote.fetch)
+    plain = bytes(BLOCK_SIZE)
+    for _ in range(MEMORY_BLOCKS + 2 * SPARE_BUFFERS):
+        assert await contents.read(sealed_elsewhere(contents, remote, plain)) == plain
+    kept = [one for one in gc.get_objects() if isinstance(one, list) and len(one) > 0]
+    spare = [one for one in kept if all(isinstance(b, bytearray) for b in one)]
+    assert max((len(one) for one in spare), default=0) <= SPARE_BUFFERS
+    assert len(contents.opened) <= MEMORY_BLOCKS
 
 
 @pytest.mark.parametrize("kept", ["in memory", "on its way"])

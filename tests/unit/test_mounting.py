@@ -36,6 +36,16 @@ def test_workspaces_of_one_name_get_folders_of_their_own() -> None:
     assert [place.name for _, place in found] == ["notes 01010101", "notes 02020202", "other"]
 
 
+def test_names_and_ids_that_somebody_chose_put_nothing_in_the_place_of_another() -> None:
+    """Two ids that begin alike, and a name that is what one of the others would be called."""
+    twins = [Workspace(realm=RealmId(b"\xaa" * 4 + bytes([n]) * 28), name=b"Team") for n in (1, 2)]
+    third = Workspace(realm=RealmId(b"\x03" * 32), name=b"Team aaaaaaaa")
+    found = [place for _, place in places([*twins, third], PARENT)]
+    assert len(set(found)) == 3
+    assert PARENT / "Team aaaaaaaa" not in found
+    assert all(len(place.name.encode()) <= 255 for place in found)
+
+
 def test_a_unit_calls_the_same_words(tmp_path: Path) -> None:
     place = tmp_path / 'a "b" $HOME 100% \\ c'
     mount = ["--home", "/h", "mount", "ab", str(place)]
