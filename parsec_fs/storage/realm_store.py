@@ -89,6 +89,11 @@ class RealmStore:
         query = "SELECT body FROM certificates WHERE number >= ? ORDER BY number"
         return [row[0] for row in self._db.all(query, start)]
 
+    def certificate_numbers(self, start: int = 0) -> list[int]:
+        """The leaves of these certificates, in log order."""
+        query = "SELECT number FROM certificates WHERE number >= ? ORDER BY number"
+        return [row[0] for row in self._db.all(query, start)]
+
     def base(self) -> StoredBase | None:
         """The snapshot that this store begins with; None if it has the whole log."""
         value = self.fact(BASE)

@@ -35,7 +35,7 @@ from parsec_fs.protocol.realm_state import (
     key_state,
     object_entry,
 )
-from parsec_fs.protocol.records import Context, DeviceHeader, Signed
+from parsec_fs.protocol.records import Context, DeviceHeader, LeafHeader, Signed
 from parsec_fs.storage.realm_store import RealmStore
 
 _STEP: Final = 8
@@ -99,11 +99,22 @@ def members_without_key(store: RealmStore) -> bool:
     return bool(waiting)
 
 
-def newest_rotation(store: RealmStore) -> DeviceHeader | None:
-    """Who made the newest key, and what they had seen; None if that was before the snapshot that
-    the store begins with."""
-    headers = [one.header for one in _certificates(store) if isinstance(one.content, Rotation)]
-    return headers[-1] if headers else None
+def newest_rotation(store: RealmStore) -> tuple[DeviceHeader, int] | None:
+    """Who made the newest key, and how much of the organization's log they had seen; None if that
+    was before the snapshot that the store begins with.
+
+    More than stood when the log took the certificate nobody has seen: an author who claims it would
+    keep everybody from making the key that later revocations need."""
+    numbers = store.certificate_numbers(_start(store))
+    numbered = zip(numbers, _certificates(store), strict=True)
+    made = [(number, one.header) for number, one in numbered if isinstance(one.content, Rotation)]
+    if not made:
+        return None
+    number, header = made[-1]
+    leaf = store.leaf(number)
+    if leaf is None:
+        raise DataError("the local store is damaged: a certificate has no leaf")
+    return header, min(header.seen.org_size, decode(LeafHeader, leaf.header).org_size)
 
 
 def with_map(state: RealmState, store: RealmStore) -> Generator[None, None, RealmState]:
@@ -135,10 +146,13 @@ def _contents(store: RealmStore) -> list[Content]:
 
 
 def _certificates(store: RealmStore) -> list[Authored]:
+    return [_authored(body) for body in store.certificates(_start(store))]
+
+
+def _start(store: RealmStore) -> int:
     """What lies before the base does not count until all of it is there."""
     base = store.base()
-    start = 0 if base is None else base.state.size
-    return [_authored(body) for body in store.certificates(start)]
+    return 0 if base is None else base.state.size
 
 
 def _authored(body: bytes) -> Authored:

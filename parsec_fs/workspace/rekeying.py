@@ -71,6 +71,7 @@ class Rekeying:
         self._removed = False
         self._added = False
         self._newest: DeviceHeader | None = None
+        self._seen = 0
 
     # Judging
 
@@ -115,7 +116,7 @@ class Rekeying:
         if self._judged is None or any(a is not b for a, b in zip(now, self._judged, strict=True)):
             self._removed = rotation_pending(self._replica.store)
             self._added = members_without_key(self._replica.store)
-            self._newest = newest_rotation(self._replica.store)
+            self._newest, self._seen = newest_rotation(self._replica.store) or (None, 0)
             self._judged = now
 
     def _outlived(self, state: RealmState) -> bool:
@@ -126,21 +127,22 @@ class Rekeying:
             return False
         members = (user for user, role in state.roles.items() if role >= READER)
         keys = (self._org.state.generations.get(user, ()) for user in members)
-        seen = 0 if self._newest is None else self._newest.seen.org_size
-        return any(len(known) > 1 and known[-1].index >= seen for known in keys)
+        return any(len(known) > 1 and known[-1].index >= self._seen for known in keys)
 
     def _revoked(self, state: RealmState) -> bool:
         """A member, or a member's device, was revoked that the newest realm key was sealed to, as
         far as its author had seen: computed from the logs, whatever the server says (rule 10)."""
         if not self._org.size():
             return False
-        org, seen = self._org.state, 0 if self._newest is None else self._newest.seen.org_size
-        return any(
-            one.revoked is not None
-            and one.revoked >= seen
-            and state.role(one.device.user) >= READER
+        org = self._org.state
+        ended = [
+            (one.device.user, one.revoked)
             for one in org.devices.values()
-        )
+            if one.revoked is not None
+        ]
+        # A person whose devices were all ended before is a member until this.
+        ended += org.revoked_users.items()
+        return any(at >= self._seen and state.role(user) >= READER for user, at in ended)
 
     def _renewal_due(self) -> bool:
         return bool(self._org.size()) and user_key_due(self._org.state, self._author.secrets.user)

@@ -3,19 +3,32 @@
 Data flow: certificate -> server -> org log -> rekeying of whoever comes first -> who reads what.
 """
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trio
 
+from parsec_fs.enrolment import make_rotation
 from parsec_fs.people import find_device, members_of
-from parsec_fs.protocol.certificates import CONTRIBUTOR, DeviceRevoked, UserRevoked
+from parsec_fs.protocol.certificates import (
+    CONTRIBUTOR,
+    DeviceRevoked,
+    UserRevoked,
+    sign_certificate,
+)
+from parsec_fs.protocol.codec import encode_trusted
 from parsec_fs.protocol.errors import DeviceRevokedError, InputError
+from parsec_fs.protocol.hashing import map_value
 from parsec_fs.protocol.ids import DeviceId, RealmId
+from parsec_fs.protocol.log_state import DeviceChain
+from parsec_fs.protocol.sealing import RealmKey
 from parsec_fs.revocation import revocation
 from parsec_fs.user_keys import user_key_due
+from parsec_fs.workspace.realm_keys import seal_previous_key
 from tests.support.laptops import Laptop, found, in_step, laptop, second_device, second_user
 from tests.support.server import InProcess, in_process
 from tests.support.waiting import until
@@ -75,6 +88,66 @@ async def test_stolen_device_gets_nothing_and_keys_change(tmp_path: Path) -> Non
                 nursery.cancel_scope.cancel()
             with pytest.raises(InputError, match="no device"):
                 find_device(one.org.state, device_of(two).hex())
+
+
+async def revoke_and_expect_a_key(one: Laptop, content: DeviceRevoked | UserRevoked) -> None:
+    """By this device, or by its own background task, whichever is first."""
+    before = one.workspace.keys.newest().index
+    await revoke(one, content)
+    await one.pull()
+    await one.workspace.sync.rekey_once()
+    assert one.workspace.keys.newest().index > before
+    assert not one.workspace.rekeying.wanted()
+
+
+async def test_person_without_a_device_left_is_revoked(tmp_path: Path) -> None:
+    """First the stolen device, then the person: the key in between was sealed to the person."""
+    async with alone(tmp_path) as (_, one, _):
+        bobs = (await second_user(one)).secrets
+        await one.workspace.sharing.set_role(bobs.user, CONTRIBUTOR)
+        await one.workspace.sync.rekey_once()
+        await revoke_and_expect_a_key(one, DeviceRevoked(device=bobs.device))
+        await revoke_and_expect_a_key(one, UserRevoked(user=bobs.user))
+
+
+async def rotate_claiming(bob: Laptop, org_size: int) -> None:
+    """A key like any other, by somebody who says that they have seen that much of the org log."""
+    state, org, author = bob.workspace.replica.state, await bob.org.pull(), bob.author
+    assert state.key is not None
+    realm, key = RealmId(state.context.log), RealmKey(state.key.index + 1, bytes(32))
+    newest, org_id = bob.workspace.keys.newest(), author.secrets.org
+    rotation, boxes = make_rotation(
+        b"research",
+        key,
+        previous=seal_previous_key(newest, key, org=org_id, realm=realm, salt=bytes(32)),
+        members=[org.users[user] for user in state.roles],
+        realm=realm,
+        org=org_id,
+        random=os.urandom,
+    )
+    chain = state.chains.get(author.secrets.device, DeviceChain())
+    seen = replace(bob.workspace.replica.seen(), org_size=org_size)
+    body = sign_certificate(
+        rotation,
+        header=author.header(state.context, chain, seen),
+        replaces=map_value(encode_trusted(state.key)),
+        key=author.secrets.signing_key(),
+    )
+    await bob.client.append_certificate(bob.workspace.replica.log, body, boxes)
+
+
+async def test_who_claims_to_have_seen_the_future_keeps_no_key(tmp_path: Path) -> None:
+    """The newest key counts as sealed before every revocation that the log did not have yet."""
+    async with alone(tmp_path) as (server, one, realm):
+        bobs = await second_user(one)
+        await one.workspace.sharing.set_role(bobs.secrets.user, CONTRIBUTOR)
+        await one.workspace.sync.rekey_once()
+        async with laptop(server, bobs, tmp_path / "two", "two") as bob:
+            await bob.open(realm)
+            await rotate_claiming(bob, 2**63)
+        await one.pull()
+        assert not one.workspace.rekeying.wanted()
+        await revoke_and_expect_a_key(one, UserRevoked(user=bobs.secrets.user))
 
 
 async def test_person_is_revoked_and_work_of_others_goes_on(tmp_path: Path) -> None:
