@@ -24,7 +24,7 @@ from parsec_fs.identity import Identity, label, new_secrets
 from parsec_fs.joining import JoinRequest
 from parsec_fs.protocol.certificates import Device
 from parsec_fs.protocol.codec import encode
-from parsec_fs.protocol.errors import DeviceRevokedError, InputError, RefusedError
+from parsec_fs.protocol.errors import InputError, RefusedError
 from parsec_fs.protocol.membership import OrgState
 from parsec_fs.recovery import (
     RECOVERY_CHECKS,
@@ -185,10 +185,8 @@ async def _as_paper(
     async with connect(home, identity, clients=clients) as connection:
         try:
             org = await connection.org.pull()
-        except DeviceRevokedError as error:
-            raise RevokedKitError(_ENDED) from error
         except RefusedError as error:
-            if error.outcome != "NOT_AUTHENTICATED":
+            if error.outcome not in ("NOT_AUTHENTICATED", "REVOKED"):
                 raise
             raise RevokedKitError(_ENDED) from error
         check_reached(connection, identity)

@@ -20,7 +20,7 @@ from parsec_fs.cli.fingerprint import device_fingerprint, same_fingerprint
 from parsec_fs.cli.locks import keyring_app, passphrase_app
 from parsec_fs.cli.output import Output, table
 from parsec_fs.cli.questions import confirm_or_stop
-from parsec_fs.cli.settings import Settings, check_no_device, settings_of
+from parsec_fs.cli.settings import Settings, check_free, settings_of
 from parsec_fs.connection import connect
 from parsec_fs.device_joining import invite, join
 from parsec_fs.identity import Identity
@@ -103,7 +103,7 @@ def join_command(
 ) -> None:
     """Become a device of yours; reads the code of `parsec-fs device add` from standard input."""
     settings = settings_of(context)
-    check_no_device(settings)
+    check_free(settings)
     code = parse_code(_read_code(settings.output))
     requests: list[JoinRequest] = []
 

@@ -18,7 +18,7 @@ from parsec_fs.cli.exit_codes import CommandError, ExitCode
 from parsec_fs.cli.fingerprint import fingerprint
 from parsec_fs.cli.hints import NO_KIT
 from parsec_fs.cli.output import Output, count_text
-from parsec_fs.cli.settings import Settings, check_no_device, settings_of
+from parsec_fs.cli.settings import Settings, check_free, settings_of
 from parsec_fs.connection import connect
 from parsec_fs.enrolment import found_org
 from parsec_fs.identity import Identity
@@ -67,7 +67,7 @@ def create(
 ) -> None:
     """Found an organization on a server; this becomes its first device."""
     settings = settings_of(context)
-    check_no_device(settings)
+    check_free(settings)
     token = parse_token(_read_token(token_file, settings.output))
     user = user or os.environ.get("USER") or "owner"
     trio.run(

@@ -20,7 +20,7 @@ import typer
 
 from parsec_fs.cli.exit_codes import CommandError, ExitCode
 from parsec_fs.cli.output import Output
-from parsec_fs.cli.settings import Settings, check_no_device, settings_of
+from parsec_fs.cli.settings import Settings, check_free, settings_of
 from parsec_fs.connection import connect
 from parsec_fs.identity import Identity
 from parsec_fs.plain_text import plain_name
@@ -141,7 +141,7 @@ def use(
 ) -> None:
     """Become a device of yours again, by words or shares from standard input."""
     settings = settings_of(context)
-    check_no_device(settings)
+    check_free(settings)
     kit = _typed_kit(settings.output)
     settings.output.progress("replaying the organization's history")
     label = name or socket.gethostname()

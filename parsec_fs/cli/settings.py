@@ -41,16 +41,20 @@ def settings_of(context: typer.Context) -> Settings:
 
 
 def check_no_device(settings: Settings) -> None:
+    """No device lives in this state folder. Raises CommandError."""
+    if settings.device_file().exists():
+        raise CommandError(
+            ExitCode.BUSY, f"{settings.home.device} has a device already; for another: --home DIR"
+        )
+
+
+def check_free(settings: Settings) -> None:
     """This state folder is free for a new device. Raises CommandError.
 
     Keys of an invitation that is being accepted here count: the organization may hold them already,
     and a device file in their place would take the only copy away."""
-    file = settings.device_file()
-    if file.exists():
-        raise CommandError(
-            ExitCode.BUSY, f"{settings.home.device} has a device already; for another: --home DIR"
-        )
-    if file.joining_path.exists():
+    check_no_device(settings)
+    if settings.device_file().joining_path.exists():
         raise CommandError(
             ExitCode.BUSY,
             f"an invitation is being accepted in {settings.home.device}: go on with it, "

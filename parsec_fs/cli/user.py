@@ -22,7 +22,7 @@ from parsec_fs.cli.exit_codes import CommandError, ExitCode
 from parsec_fs.cli.hints import NO_KIT
 from parsec_fs.cli.output import Output, table
 from parsec_fs.cli.questions import confirm_or_stop
-from parsec_fs.cli.settings import Settings, settings_of
+from parsec_fs.cli.settings import Settings, check_no_device, settings_of
 from parsec_fs.connection import Connection, connect
 from parsec_fs.conversation import wall_ms
 from parsec_fs.greeting import PersonInvitation, choices, format_link, parse_link
@@ -213,11 +213,7 @@ def join(
 
     Ctrl-C loses nothing: the same command goes on, with the same link or an empty line."""
     settings = settings_of(context)
-    if settings.device_file().exists():
-        raise CommandError(
-            ExitCode.BUSY,
-            f"{settings.home.device} has a device already; for another: --home DIR",
-        )
+    check_no_device(settings)
     file = JoiningFile(settings.home.device)
     with file.alone():
         joining = _begun(file.load(), settings.output, device or socket.gethostname(), instead)

@@ -4,8 +4,6 @@ Data flow: certificate -> server -> org log -> rekeying of whoever comes first -
 """
 
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,25 +27,10 @@ from parsec_fs.protocol.sealing import RealmKey
 from parsec_fs.revocation import revocation
 from parsec_fs.user_keys import user_key_due
 from parsec_fs.workspace.realm_keys import seal_previous_key
-from tests.support.laptops import Laptop, found, in_step, laptop, second_device, second_user
-from tests.support.server import InProcess, in_process
+from tests.support.laptops import Laptop, alone, in_step, laptop, second_device, second_user
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.allows_log("REVOKED|this device was revoked")
-
-
-@asynccontextmanager
-async def alone(folder: Path) -> AsyncIterator[tuple[InProcess, Laptop, RealmId]]:
-    """Alice's device with a workspace."""
-    async with (
-        in_process(folder / "server") as server,
-        laptop(server, await found(server), folder / "one", "one") as one,
-    ):
-        realm = await one.create_realm()
-        await one.open(realm)
-        one.make("before", b"from before")
-        await one.push()
-        yield server, one, realm
 
 
 async def revoke(by: Laptop, content: DeviceRevoked | UserRevoked) -> None:

@@ -3,8 +3,6 @@
 Data flow: real server -> devices added before and after -> what each of them reads.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -12,11 +10,11 @@ import pytest
 from parsec_fs.protocol.codec import decode
 from parsec_fs.protocol.commands import BoxAnswer
 from parsec_fs.protocol.errors import RefusedError
-from parsec_fs.protocol.ids import LogId, RealmId
+from parsec_fs.protocol.ids import LogId
 from parsec_fs.user_keys import hold_user_keys, make_user_key, newest_user_key
 from tests.support.laptops import (
     Laptop,
-    found,
+    alone,
     give_role,
     in_step,
     laptop,
@@ -24,20 +22,6 @@ from tests.support.laptops import (
     second_device,
     second_user,
 )
-from tests.support.server import InProcess, in_process
-
-
-@asynccontextmanager
-async def alone(folder: Path) -> AsyncIterator[tuple[InProcess, Laptop, RealmId]]:
-    """One device with a workspace."""
-    async with (
-        in_process(folder / "server") as server,
-        laptop(server, await found(server), folder / "one", "one") as one,
-    ):
-        realm = await one.create_realm()
-        await one.open(realm)
-        await one.push()
-        yield server, one, realm
 
 
 def box_generation(one: Laptop) -> int:

@@ -518,3 +518,16 @@ async def set_role(owner: Laptop, user: UserId, role: int) -> None:
     )
     await owner.client.append_certificate(workspace.replica.log, body)
     await owner.pull()
+
+
+@asynccontextmanager
+async def alone(folder: Path) -> AsyncIterator[tuple[InProcess, Laptop, RealmId]]:
+    """A server, and the only device of its only user, with a workspace."""
+    async with (
+        in_process(folder / "server") as server,
+        laptop(server, await found(server), folder / "one", "one") as one,
+    ):
+        realm = await one.create_realm()
+        await one.open(realm)
+        await one.push()
+        yield server, one, realm

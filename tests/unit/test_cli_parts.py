@@ -12,7 +12,7 @@ from parsec_fs.cli.background import Reporter, start_daemon
 from parsec_fs.cli.exit_codes import CommandError, ExitCode
 from parsec_fs.cli.mountpoint import check_allow_other, is_dead, mount_type, prepare
 from parsec_fs.cli.output import Output, size_text, table
-from parsec_fs.cli.settings import Settings, check_no_device, hoist
+from parsec_fs.cli.settings import Settings, check_free, hoist
 from parsec_fs.cli.unlocking import Unlocking
 from parsec_fs.config import Home, home_of
 from parsec_fs.lockfile import LockedError, held, holder, last_mountpoint
@@ -177,11 +177,11 @@ def test_keys_of_an_invitation_keep_their_place(tmp_path: Path) -> None:
     home = Home(root=tmp_path)
     unlocking = Unlocking(home=home, output=output, environment={})
     settings = Settings(home=home, output=output, unlocking=unlocking)
-    check_no_device(settings)
+    check_free(settings)
     kept = settings.device_file().joining_path
     kept.parent.mkdir(parents=True)
     kept.touch()
     with pytest.raises(CommandError, match="an invitation is being accepted") as caught:
-        check_no_device(settings)
+        check_free(settings)
     assert caught.value.code == ExitCode.BUSY
     assert kept.exists()
