@@ -9,12 +9,12 @@ machines; that one person runs them all is what `self-anchored` means (rule 29).
 
 import json
 import os
+import secrets
 import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +29,8 @@ NETWORK_FILE: Final = "network.json"
 _SOCKET_PATH_MAX_SIZE: Final = 100
 _TRUSTING_PERIOD_NS: Final = 30 * 86_400 * 1_000_000_000
 _POWER: Final = 10
+_PORTS: Final = range(10_240, 32_768)
+"""Linux takes the ports of outgoing connections from 32768 on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,12 +241,23 @@ def load_network(root: Path) -> Network:
 
 
 def free_ports(count: int) -> list[int]:
-    """Loopback ports that nobody listens on right now."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+    """Loopback ports that nobody listens on right now. Drawn below those that systems give to
+    outgoing connections, so that few others can take one before it is used."""
+    ports: list[int] = []
+    while len(ports) < count:
+        port = secrets.choice(_PORTS)
+        if port not in ports and _is_free(port):
+            ports.append(port)
+    return ports
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def _app_address(home: Path, port: int) -> str:

@@ -222,9 +222,9 @@ class World:
 
     async def fork(self, name: str, source: str = MAIN) -> None:
         """Copy the history of a branch as it is now."""
-        async with self.changing:
+        async with self.changing:  # until it is there for the next cut: it would lack that epoch
             await anyio.to_thread.run_sync(_copy, self.file(source), self.file(name))
-        await self.open(name)
+            await self.open(name)
 
     def route(self, devices: Iterable[DeviceId], name: str) -> None:
         """From now on these devices see this branch; their event streams are cut."""
