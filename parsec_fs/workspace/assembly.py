@@ -100,7 +100,7 @@ def assemble(directory: Path, realm: RealmId, outside: Outside) -> Workspace:
     author, random = outside.author, outside.author.random
     secrets = author.secrets
     store = RealmStore(directory / "realm.db", realm)
-    keys = RealmKeys(store, realm, secrets)
+    keys = RealmKeys(store, realm, secrets, outside.checks)
     opener = Opener(keys, realm, secrets, random=random, checks=outside.checks)
     loader = StoreLoader(store, opener)
     blocks = BlockClient(outside.signer, realm)

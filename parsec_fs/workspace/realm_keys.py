@@ -14,7 +14,6 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
-from parsec_fs.enrolment import open_realm_key
 from parsec_fs.identity import DeviceSecrets
 from parsec_fs.protocol.certificates import Rotation
 from parsec_fs.protocol.codec import decode, encode_trusted
@@ -28,6 +27,7 @@ from parsec_fs.remote.server_client import ServerClient
 from parsec_fs.storage.realm_store import RealmStore
 from parsec_fs.storage.realm_writer import BOX
 from parsec_fs.user_keys import hold_user_keys
+from parsec_fs.workspace.replica_checks import REPLICA_CHECKS, ReplicaChecks
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +37,15 @@ _PREVIOUS: Final = tag("previous-realm-key")
 class RealmKeys:
     """The keys of one realm that this user holds."""
 
-    def __init__(self, store: RealmStore, realm: RealmId, secrets: DeviceSecrets) -> None:
+    def __init__(
+        self,
+        store: RealmStore,
+        realm: RealmId,
+        secrets: DeviceSecrets,
+        checks: ReplicaChecks = REPLICA_CHECKS,
+    ) -> None:
         self._store = store
+        self._checks = checks
         self._realm = realm
         self._secrets = secrets
         self._keys: dict[int, RealmKey] = {}
@@ -110,7 +117,9 @@ class RealmKeys:
         self, unverified: BoxAnswer, rotation: Rotation, rotations: Sequence[Rotation]
     ) -> None:
         try:
-            key = open_realm_key(unverified, rotation, realm=self._realm, secrets=self._secrets)
+            key = self._checks.realm_key(
+                unverified, rotation, realm=self._realm, secrets=self._secrets
+            )
         except DecryptionError as error:
             # A15: any contributor may rotate, and could otherwise stop the realm for whom they
             # like. It is not provable without our key: nobody is accused but in our own status.

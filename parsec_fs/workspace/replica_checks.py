@@ -10,7 +10,11 @@ method out to a constructor, and show that then, and only then, the attack succe
 from collections.abc import Iterable
 from typing import Final
 
+from parsec_fs.enrolment import open_realm_key
+from parsec_fs.identity import DeviceSecrets
 from parsec_fs.protocol import membership, realm_state, sealing
+from parsec_fs.protocol.certificates import Rotation
+from parsec_fs.protocol.commands import BoxAnswer
 from parsec_fs.protocol.errors import ProofError
 from parsec_fs.protocol.hashing import payload_hash
 from parsec_fs.protocol.ids import Hash, RealmId
@@ -18,6 +22,7 @@ from parsec_fs.protocol.manifests import BlockRef, Manifest, decode_manifest
 from parsec_fs.protocol.membership import OrgState
 from parsec_fs.protocol.realm_state import ObjectView, RealmState, Transition
 from parsec_fs.protocol.records import Leaf, LogState
+from parsec_fs.protocol.sealing import RealmKey
 from parsec_fs.workspace.promises import HeadPair, check_pins, check_promise, check_roots
 
 
@@ -54,6 +59,14 @@ class ReplicaChecks:
         """A record under this device's key that it does not remember: its state is an older copy,
         or its key is used elsewhere too, and it signs no more (A47, rule 26)."""
         return unremembered
+
+    def realm_key(
+        self, unverified: BoxAnswer, rotation: Rotation, *, realm: RealmId, secrets: DeviceSecrets
+    ) -> RealmKey:
+        """The box is the one that the rotation's author sealed, and nothing else is ever opened
+        (A01, A13); its key is the one that all members hold (A15). Raises ProofError,
+        TrustchainError, DecryptionError."""
+        return open_realm_key(unverified, rotation, realm=realm, secrets=secrets)
 
     def payload(self, unverified: bytes, *, expected: Hash) -> bytes:
         """The sealed manifest is the one that its author signed for: nobody who merely holds the

@@ -24,8 +24,9 @@ from parsec_fs.protocol.certificates import (
     decode_content,
     peek_certificate,
 )
-from parsec_fs.protocol.codec import encode_trusted
+from parsec_fs.protocol.codec import decode, encode, encode_trusted
 from parsec_fs.protocol.commands import EpochProof
+from parsec_fs.protocol.commits import CommitBody
 from parsec_fs.protocol.epochs import opening_leaf
 from parsec_fs.protocol.errors import DataError, VerificationError
 from parsec_fs.protocol.hashing import EMPTY_MAP, map_key, map_value
@@ -206,14 +207,25 @@ async def test_split_view_behind_a_snapshot_without_the_check() -> None:
     scene.in_peace()
 
 
-async def test_split_view_of_the_org_log(scene: Scene) -> None:
+async def anchor_other_organization(scene: Scene) -> None:
+    """Two directories of members, of one length (A37)."""
     twin = scene.server.fork()
     scene.server.add_member("carol", CONTRIBUTOR)
     twin.add_member("mallory", CONTRIBUTOR)
     await scene.device.pull()
     scene.chain.publish(scene.server.cut(org=twin.org_log.states[-1]))
     await scene.device.audit()
+
+
+async def test_split_view_of_the_org_log(scene: Scene) -> None:
+    await anchor_other_organization(scene)
     scene.convicted_of(Kind.SPLIT_VIEW)
+
+
+async def test_split_view_of_the_org_log_without_the_check() -> None:
+    scene = await weak_scene("own_is_anchored")
+    await anchor_other_organization(scene)
+    scene.in_peace()
 
 
 # Acknowledged, then forgotten (A28).
@@ -409,7 +421,7 @@ async def test_old_certificate_appended_again_without_the_check() -> None:
     scene.in_peace()
 
 
-# A commit that nobody entitled signed, or signed under the old key (A03, A10, A18).
+# A commit that nobody entitled signed, or signed under the old key (A03, A10, A11, A18).
 
 
 async def take_unlawful_leaf(scene: Scene, body: bytes) -> None:
@@ -431,10 +443,11 @@ def lawless(self: Checks, state, leaf, **context: object) -> Transition:  # type
 
 
 def unlawful_bodies(scene: Scene) -> dict[str, bytes]:
-    server, record = scene.server, scene.server.new_record()
+    server, record, other = scene.server, scene.server.new_record(), scene.server.new_record()
     stranger = server.fork().add_device("mallory")
     outsider = server.add_device("carol")
     impostor = replace(scene.bob, secrets=replace(scene.bob.secrets, sign_seed=bytes(32)))
+    two = [decode(CommitBody, server.commit_body(server.alice, one)) for one in (record, other)]
     stale = replace(server.new_record(sorted(server.objects)[0]), version=1, base=NO_HASH)
     server.commit(server.alice)
     dead = max(server.objects, key=lambda one: server.objects[one].write_index)
@@ -447,6 +460,8 @@ def unlawful_bodies(scene: Scene) -> dict[str, bytes]:
         "lost update": server.commit_body(server.alice, stale),
         "over a tombstone": server.commit_body(scene.bob, server.new_record(dead)),
         "replayed": server.realm_log.leaves[3].body,
+        "spliced": encode(replace(two[0], objects=two[1].objects)),
+        "signature of another": encode(replace(two[0], signature=two[1].signature)),
         "malformed": b"\x90",
     }
 
@@ -459,6 +474,8 @@ UNLAWFUL = (
     "lost update",
     "over a tombstone",
     "replayed",
+    "spliced",
+    "signature of another",
 )
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.encodings import encodings
 from tests.support.product import Machine, Product, product
 from tests.support.requirements import require_fuse
 
@@ -67,21 +68,6 @@ def plant(machine: Machine, plants: Plants) -> None:
     os.write(descriptor, plants.content("synced content", 300_000))
     os.fsync(descriptor)
     os.close(descriptor)
-
-
-def encodings(secret: bytes) -> Iterator[bytes]:
-    """What a secret looks like in other clothes."""
-    yield secret
-    yield secret.hex().encode()
-    yield secret.hex().upper().encode()
-    text = secret.decode("latin-1")
-    yield text.encode("utf-16-le")
-    yield text.encode("utf-16-be")
-    for offset in range(3):
-        encoded = base64.b64encode(bytes(offset) + secret)
-        inner = encoded[-(-offset * 8 // 6) : (offset + len(secret)) * 8 // 6]
-        yield inner
-        yield inner.translate(bytes.maketrans(b"+/", b"-_"))
 
 
 def findings(server: Product, plants: Plants) -> dict[str, set[str]]:

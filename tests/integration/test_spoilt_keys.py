@@ -3,110 +3,28 @@
 Data flow: a forged rotation, lawful in every check of the log -> two users' devices -> server.
 """
 
-import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trio
 
-from parsec_fs.enrolment import make_rotation
 from parsec_fs.protocol.certificates import (
-    CONTRIBUTOR,
     NO_ROLE,
     READER,
-    KeyBox,
-    sign_certificate,
 )
-from parsec_fs.protocol.codec import encode_trusted
 from parsec_fs.protocol.errors import LocalError, RefusedError, StaleError
-from parsec_fs.protocol.hashing import map_value
-from parsec_fs.protocol.ids import RealmId, UserId
-from parsec_fs.protocol.log_state import DeviceChain
-from parsec_fs.protocol.merkle import tree_root
-from parsec_fs.protocol.sealing import BOX_SIZE, RealmKey
-from parsec_fs.workspace.realm_keys import seal_previous_key
+from parsec_fs.protocol.ids import RealmId
 from tests.support.laptops import (
-    Laptop,
-    found,
-    give_role,
     in_step,
     laptop,
-    second_user,
     set_role,
 )
-from tests.support.server import InProcess, in_process
+from tests.support.members import spoil, two_users, user, users
+from tests.support.server import in_process
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.allows_log("the key of rotation .* is missing|no key|object .* of device")
 MISSING = "does not open here"
-
-
-@asynccontextmanager
-async def two_users(folder: Path, role: int = CONTRIBUTOR) -> AsyncIterator[tuple[Laptop, Laptop]]:
-    """Alice, owner, and Bob, with the same workspace open, in step."""
-    async with in_process(folder / "server") as server, users(server, folder, role) as both:
-        yield both
-
-
-@asynccontextmanager
-async def users(
-    server: InProcess, folder: Path, role: int = CONTRIBUTOR
-) -> AsyncIterator[tuple[Laptop, Laptop]]:
-    """The same at a server that runs already."""
-    async with laptop(server, await found(server), folder / "one", "one") as one:
-        realm = await one.create_realm()
-        await one.open(realm)
-        await one.push()
-        identity = await second_user(one)
-        await give_role(one, identity.secrets.user, role)
-        async with laptop(server, identity, folder / "two", "two") as two:
-            await two.open(realm)
-            yield one, two
-
-
-async def spoil(author: Laptop, *victims: UserId) -> None:
-    """The next rotation, with boxes for the victims that hold nothing."""
-    state, secrets = author.workspace.replica.state, author.author.secrets
-    org, realm = author.org.state, RealmId(author.workspace.replica.log)
-    assert state.key is not None
-    key = RealmKey(state.key.index + 1, os.urandom(32))
-    previous = seal_previous_key(
-        author.workspace.keys.newest(), key, org=secrets.org, realm=realm, salt=os.urandom(32)
-    )
-    rotation, boxes = make_rotation(
-        b"docs",
-        key,
-        previous=previous,
-        members=[org.users[user] for user, role in state.roles.items() if role],
-        realm=realm,
-        org=secrets.org,
-        random=os.urandom,
-    )
-    spoilt = tuple(_spoilt(one) if one.user in victims else one for one in boxes)
-    rotation = replace(rotation, boxes_root=tree_root([one.leaf() for one in spoilt]))
-    body = sign_certificate(
-        rotation,
-        header=author.author.header(
-            state.context,
-            state.chains.get(secrets.device, DeviceChain()),
-            author.workspace.replica.seen(),
-        ),
-        replaces=map_value(encode_trusted(state.key)),
-        key=secrets.signing_key(),
-    )
-    await author.client.append_certificate(author.workspace.replica.log, body, spoilt)
-    await author.pull()
-
-
-def _spoilt(box: KeyBox) -> KeyBox:
-    return replace(box, box=os.urandom(BOX_SIZE))
-
-
-def user(one: Laptop) -> UserId:
-    return one.author.secrets.user
 
 
 async def test_a_spoilt_rotation_stops_nobody(tmp_path: Path) -> None:

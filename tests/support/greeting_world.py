@@ -4,7 +4,7 @@ Data flow: test -> `World` -> `greet`, `accept` -> server.
 """
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,9 +102,12 @@ class World:
 
 
 @asynccontextmanager
-async def greeting_world(folder: Path) -> AsyncIterator[World]:
-    """In `folder`."""
-    async with in_process(folder / "server") as server:
+async def greeting_world(
+    folder: Path, watched: Callable[[InProcess], InProcess] = lambda server: server
+) -> AsyncIterator[World]:
+    """In `folder`. `watched`: the server as the clients reach it."""
+    async with in_process(folder / "server") as running:
+        server = watched(running)
         identity = await found(server)
         home = Home(root=folder / "alice")
         DeviceFile(home.device).create(identity, random=os.urandom)
