@@ -3,7 +3,9 @@
 Data flow: replica (leaf, transition) -> `LeafGroups.add` -> groups -> payloads fetched -> store.
 
 Pure. A group holds the newest version of each object that its leaves changed; after each group the
-store is a verified prefix of the log, with every payload that it names.
+store is a verified prefix of the log, with every payload that it names. What was signed here and
+what others wrote are never in one group: the tree shows the own version already, so what others
+changed must be compared with that, not with what the store said before both.
 """
 
 from dataclasses import dataclass, field
@@ -33,9 +35,11 @@ class ChangedObject:
 
 @dataclass(slots=True)
 class LeafGroup:
-    """Consecutive leaves; `state` is the realm after the last of them."""
+    """Consecutive leaves; `state` is the realm after the last of them. `own`: they were waiting in
+    the outbox, and the tree shows what they say."""
 
     state: RealmState
+    own: bool = False
     leaves: list[LeafRow] = field(default_factory=list)
     objects: dict[ObjectId, ChangedObject] = field(default_factory=dict)
     operations: list[tuple[ObjectId, int, int]] = field(default_factory=list)
@@ -47,10 +51,12 @@ class LeafGroup:
 
 
 class LeafGroups:
-    """Collects transitions; `view` is the state of objects after all of them."""
+    """Collects transitions; `view` is the state of objects after all of them. `device` is this
+    one."""
 
-    def __init__(self, state: RealmState, store: RealmStore) -> None:
+    def __init__(self, state: RealmState, store: RealmStore, *, device: DeviceId) -> None:
         self.state = state
+        self._device = device
         self.groups: list[LeafGroup] = []
         self._store = store
         self._changed: dict[ObjectId, ObjectState] = {}
@@ -62,7 +68,7 @@ class LeafGroups:
     def add(self, leaf: Leaf, transition: Transition) -> None:
         """A verified leaf and what it does."""
         size = sum(record.payload_size for record, _ in transition.objects)
-        group = self._group(len(transition.objects), size)
+        group = self._group(len(transition.objects), size, own=self._is_own(transition))
         group.payload_bytes += size
         group.state = self.state = transition.state
         group.leaves.append(_row(leaf, transition))
@@ -74,14 +80,20 @@ class LeafGroups:
             group.objects[record.object] = change
             group.operations.append((record.object, state.version, leaf.header.index))
 
-    def _group(self, objects: int, size: int) -> LeafGroup:
+    def _is_own(self, transition: Transition) -> bool:
+        if transition.author != self._device or transition.record is None:
+            return False
+        return self._store.outbox.has(transition.record)
+
+    def _group(self, objects: int, size: int, *, own: bool) -> LeafGroup:
         last = self.groups[-1] if self.groups else None
         if (
             last is None
+            or last.own != own
             or len(last.objects) + objects > GROUP_OBJECTS
             or (last.leaves and last.payload_bytes + size > GROUP_BYTES)
         ):
-            last = LeafGroup(state=self.state)
+            last = LeafGroup(state=self.state, own=own)
             self.groups.append(last)
         return last
 

@@ -147,20 +147,15 @@ class _Reading:
         self._all = PageChanges()
         self._others = PageChanges()
         self._folders: dict[ObjectId, FolderManifest] = {}
-        self._pages: list[tuple[StoredObject, PageManifest, bool]] = []
-        self._own = {
-            row.header.index
-            for row in group.leaves
-            if row.author == reader._device and row.record and self._store.outbox.has(row.record)
-        }
+        self._pages: list[tuple[StoredObject, PageManifest]] = []
+        self._own = group.own
 
     async def take(self, id: ObjectId, change: ChangedObject) -> None:
         """One object."""
-        own = change.state.write_index in self._own
-        self._look_back(id, change, own)
+        self._look_back(id, change)
         if change.record.flags & DELETED:
             self._found.rows.append(self._row(id, change, 0, None, None))
-            if not own and self._concerns_tree(id):
+            if self._concerns_tree(id):
                 self._found.changes.append(RemoteNode(id=id, manifest=None))
             return
         sealed = self._sealed[change.record.payload]
@@ -171,25 +166,26 @@ class _Reading:
             self._found.rows.append(self._row(id, change, 0, sealed, None))
             return
         if isinstance(manifest, PageManifest):
-            self._pages.append((row, manifest, own))
+            self._pages.append((row, manifest))
             return
         self._found.rows.append(row)
-        if not own and self._concerns_tree(id):
+        if self._concerns_tree(id):
             self._found.changes.append(RemoteNode(id=id, manifest=manifest))
 
     def _concerns_tree(self, id: ObjectId) -> bool:
-        return self._reader.in_memory(id) or self._reader.pending(id)
+        """What this device wrote is in the tree already."""
+        return not self._own and (self._reader.in_memory(id) or self._reader.pending(id))
 
     async def finish(self, slices: Slices) -> Found:
         """After the last object: now every folder of the group is known."""
-        for row, page, own in self._pages:
+        for row, page in self._pages:
             folder = self._folder(page.folder)
             if folder is None or not belongs(page, row.id, folder):
                 log.warning("page %s is in no folder", row.id.hex())
                 row = _without_kind(row)
             else:
                 self._all.is_now(page)
-                if not own:
+                if not self._own:
                     self._others.is_now(page)
             self._found.rows.append(row)
             await slices.pause()
@@ -211,12 +207,12 @@ class _Reading:
             flat = flat or self._opener.seal_flat(manifest.refs, id)
         return self._row(id, change, data[0], sealed, flat), manifest
 
-    def _look_back(self, id: ObjectId, change: ChangedObject, own: bool) -> None:
+    def _look_back(self, id: ObjectId, change: ChangedObject) -> None:
         """The names that an older version of this page held; and what our changes started from."""
         if change.state.version == 1:
             return
         row = self._store.object(id)
-        pending = not own and self._reader.pending(id)
+        pending = not self._own and self._reader.pending(id)
         if row is None or not (row.kind == PAGE or pending):
             return
         try:
@@ -225,7 +221,7 @@ class _Reading:
             return
         if isinstance(old, PageManifest):
             self._all.was(old)
-            if not own:
+            if not self._own:
                 self._others.was(old)
         elif old is not None and pending:
             self._found.bases[id] = old

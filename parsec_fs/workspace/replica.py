@@ -287,7 +287,7 @@ class RealmReplica:
         self._checks.roots(head, self.roots_at(size), known=self.store.heads.at(size))
 
     async def _verify(self, leaves: tuple[Leaf, ...], head: HeadPair) -> LeafGroups:
-        groups = LeafGroups(self._state, self.store)
+        groups = LeafGroups(self._state, self.store, device=self._device)
         for leaf in leaves:
             if self._org.size() < leaf.header.org_size:
                 await self._org.ensure(leaf.header.org_size)

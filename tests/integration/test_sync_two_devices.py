@@ -1,7 +1,9 @@
 """Two devices change one workspace: everything arrives, nothing is lost, both show the same."""
 
+from contextlib import suppress
 from pathlib import Path
 
+from parsec_fs.protocol.errors import OfflineError
 from parsec_fs.protocol.limits import MIB
 from tests.support.laptops import Laptop, in_step, two_laptops
 
@@ -318,3 +320,19 @@ async def test_what_lies_under_a_name_of_ours_is_not_deleted(tmp_path: Path) -> 
         shown = await in_step(one, two)
         copy = "name (conflict, two 2026-01-01 10.00)"
         assert shown == {"name": b"base and more", copy: None}
+
+
+async def test_a_rename_of_what_we_logged_without_knowing_moves_the_name(
+    tmp_path: Path,
+) -> None:
+    """Our commit and the other device's arrive with one pull: the old name goes all the same."""
+    async with two_laptops(tmp_path) as (one, two):
+        one.make("d", b"one")
+        one.wire.cut_answers = True
+        with suppress(OfflineError):
+            await one.push()
+        one.wire.cut_answers = False
+        await two.pull()
+        two.rename("d", "a")
+        await two.push()
+        assert await in_step(one, two) == {"a": b"one"}

@@ -36,6 +36,8 @@ CONTEXT = Context(
     log=LogId(b"l" * 32),
 )
 AUTHOR = DeviceId(b"a" * 16)
+OWN = DeviceId(b"d" * 16)
+IN_OUTBOX = Hash(b"o" * 32)
 STATE = ObjectState(version=1, write_index=0, write=NO_HASH, operations=1, history=NO_HASH, flags=0)
 
 
@@ -64,7 +66,8 @@ def leaf(index: int) -> Leaf:
 
 
 def grouped(*transitions: Transition) -> LeafGroups:
-    groups = LeafGroups(RealmState(context=CONTEXT), None)  # type: ignore[arg-type]
+    bare: Any = Bare(b"")
+    groups = LeafGroups(RealmState(context=CONTEXT), bare, device=OWN)
     for index, one in enumerate(transitions):
         groups.add(leaf(index), one)
     return groups
@@ -85,14 +88,23 @@ def test_small_payloads_share_a_group_and_a_large_commit_has_its_own() -> None:
     assert [len(one.leaves) for one in grouped(small[0], large, small[1]).groups] == [1, 1, 1]
 
 
+def test_what_waits_in_the_outbox_shares_no_group_with_what_others_wrote() -> None:
+    """The tree shows the own version: others' changes count from there. An own commit from long
+    ago is like anybody's."""
+    mine = replace(transition(1, 9), author=OWN, record=IN_OUTBOX)
+    old = replace(transition(2, 9), author=OWN, record=NO_HASH)
+    groups = grouped(transition(0, 9), old, mine, mine, transition(3, 9)).groups
+    assert [(len(one.leaves), one.own) for one in groups] == [(2, False), (2, True), (1, False)]
+
+
 class Bare:
-    """A store that knows nothing, and a server that has one payload."""
+    """A store that knows one commit that was sent, and a server that has one payload."""
 
     def __init__(self, payload: bytes) -> None:
         self.served, self.outbox = payload, self
 
     def has(self, record: Hash) -> bool:
-        return False
+        return record == IN_OUTBOX
 
     async def read_payloads(self, realm: RealmId, hashes: tuple[Hash, ...]) -> tuple[bytes, ...]:
         return (self.served,) * len(hashes)
