@@ -3,8 +3,9 @@
 Data flow: replica's state -> `open_touched` -> evidence -> `realm_before` -> transition rules.
 
 A leaf touches: its author's role, the realm's creation and key, and the objects, preconditions,
-users or other entries that it names. `touched` derives them from the leaf itself, so an accuser
-cannot leave one out; openings are checked against the map root that the leaf names.
+users or other entries that it names; all roles, if it changes its author's own. `touched` derives
+them from the leaf itself, so an accuser cannot leave one out; openings are checked against the map
+root that the leaf names.
 """
 
 from collections.abc import Iterable
@@ -93,14 +94,17 @@ def touched(leaf: Leaf, *, org: OrgState, context: Context) -> frozenset[Subject
         ids += [one.object for one in verified.commit.preconditions]
         return frozenset(keys | {(KEY, b"")} | {(OBJECT, one) for one in ids})
     authored = verify_certificate(leaf.body, key=author.key, expected_context=context)
-    return frozenset(keys | _of_content(authored.content))
+    return frozenset(keys | _of_content(authored.content, author.device.user, org))
 
 
-def _of_content(content: object) -> set[Subject]:
+def _of_content(content: object, author: UserId, org: OrgState) -> set[Subject]:
+    """Who changes their own role leaves the workspace an owner, or takes it over because it has
+    none (A20): that asks for the role of everybody whom the organization knows."""
     if isinstance(content, RealmCreated):
         return set()
     if isinstance(content, Role):
-        return {(ROLE, content.user)}
+        users = {content.user} | (set(org.users) if content.user == author else set())
+        return {(ROLE, one) for one in users}
     if isinstance(content, Rotation):
         return {(KEY, b"")}
     raise TrustchainError("this kind of certificate does not belong into a realm log")

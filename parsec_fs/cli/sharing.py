@@ -1,4 +1,4 @@
-"""parsec-fs workspace share, workspace unshare, members.
+"""parsec-fs workspace share, workspace unshare, workspace take-over, members.
 
 Data flow: names -> verified org log -> daemon, or this process if nothing is mounted -> table.
 """
@@ -69,6 +69,18 @@ def unshare(
     settings.output.result({"user": name, "role": "none", "changed": changed}, lines)
 
 
+def take_over(
+    context: typer.Context,
+    workspace: Annotated[str, typer.Argument(help="Name of the workspace, or how its id begins.")],
+) -> None:
+    """Become owner of a workspace whose owners were all revoked; the highest role left may."""
+    settings = settings_of(context)
+    found, changed = _set_role(settings, workspace, None, ROLES[RoleName.OWNER.value])
+    name = plain_name(found.name)
+    lines = [f"{name} {'is now' if changed else 'is already'} owner of {workspace}."]
+    settings.output.result({"user": name, "role": "owner", "changed": changed}, lines)
+
+
 def members(
     context: typer.Context,
     workspace: Annotated[str, typer.Argument(help="Name of the workspace, or how its id begins.")],
@@ -95,9 +107,12 @@ def _role(member: Json) -> str:
     return f"{member['role']} (revoked)" if member["revoked"] else str(member["role"])
 
 
-def _set_role(settings: Settings, workspace: str, text: str, role: int) -> tuple[User, bool]:
+def _set_role(settings: Settings, workspace: str, text: str | None, role: int) -> tuple[User, bool]:
+    """`text`: who is meant; this device's user if it is None."""
+
     async def run(connection: Connection, named: NamedWorkspace) -> tuple[User, bool]:
-        user = find_user(connection.org.state, text)
+        org, own = connection.org.state, connection.identity.secrets.user
+        user = org.users[own] if text is None else find_user(org, text)
         paths = settings.home.workspace(named.realm)
         if holder(paths.lock):
             parameters = {"user": user.user.hex(), "role": role}

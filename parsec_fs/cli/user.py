@@ -27,6 +27,7 @@ from parsec_fs.connection import Connection, connect
 from parsec_fs.conversation import wall_ms
 from parsec_fs.greeting import PersonInvitation, choices, format_link, parse_link
 from parsec_fs.identity import Identity
+from parsec_fs.last_owners import owned_alone
 from parsec_fs.pending import Greeting, GreetingFiles, Joining, JoiningFile
 from parsec_fs.people import PROFILES, find_user, profile_name
 from parsec_fs.person_joining import VALID_S, accept, greet, new_greeting, new_joining
@@ -292,23 +293,34 @@ def revoke_command(
     settings = settings_of(context)
     identity = settings.device_file().load()
 
-    async def run() -> str:
+    async def run() -> tuple[str, tuple[str, ...]]:
         async with connect(settings.home, identity) as connection:
             found = find_user(await connection.org.pull(), user)
             name = f"{plain_name(found.name)} <{plain_name(found.email)}>"
+            vacant = owned_alone(settings.home, connection, found.user)
             if not yes:
-                question = f"Revoke {name} and all their devices, for good?"
+                question = f"{_without_owner(vacant)}Revoke {name} and all their devices, for good?"
                 await trio.to_thread.run_sync(confirm_or_stop, question)
             await revoke_user(connection, found)
-            return name
+            return name, vacant
 
-    name = trio.run(run)
+    name, vacant = trio.run(run)
     lines = [
         f"{name} is revoked.",
         "Mounted workspaces make new keys by themselves, within minutes.",
         "What they could read before they may have kept.",
+        *_without_owner(vacant).splitlines(),
     ]
-    settings.output.result({"revoked": name}, lines)
+    settings.output.result({"revoked": name, "without_owner": list(vacant)}, lines)
+
+
+def _without_owner(vacant: tuple[str, ...]) -> str:
+    if not vacant:
+        return ""
+    return (
+        f"Nobody else is owner of: {', '.join(vacant)}. Whoever has the highest role there then "
+        "takes it over:\n  parsec-fs workspace take-over WORKSPACE\n"
+    )
 
 
 @app.command("list")

@@ -1,4 +1,4 @@
-"""parsec-fs workspace create, list; share and unshare are in `sharing`.
+"""parsec-fs workspace create, list; share, unshare and take-over are in `sharing`.
 
 Data flow: connection -> directory of workspaces -> table.
 """
@@ -11,7 +11,7 @@ import typer
 from parsec_fs.cli.exit_codes import CommandError, ExitCode
 from parsec_fs.cli.output import table
 from parsec_fs.cli.settings import Settings, settings_of
-from parsec_fs.cli.sharing import share, unshare
+from parsec_fs.cli.sharing import share, take_over, unshare
 from parsec_fs.connection import connect
 from parsec_fs.directory import Workspace, known_workspaces
 from parsec_fs.discovery import create_workspace, find_workspaces
@@ -22,6 +22,7 @@ from parsec_fs.protocol.errors import OfflineError
 app = typer.Typer(no_args_is_help=True, help="Workspaces: what you mount.")
 app.command()(share)
 app.command()(unshare)
+app.command("take-over")(take_over)
 
 
 @app.command()

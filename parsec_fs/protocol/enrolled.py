@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from parsec_fs.protocol.certificates import Device
+from parsec_fs.protocol.certificates import Device, User, UserKey
 from parsec_fs.protocol.ids import DeviceId
 from parsec_fs.protocol.keys import VerifyKey
 from parsec_fs.protocol.log_state import RevokedError
@@ -44,3 +44,15 @@ class Generation:
     index: int
     previous: bytes = b""
     boxes: Mapping[DeviceId, bytes] = field(default_factory=lambda: MappingProxyType({}))
+
+
+def generation_of(content: User | UserKey, index: int) -> Generation:
+    """The generation that a certificate at this index makes."""
+    if isinstance(content, User):
+        return Generation(box_key=content.box_key, index=index)
+    return Generation(
+        box_key=content.box_key,
+        index=index,
+        previous=content.previous,
+        boxes=MappingProxyType({one.device: one.box for one in content.boxes}),
+    )

@@ -23,16 +23,16 @@ from parsec_fs.protocol.certificates import (
     User,
     UserKey,
     UserRevoked,
-    decode_content,
     peek_certificate,
     verify_certificate,
 )
 from parsec_fs.protocol.codec import encode_trusted
-from parsec_fs.protocol.enrolled import DeviceEntry, Generation
-from parsec_fs.protocol.errors import DataError, TrustchainError
+from parsec_fs.protocol.enrolled import DeviceEntry, Generation, generation_of
+from parsec_fs.protocol.errors import TrustchainError
+from parsec_fs.protocol.genesis import check_genesis, genesis_of
 from parsec_fs.protocol.hashing import EMPTY_MAP, genesis_hash, map_key, map_value
 from parsec_fs.protocol.ids import NO_HASH, DeviceId, Hash, LogId, OrgId, RealmId, UserId
-from parsec_fs.protocol.keys import CoVerifyKey, VerifyKey
+from parsec_fs.protocol.keys import VerifyKey
 from parsec_fs.protocol.limits import USER_DEVICES_MAX
 from parsec_fs.protocol.log_state import (
     DeviceChain,
@@ -44,7 +44,7 @@ from parsec_fs.protocol.log_state import (
 )
 from parsec_fs.protocol.prefix_map import PrefixMap
 from parsec_fs.protocol.records import CERTIFICATE, ROOT_DEVICE, Context, Leaf
-from parsec_fs.protocol.sealing import SUITE, check_box_public
+from parsec_fs.protocol.sealing import check_box_public
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,10 +67,25 @@ class OrgState:
     """Box keys of every user, in order: generation g is at place g - 1."""
     revoked_users: Mapping[UserId, int] = field(default_factory=lambda: MappingProxyType({}))
     """Users who are members no more, and the index of the leaf that says so."""
+    profiles: Mapping[UserId, tuple[tuple[int, int], ...]] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
+    """Every profile that a user had, in order, with the index of the leaf from which it counts."""
 
     def is_member(self, user: UserId) -> bool:
         """True iff the user is known and not revoked."""
         return user in self.users and user not in self.revoked_users
+
+    def is_member_at(self, user: UserId, org_size: int) -> bool:
+        """The same after the first `org_size` leaves: what comes later binds no earlier leaf of a
+        realm (R-9)."""
+        ended = self.revoked_users.get(user)
+        return self.profile_at(user, org_size) is not None and (ended is None or ended >= org_size)
+
+    def profile_at(self, user: UserId, org_size: int) -> int | None:
+        """Profile after the first `org_size` leaves; None for somebody whom they do not know."""
+        known = [one for index, one in self.profiles.get(user, ()) if index < org_size]
+        return known[-1] if known else None
 
     def devices_of(self, user: UserId) -> tuple[Device, ...]:
         """A user's devices that are not revoked, in order of their ids: those that a new user key
@@ -98,10 +113,10 @@ def found(leaf: Leaf, *, expected_genesis: Hash | None = None) -> OrgState:
         raise TrustchainError("an org log begins with its genesis")
     if expected_genesis is not None and genesis_hash(leaf.body) != expected_genesis:
         raise TrustchainError("another organization's genesis", evidence=(leaf.body,))
-    from_bytes = _genesis_of(unverified.kind, unverified.content)
+    from_bytes = genesis_of(unverified.kind, unverified.content)
     root_key = VerifyKey(from_bytes.root_key)
     authored = verify_certificate(leaf.body, key=root_key, expected_context=None)
-    _check_genesis(authored, from_bytes)
+    check_genesis(authored, from_bytes)
     context = replace(authored.header.context, genesis=genesis_hash(leaf.body))
     state = OrgState(
         context=context,
@@ -186,28 +201,6 @@ def realm_context(state: OrgState, realm: RealmId) -> Context:
 def org_of(state: OrgState) -> OrgId:
     """The organization's id."""
     return state.context.org
-
-
-def _genesis_of(kind: int, content: bytes) -> Genesis:
-    genesis = decode_content(kind, content)
-    if not isinstance(genesis, Genesis):
-        raise DataError("an org log begins with its genesis")
-    return genesis
-
-
-def _check_genesis(authored: Authored, genesis: Genesis) -> None:
-    """The root key's first record, in the context that it founds (rule 1)."""
-    header = authored.header
-    context = header.context
-    if (bytes(context.log), context.org) != (bytes(genesis.org), genesis.org):
-        raise TrustchainError("genesis: context of another organization")
-    if (context.genesis, authored.replaces) != (NO_HASH, NO_HASH):
-        raise TrustchainError("genesis: nothing comes before it")
-    if (header.device, header.sequence, header.previous) != (ROOT_DEVICE, 0, NO_HASH):
-        raise TrustchainError("genesis: not the first record of the root key")
-    if genesis.suite != SUITE:
-        raise TrustchainError(f"genesis: unknown suite {genesis.suite}")
-    CoVerifyKey(genesis.co_key)
 
 
 def _check_author(state: OrgState, author: DeviceId, content: Content) -> None:
@@ -320,27 +313,19 @@ def _check_user_key(state: OrgState, content: UserKey) -> None:
         raise TrustchainError("user key: one box for every device of the user")
 
 
-def _generation(content: User | UserKey, index: int) -> Generation:
-    if isinstance(content, User):
-        return Generation(box_key=content.box_key, index=index)
-    return Generation(
-        box_key=content.box_key,
-        index=index,
-        previous=content.previous,
-        boxes=MappingProxyType({one.device: one.box for one in content.boxes}),
-    )
-
-
 def _advance(state: OrgState, leaf: Leaf, authored: Authored) -> OrgState:
     content = authored.content
     users, devices, realms = dict(state.users), dict(state.devices), dict(state.realms)
     generations, revoked_users = dict(state.generations), dict(state.revoked_users)
+    profiles = dict(state.profiles)
     if isinstance(content, User):
         users[content.user] = content
-        generations.setdefault(content.user, (_generation(content, leaf.header.index),))
+        known = profiles.get(content.user, ())
+        profiles[content.user] = (*known, (leaf.header.index, content.profile))
+        generations.setdefault(content.user, (generation_of(content, leaf.header.index),))
     elif isinstance(content, UserKey):
         users[content.user] = with_key(state, content)
-        generations[content.user] += (_generation(content, leaf.header.index),)
+        generations[content.user] += (generation_of(content, leaf.header.index),)
     elif isinstance(content, Device):
         key = VerifyKey(content.sign_key)
         devices[content.device] = DeviceEntry(device=content, index=leaf.header.index, key=key)
@@ -363,6 +348,7 @@ def _advance(state: OrgState, leaf: Leaf, authored: Authored) -> OrgState:
         chains=MappingProxyType(chains),
         generations=MappingProxyType(generations),
         revoked_users=MappingProxyType(revoked_users),
+        profiles=MappingProxyType(profiles),
     )
 
 

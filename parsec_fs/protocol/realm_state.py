@@ -54,6 +54,7 @@ from parsec_fs.protocol.log_state import (
     check_chain,
 )
 from parsec_fs.protocol.membership import OrgState
+from parsec_fs.protocol.ownership import leaves_vacant, may_take_over
 from parsec_fs.protocol.prefix_map import PrefixMap
 from parsec_fs.protocol.records import (
     CERTIFICATE,
@@ -137,7 +138,8 @@ def verify_leaf(state: RealmState, leaf: Leaf, *, org: OrgState, objects: Object
         author = org.device(peek_certificate(leaf.body).header.device)
         key = author.check_at(leaf.header.org_size).key
         authored = verify_certificate(leaf.body, key=key, expected_context=state.context)
-        transition = apply_certificate(state, authored, org=org)
+        org_size = leaf.header.org_size
+        transition = apply_certificate(state, authored, org=org, org_size=org_size)
     elif leaf.header.kind == STAMPS and state.position.size:
         decode(StampBatch, leaf.body)
         transition = Transition(state=state)
@@ -178,20 +180,22 @@ def apply_commit(
     )
 
 
-def apply_certificate(state: RealmState, authored: Authored, *, org: OrgState) -> Transition:
-    """The state after a certificate (position itself unchanged). Raises TrustchainError."""
+def apply_certificate(
+    state: RealmState, authored: Authored, *, org: OrgState, org_size: int
+) -> Transition:
+    """The state after a certificate (position itself unchanged), judged by the first `org_size`
+    leaves of the org log. Raises TrustchainError."""
     header, content = authored.header, authored.content
     user = org.device(header.device).device.user
     check_chain(state.chains, header, expected_size=state.position.size, base=state.base)
-    role = state.role(user)
     if isinstance(content, RealmCreated):
         _check_creation(state, authored, content, org)
         state = replace(state, roles=MappingProxyType({user: OWNER}))
     elif isinstance(content, Role):
-        _check_role(content, role, state.role(content.user), org)
+        _check_role(state, content, user, org, org_size)
         state = replace(state, roles=MappingProxyType({**state.roles, content.user: content.role}))
     elif isinstance(content, Rotation):
-        _check_rotation(state, content, role)
+        _check_rotation(state, content, state.role(user))
         state = replace(state, key=key_state(content), rotations=(*state.rotations, content))
     else:
         raise TrustchainError("this kind of certificate does not belong into a realm log")
@@ -290,14 +294,27 @@ def _check_creation(
         raise TrustchainError("realm is not registered in its organization (rule 6)")
 
 
-def _check_role(content: Role, author: int, current: int, org: OrgState) -> None:
-    """Owners set any role; managers set reader and contributor (Parsec's rules)."""
-    if content.role > OWNER or content.user not in org.users:
+def _check_role(
+    state: RealmState, content: Role, author: UserId, org: OrgState, org_size: int
+) -> None:
+    """Owners set any role; managers set reader and contributor (Parsec's rules). Where no owner is
+    left, whoever has the highest role may take it (A20); no owner leaves a workspace without."""
+    profile = org.profile_at(content.user, org_size)
+    if content.role > OWNER or profile is None:
         raise TrustchainError("unknown role or user")
-    if content.role >= MANAGER and org.users[content.user].profile == OUTSIDER:
+    if content.role >= MANAGER and profile == OUTSIDER:
         raise NotAllowedError("an outsider is neither owner nor manager")
-    if author != OWNER and not (author == MANAGER and max(content.role, current) < MANAGER):
+    own, current = state.role(author), state.role(content.user)
+    takes_over = author == content.user and content.role == OWNER
+    allowed = own == OWNER or (own == MANAGER and max(content.role, current) < MANAGER)
+    if not allowed and not (
+        takes_over and may_take_over(state.roles, author, org=org, org_size=org_size)
+    ):
         raise NotAllowedError("this role may not be given or taken by the author")
+    if author == content.user and leaves_vacant(
+        state.roles, author, content.role, org=org, org_size=org_size
+    ):
+        raise NotAllowedError("the last owner of a workspace who is not revoked stays one")
 
 
 def _check_rotation(state: RealmState, content: Rotation, role: int) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
 from parsec_fs.identity import Author
+from parsec_fs.plain_text import plain_name
 from parsec_fs.protocol.certificates import (
     CONTRIBUTOR,
     MANAGER,
@@ -22,6 +23,7 @@ from parsec_fs.protocol.errors import ForbiddenError, InputError, StaleError
 from parsec_fs.protocol.hashing import map_key
 from parsec_fs.protocol.ids import NO_HASH, UserId
 from parsec_fs.protocol.log_state import DeviceChain
+from parsec_fs.protocol.ownership import leaves_vacant, live_owners, may_take_over
 from parsec_fs.remote.server_client import ServerClient
 from parsec_fs.workspace.org_replica import OrgReplica
 from parsec_fs.workspace.rekeying import Rekeying
@@ -68,23 +70,47 @@ class Sharing:
 
     def _check_allowed(self, user: UserId, role: int) -> None:
         """The rules of the log, told before anything is sent."""
-        state = self._replica.state
+        state, org = self._replica.state, self._org.state
         own, before = state.role(self._author.secrets.user), state.role(user)
-        owners = [one for one, held in state.roles.items() if held == OWNER]
-        if own < MANAGER or (own == MANAGER and max(role, before) > CONTRIBUTOR):
+        takes_over = user == self._author.secrets.user and role == OWNER
+        if not takes_over and (
+            own < MANAGER or (own == MANAGER and max(role, before) > CONTRIBUTOR)
+        ):
             raise ForbiddenError(
                 "your role does not allow this: owners set every role, managers those of readers "
                 "and contributors"
             )
-        if role >= MANAGER and self._org.state.users[user].profile == OUTSIDER:
+        if takes_over:
+            self._check_vacant()
+        if role >= MANAGER and org.users[user].profile == OUTSIDER:
             raise ForbiddenError(
                 "an outsider of the organization is neither owner nor manager; nothing was "
                 "changed. Give another role: --role contributor or --role reader"
             )
-        if role and not self._org.state.is_member(user):
+        if role and not org.is_member(user):
             raise InputError("this person was revoked, and gets no role")
-        if owners == [user]:
-            raise InputError("a workspace keeps an owner: make somebody else owner first")
+        if leaves_vacant(state.roles, user, role, org=org, org_size=org.position.size):
+            raise InputError(
+                "a workspace keeps an owner who is not revoked: make somebody else owner first"
+            )
+
+    def _check_vacant(self) -> None:
+        """A member makes themselves owner only where no owner is left (A20)."""
+        state, org, user = self._replica.state, self._org.state, self._author.secrets.user
+        size = org.position.size
+        if may_take_over(state.roles, user, org=org, org_size=size):
+            return
+        owners = live_owners(state.roles, org=org, org_size=size)
+        names = ", ".join(sorted(plain_name(org.users[one].name) for one in owners))
+        if owners:
+            raise ForbiddenError(
+                f"your role does not allow this: the workspace has an owner, ask {names}; nothing "
+                "was changed"
+            )
+        raise ForbiddenError(
+            "your role does not allow this: whoever has the highest role takes over a workspace "
+            "that has no owner left; see: parsec-fs members WORKSPACE"
+        )
 
     def _sign(self, user: UserId, role: int) -> bytes:
         self._replica.check_may_sign()

@@ -142,7 +142,7 @@ def _append(
             return Outcome.NOT_ALLOWED
         if _gives_to_revoked(authored, org):
             return Outcome.INVALID
-        transition = apply_certificate(state, authored, org=org)
+        transition = apply_certificate(state, authored, org=org, org_size=org.position.size)
     except ParsecFSError as error:
         return outcome_of(error)
     if not _boxes_fit(authored, boxes, transition.state, org):

@@ -18,6 +18,7 @@ from parsec_fs.protocol.certificates import (
     ADMIN,
     CONTRIBUTOR,
     NO_ROLE,
+    OWNER,
     DeviceRevoked,
     Role,
     User,
@@ -416,6 +417,34 @@ async def test_old_certificate_appended_again_without_the_check() -> None:
     append_old_certificate(scene)
     await scene.device.pull()
     assert scene.device.realm.realm_state.role(scene.bob.secrets.user) == CONTRIBUTOR
+    scene.chain.publish(scene.server.cut())
+    await scene.device.audit()
+    scene.in_peace()
+
+
+# A member takes a workspace over whose owner is there (A20), as if the owner had been revoked.
+
+
+def take_over_from_a_living_owner(scene: Scene) -> None:
+    server, bob = scene.server, scene.bob
+    log, content = server.realm_log.log, Role(user=bob.secrets.user, role=OWNER)
+    leaf = server.next_realm_leaf(CERTIFICATE, server.certificate(bob, log, content))
+    server.take(leaf, believe_role(None, server.realm_state, leaf))
+
+
+async def test_taken_over_from_a_living_owner(scene: Scene) -> None:
+    take_over_from_a_living_owner(scene)
+    with pytest.raises(VerificationError) as caught:
+        await scene.device.pull()
+    await scene.device.auditor.report(caught.value)
+    scene.convicted_of(Kind.INVALID_LEAF)
+
+
+async def test_taken_over_from_a_living_owner_without_the_check() -> None:
+    scene = await weak_scene(realm_leaf=lenient)
+    take_over_from_a_living_owner(scene)
+    await scene.device.pull()
+    assert scene.device.realm.realm_state.role(scene.bob.secrets.user) == OWNER
     scene.chain.publish(scene.server.cut())
     await scene.device.audit()
     scene.in_peace()

@@ -10,16 +10,24 @@ from pathlib import Path
 import pytest
 import trio
 
+from parsec_fs.config import Home
+from parsec_fs.connection import connect
+from parsec_fs.discovery import find_workspaces
 from parsec_fs.enrolment import make_rotation
+from parsec_fs.last_owners import owned_alone
 from parsec_fs.people import find_device, members_of
 from parsec_fs.protocol.certificates import (
     CONTRIBUTOR,
+    MANAGER,
+    NO_ROLE,
+    OWNER,
+    READER,
     DeviceRevoked,
     UserRevoked,
     sign_certificate,
 )
 from parsec_fs.protocol.codec import encode_trusted
-from parsec_fs.protocol.errors import DeviceRevokedError, InputError
+from parsec_fs.protocol.errors import DeviceRevokedError, ForbiddenError, InputError
 from parsec_fs.protocol.hashing import map_value
 from parsec_fs.protocol.ids import DeviceId, RealmId
 from parsec_fs.protocol.log_state import DeviceChain
@@ -161,3 +169,34 @@ async def test_person_is_revoked_and_work_of_others_goes_on(tmp_path: Path) -> N
             }
             with pytest.raises(InputError, match="was revoked"):
                 await one.workspace.sharing.set_role(bobs.secrets.user, CONTRIBUTOR + 1)
+
+
+async def test_a_workspace_without_an_owner_is_taken_over(tmp_path: Path) -> None:
+    """Bob owns it with alice, who steps down; then bob, the last one, is revoked."""
+    async with alone(tmp_path) as (server, one, realm):
+        bobs, carols = await second_user(one), await second_user(one, "carol")
+        sharing, own = one.workspace.sharing, one.author.secrets.user
+        await sharing.set_role(bobs.secrets.user, OWNER)
+        await sharing.set_role(carols.secrets.user, READER)
+        await sharing.set_role(own, MANAGER)
+        home = Home(root=tmp_path / "home")
+        async with connect(home, one.identity, clients=server.http) as connection:
+            await find_workspaces(connection)
+            assert owned_alone(home, connection, bobs.secrets.user) == ()
+            paths = home.workspace(realm)
+            paths.root.mkdir(parents=True)
+            paths.database.symlink_to(one.folder / realm.hex()[:8] / "realm.db")
+            assert owned_alone(home, connection, bobs.secrets.user) == ("docs",)
+            assert owned_alone(home, connection, own) == ()
+        with pytest.raises(ForbiddenError, match="has an owner, ask bob"):
+            await sharing.set_role(own, OWNER)
+        await revoke(one, UserRevoked(user=bobs.secrets.user))
+        async with laptop(server, carols, tmp_path / "three", "three") as carol:
+            await carol.open(realm)
+            with pytest.raises(ForbiddenError, match="whoever has the highest role"):
+                await carol.workspace.sharing.set_role(carols.secrets.user, OWNER)
+        assert await sharing.set_role(own, OWNER)
+        with pytest.raises(InputError, match="keeps an owner who is not revoked"):
+            await sharing.set_role(own, READER)
+        await sharing.set_role(bobs.secrets.user, NO_ROLE)
+        assert one.workspace.replica.state.role(bobs.secrets.user) == NO_ROLE

@@ -22,7 +22,7 @@ from parsec_fs.audit.equivocation import DeviceEquivocation, DeviceRecord
 from parsec_fs.audit.evidence import Record
 from parsec_fs.audit.partial_realm import author_of, open_touched
 from parsec_fs.audit.transitions import OrgLog, PlacedLeaf, RealmTransition
-from parsec_fs.protocol.certificates import CONTRIBUTOR, READER, Role
+from parsec_fs.protocol.certificates import ADMIN, CONTRIBUTOR, OWNER, READER, Role, UserRevoked
 from parsec_fs.protocol.chain_types import ChainForkEvidence
 from parsec_fs.protocol.hashing import EMPTY_MAP
 from parsec_fs.protocol.ids import NO_HASH, Hash, LogId
@@ -457,7 +457,19 @@ class Court:
         }
         for index in range(len(one.realm_log.leaves)):
             found[f"P4 leaf {index}"] = self.transition(one, index)
+        found["P4 taken over"] = self._taken_over()
         return found
+
+    def _taken_over(self) -> RealmTransition:
+        """Its only owner is revoked; of those who are left bob has the highest role (A20)."""
+        one = self.server.fork()
+        admin = one.add_device("dora", profile=ADMIN)
+        ended = UserRevoked(user=one.alice.secrets.user)
+        one.append_org(one.certificate(admin, one.org_log.log, ended))
+        owner = Role(user=self.bob.secrets.user, role=OWNER)
+        return self.transition(
+            one, one.append_realm(CERTIFICATE, one.certificate(self.bob, self.log, owner))
+        )
 
     # What an accuser may get wrong
 

@@ -16,6 +16,7 @@ from parsec_fs.enrolment import device_content, found_org
 from parsec_fs.identity import Author, DeviceSecrets, Identity, TrustAnchor, UserKeySeed
 from parsec_fs.protocol import membership
 from parsec_fs.protocol.certificates import (
+    STANDARD,
     Content,
     DeviceRevoked,
     RealmCreated,
@@ -176,7 +177,7 @@ class HonestServer:
         author = Author(secrets=secrets, incarnation=self.random(16), random=self.random)
         return Member(secrets=secrets, author=author)
 
-    def add_device(self, name: str) -> Member:
+    def add_device(self, name: str, *, profile: int = STANDARD) -> Member:
         """Another user with one device, in the org log alone."""
         user, seed = UserId(self.random(16)), UserKeySeed(generation=1, seed=self.random(96))
         secrets = replace(
@@ -188,7 +189,7 @@ class HonestServer:
             user_keys=(seed,),
         )
         for content in (
-            user_content(name, secrets),
+            user_content(name, secrets, profile=profile),
             device_content(secrets, f"{name}-laptop".encode()),
         ):
             self.append_org(self.certificate(self.alice, self.org_log.log, content))

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from parsec_fs.protocol.certificates import (
+    ADMIN,
     CONTRIBUTOR,
     MANAGER,
     NO_ROLE,
+    OUTSIDER,
     OWNER,
     READER,
     STANDARD,
@@ -20,6 +22,7 @@ from parsec_fs.protocol.certificates import (
     RealmCreated,
     RealmRegistered,
     Role,
+    UserRevoked,
 )
 from parsec_fs.protocol.codec import decode, encode
 from parsec_fs.protocol.commits import CommitBody, Precondition, peek_commit, verify_commit
@@ -28,6 +31,7 @@ from parsec_fs.protocol.hashing import map_key
 from parsec_fs.protocol.ids import NO_HASH, ROOT_OBJECT, Hash, ObjectId, RealmId, UserId
 from parsec_fs.protocol.log_state import NotAllowedError, ReplacedError
 from parsec_fs.protocol.membership import realm_context
+from parsec_fs.protocol.ownership import live_owners
 from parsec_fs.protocol.realm_state import (
     CommitConflictError,
     DeletedError,
@@ -171,6 +175,89 @@ def test_roles(people: tuple[HonestRealm, Person, Person]) -> None:
     refuse_certificate(realm, Role(user=carol.user, role=5), alice, TrustchainError)
     stranger = Role(user=UserId(bytes(16)), role=READER)
     refuse_certificate(realm, stranger, alice, TrustchainError)
+
+
+def end_user(realm: HonestRealm, person: Person, by: Person) -> None:
+    realm.org.append(
+        UserRevoked(user=person.user), by.device, by.key, replaces=realm.org.user_value(person)
+    )
+
+
+def own_role(realm: HonestRealm, person: Person, role: int) -> Leaf:
+    """The person gives themselves this role next."""
+    body = realm.sign(Role(user=person.user, role=role), person, replaces=role_value(realm, person))
+    return realm.leaf(CERTIFICATE, body)
+
+
+def take(realm: HonestRealm, leaf: Leaf) -> None:
+    realm.append(CERTIFICATE, leaf.body)
+
+
+def test_the_last_owner_who_is_not_revoked_stays_one(
+    people: tuple[HonestRealm, Person, Person],
+) -> None:
+    realm, bob, carol = people
+    alice = realm.owner
+    refuse(realm, own_role(realm, alice, READER), NotAllowedError)
+    admin = realm.org.add_person(profile=ADMIN)
+    realm.give(bob, OWNER)
+    end_user(realm, bob, admin)
+    assert live_owners(realm.state.roles, org=realm.org.state, org_size=99) == (alice.user,)
+    refuse(realm, own_role(realm, alice, NO_ROLE), NotAllowedError)
+    realm.give(bob, NO_ROLE)
+    realm.give(carol, OWNER)
+    take(realm, own_role(realm, alice, NO_ROLE))
+    assert realm.state.role(alice.user) == NO_ROLE
+
+
+def test_the_highest_role_takes_over_what_nobody_owns(
+    people: tuple[HonestRealm, Person, Person],
+) -> None:
+    realm, bob, carol = people
+    admin = realm.org.add_person(profile=ADMIN)
+    refuse(realm, own_role(realm, bob, OWNER), NotAllowedError)
+    end_user(realm, realm.owner, admin)
+    refuse(realm, own_role(realm, carol, OWNER), NotAllowedError)
+    refuse(realm, own_role(realm, admin, OWNER), NotAllowedError)
+    refuse(realm, own_role(realm, bob, MANAGER), NotAllowedError)
+    for_another = realm.sign(
+        Role(user=carol.user, role=OWNER), bob, replaces=role_value(realm, carol)
+    )
+    refuse(realm, realm.leaf(CERTIFICATE, for_another), NotAllowedError)
+    end_user(realm, bob, admin)
+    take(realm, own_role(realm, carol, OWNER))
+    realm.give(admin, MANAGER, author=carol)
+    realm.rotate(carol)
+
+
+def test_who_owns_is_judged_by_the_organization_of_that_time(
+    people: tuple[HonestRealm, Person, Person],
+) -> None:
+    """A20: an owner who is revoked later was one; a taking over that comes before is refused by
+    every replica, however much of the org log it holds."""
+    realm, bob, _ = people
+    admin = realm.org.add_person(profile=ADMIN)
+    early = own_role(realm, bob, OWNER)
+    end_user(realm, realm.owner, admin)
+    refuse(realm, early, NotAllowedError)
+    take(realm, own_role(realm, bob, OWNER))
+
+
+def test_an_outsider_takes_nothing_over_and_keeps_nobody_from_it(
+    people: tuple[HonestRealm, Person, Person],
+) -> None:
+    realm, bob, carol = people
+    admin = realm.org.add_person(profile=ADMIN)
+    org, value = realm.org, realm.org.user_value(bob)
+    before = realm.leaf(
+        CERTIFICATE,
+        realm.sign(Role(user=bob.user, role=MANAGER), realm.owner, replaces=role_value(realm, bob)),
+    )
+    org.append(org.user_of(bob, profile=OUTSIDER), admin.device, admin.key, replaces=value)
+    verify_leaf(realm.state, before, org=org.state, objects=realm.objects.get)
+    end_user(realm, realm.owner, admin)
+    refuse(realm, own_role(realm, bob, OWNER), NotAllowedError)
+    take(realm, own_role(realm, carol, OWNER))
 
 
 def test_old_role_cannot_be_given_again(people: tuple[HonestRealm, Person, Person]) -> None:
