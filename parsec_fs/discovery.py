@@ -12,6 +12,7 @@ from parsec_fs.connection import Connection
 from parsec_fs.directory import Workspace, keep_workspaces, known_workspaces
 from parsec_fs.enrolment import create_realm, open_realm_key, open_realm_name
 from parsec_fs.identity import DeviceSecrets
+from parsec_fs.key_renewal import renew_if_due
 from parsec_fs.protocol.certificates import Rotation
 from parsec_fs.protocol.errors import DataError, DecryptionError, RefusedError
 from parsec_fs.protocol.ids import LogId, ObjectId, RealmId
@@ -26,9 +27,11 @@ _NEXT_LEAVES: Final = 1000
 
 
 async def find_workspaces(connection: Connection) -> tuple[Workspace, ...]:
-    """Pull the organization's log, ask for realms, verify those that are new here, keep them.
-    Raises OfflineError, VerificationError."""
-    org = await connection.org.pull()
+    """Pull the organization's log, renew the user's key if that is due, ask for realms, verify what
+    is new here, keep it. Raises OfflineError, VerificationError."""
+    await connection.org.pull()
+    await renew_if_due(connection)
+    org = connection.org.state
     found = {one.realm: one for one in _known(connection)}
     for realm in await connection.server.list_realms():
         # A realm that the org log does not hold is hidden from the members: not shown (rule 6).

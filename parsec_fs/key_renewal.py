@@ -2,12 +2,19 @@
 
 Data flow: verified org log -> `user_keys` -> certificate -> server -> org log, verified again.
 
+When a device of the user was revoked by somebody else, the first thing of the user's that comes by
+makes it: a mounted workspace (`workspace/rekeying`), or a command that asks the server.
 Realm keys follow by themselves: `workspace/rekeying` of whichever member's device comes first.
 """
 
+import logging
+
 from parsec_fs.connection import Connection
 from parsec_fs.protocol.certificates import Device
-from parsec_fs.user_keys import make_user_key, newest_user_key
+from parsec_fs.protocol.errors import DecryptionError, OfflineError, RefusedError
+from parsec_fs.user_keys import make_user_key, newest_user_key, user_key_due
+
+log = logging.getLogger(__name__)
 
 
 async def renew_user_key(connection: Connection) -> tuple[int, tuple[Device, ...]]:
@@ -23,3 +30,17 @@ async def renew_user_key(connection: Connection) -> tuple[int, tuple[Device, ...
     org = await connection.org.pull()
     secrets = connection.identity.secrets
     return newest_user_key(org, secrets).generation, org.devices_of(secrets.user)
+
+
+async def renew_if_due(connection: Connection) -> bool:
+    """A new user key if a device that was revoked holds the present one, else nothing. What came
+    for something else goes on without it, and the next one tries again. Raises VerificationError.
+    """
+    if not user_key_due(connection.org.state, connection.identity.secrets.user):
+        return False
+    try:
+        await renew_user_key(connection)
+    except (OfflineError, RefusedError, DecryptionError) as error:
+        log.warning("the user key that a revoked device holds was not renewed: %s", error)
+        return False
+    return True

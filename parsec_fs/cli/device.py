@@ -15,6 +15,7 @@ from typing import Annotated
 import trio
 import typer
 
+from parsec_fs.cli.connected import connected
 from parsec_fs.cli.exit_codes import CommandError, ExitCode
 from parsec_fs.cli.fingerprint import device_fingerprint, same_fingerprint
 from parsec_fs.cli.locks import keyring_app, passphrase_app
@@ -29,7 +30,6 @@ from parsec_fs.key_renewal import renew_user_key
 from parsec_fs.people import find_device
 from parsec_fs.plain_text import plain_name
 from parsec_fs.protocol.certificates import Device
-from parsec_fs.protocol.errors import OfflineError
 from parsec_fs.revocation import revoke_device
 from parsec_fs.snapshots import realm_states
 
@@ -209,12 +209,8 @@ def list_devices(context: typer.Context) -> None:
 async def _devices(
     settings: Settings, identity: Identity
 ) -> list[tuple[str, str, str, bool, bool]]:
-    async with connect(settings.home, identity) as connection:
-        try:
-            org = await connection.org.pull()
-        except OfflineError:
-            settings.output.note("! the server cannot be reached: what is known here")
-            org = connection.org.state
+    async with connected(settings, identity) as connection:
+        org = connection.org.state
         return [
             (
                 plain_name(entry.device.label),

@@ -10,14 +10,13 @@ import json
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from enum import StrEnum
 from typing import Annotated
 
 import trio
 import typer
 
+from parsec_fs.cli.connected import connected
 from parsec_fs.cli.exit_codes import CommandError, ExitCode
 from parsec_fs.cli.hints import NO_KIT
 from parsec_fs.cli.output import Output, table
@@ -32,7 +31,6 @@ from parsec_fs.pending import Greeting, GreetingFiles, Joining, JoiningFile
 from parsec_fs.people import PROFILES, find_user, profile_name
 from parsec_fs.person_joining import VALID_S, accept, greet, new_greeting, new_joining
 from parsec_fs.plain_text import plain_name
-from parsec_fs.protocol.errors import OfflineError
 from parsec_fs.protocol.ids import UserId
 from parsec_fs.revocation import revoke_user
 
@@ -358,17 +356,6 @@ def list_users(context: typer.Context) -> None:
 
 def _ids(settings: Settings, id: UserId) -> list[str]:
     return [id.hex()] * settings.output.verbose
-
-
-@asynccontextmanager
-async def connected(settings: Settings, identity: Identity) -> AsyncIterator[Connection]:
-    """The organization as new as it can be had; says so if that is what is known here only."""
-    async with connect(settings.home, identity) as connection:
-        try:
-            await connection.org.pull()
-        except OfflineError:
-            settings.output.note("! the server cannot be reached: what is known here")
-        yield connection
 
 
 def _files(settings: Settings, identity: Identity) -> GreetingFiles:

@@ -76,6 +76,11 @@ class OrgState:
         """True iff the user is known and not revoked."""
         return user in self.users and user not in self.revoked_users
 
+    def takes_keys(self, user: UserId) -> bool:
+        """True iff the user is a member with a device: keys are sealed to nobody else. Where the
+        last device was stolen, nobody renews the user's key that it holds."""
+        return self.is_member(user) and bool(self.devices_of(user))
+
     def is_member_at(self, user: UserId, org_size: int) -> bool:
         """The same after the first `org_size` leaves: what comes later binds no earlier leaf of a
         realm (R-9)."""

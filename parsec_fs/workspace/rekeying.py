@@ -100,10 +100,11 @@ class Rekeying:
             raise StaleError(problem)
 
     def wanted(self) -> bool:
-        """True iff the workspace needs a new key and this device can make it."""
+        """True iff the workspace needs a new key and this device can make it, or its own user needs
+        one, whatever their role."""
         state = self._replica.state
-        due = self.problem() or self._added or self._outlived(state) or self._renewal_due()
-        return bool(due) and self._can(state)
+        due = self.problem() or self._added or self._outlived(state) or self._unserved(state)
+        return self._renewal_due() or (bool(due) and self._can(state))
 
     def look(self) -> None:
         """The log has grown."""
@@ -128,6 +129,20 @@ class Rekeying:
         members = (user for user, role in state.roles.items() if role >= READER)
         keys = (self._org.state.generations.get(user, ()) for user in members)
         return any(len(known) > 1 and known[-1].index >= self._seen for known in keys)
+
+    def _unserved(self, state: RealmState) -> bool:
+        """A member has a device, but had none when the newest realm key was made, as far as its
+        author had seen: it was not sealed to them."""
+        if not self._org.size() or self._newest is None:
+            return False
+        org = self._org.state
+        members = {user for user, role in state.roles.items() if role >= READER}
+        served = {
+            one.device.user
+            for one in org.devices.values()
+            if one.index < self._seen and (one.revoked is None or one.revoked >= self._seen)
+        }
+        return any(org.takes_keys(user) for user in members - served)
 
     def _revoked(self, state: RealmState) -> bool:
         """A member, or a member's device, was revoked that the newest realm key was sealed to, as
@@ -168,12 +183,15 @@ class Rekeying:
     # Making
 
     async def rotate(self) -> None:
-        """Sign the next rotation for all present members and send it. It is sent once: if the
-        answer is lost, the log tells whether it was taken. Raises RefusedError (another device was
-        first), OfflineError, VerificationError, RollbackError."""
+        """Sign the next rotation for all present members and send it; a reader's device no more
+        than their user key, if that is due. It is sent once: if the answer is lost, the log tells
+        whether it was taken. Raises RefusedError (another device was first), OfflineError,
+        VerificationError, RollbackError."""
         self._replica.check_may_sign()
         if self._renewal_due():
             await self._renew_user_key()
+            if not self._can(self._replica.state):
+                return
         state, org, random = self._replica.state, self._org.state, self._author.random
         secrets, realm = self._author.secrets, RealmId(state.context.log)
         assert state.key is not None
@@ -188,7 +206,7 @@ class Rekeying:
             members=[
                 org.users[user]
                 for user, role in state.roles.items()
-                if role >= READER and org.is_member(user)
+                if role >= READER and org.takes_keys(user)
             ],
             realm=realm,
             org=secrets.org,

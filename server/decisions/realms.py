@@ -183,11 +183,12 @@ def _gives_to_revoked(authored: Authored, org: OrgState) -> bool:
 def _boxes_fit(
     authored: Authored, boxes: tuple[KeyBox, ...], after: RealmState, org: OrgState
 ) -> bool:
-    """The boxes are those under `boxes_root`, one for every member's present key, in order."""
+    """The boxes are those under `boxes_root`, one for the present key of every
+    member who has a device, in order."""
     if not isinstance(authored.content, Rotation):
         return not boxes
     members = sorted(
-        user for user, role in after.roles.items() if role >= READER and org.is_member(user)
+        user for user, role in after.roles.items() if role >= READER and org.takes_keys(user)
     )
     expected = [(user, org.users[user].generation) for user in members]
     if [(box.user, box.generation) for box in boxes] != expected:

@@ -13,7 +13,8 @@ import trio
 from parsec_fs.config import Home
 from parsec_fs.connection import connect
 from parsec_fs.discovery import find_workspaces
-from parsec_fs.enrolment import make_rotation
+from parsec_fs.enrolment import device_content, make_rotation
+from parsec_fs.identity import Identity
 from parsec_fs.last_owners import owned_alone
 from parsec_fs.people import find_device, members_of
 from parsec_fs.protocol.certificates import (
@@ -27,15 +28,17 @@ from parsec_fs.protocol.certificates import (
     sign_certificate,
 )
 from parsec_fs.protocol.codec import encode_trusted
-from parsec_fs.protocol.errors import DeviceRevokedError, ForbiddenError, InputError
+from parsec_fs.protocol.commands import BoxAnswer
+from parsec_fs.protocol.errors import DeviceRevokedError, ForbiddenError, InputError, RefusedError
 from parsec_fs.protocol.hashing import map_value
-from parsec_fs.protocol.ids import DeviceId, RealmId
+from parsec_fs.protocol.ids import DeviceId, RealmId, UserId
 from parsec_fs.protocol.log_state import DeviceChain
 from parsec_fs.protocol.sealing import RealmKey
 from parsec_fs.revocation import revocation
 from parsec_fs.user_keys import user_key_due
 from parsec_fs.workspace.realm_keys import seal_previous_key
 from tests.support.laptops import Laptop, alone, in_step, laptop, second_device, second_user
+from tests.support.server import InProcess
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.allows_log("REVOKED|this device was revoked")
@@ -92,13 +95,72 @@ async def revoke_and_expect_a_key(one: Laptop, content: DeviceRevoked | UserRevo
 
 
 async def test_person_without_a_device_left_is_revoked(tmp_path: Path) -> None:
-    """First the stolen device, then the person: the key in between was sealed to the person."""
+    """First the stolen device, then the person: no key is sealed to what that device holds."""
     async with alone(tmp_path) as (_, one, _):
         bobs = (await second_user(one)).secrets
         await one.workspace.sharing.set_role(bobs.user, CONTRIBUTOR)
         await one.workspace.sync.rekey_once()
         await revoke_and_expect_a_key(one, DeviceRevoked(device=bobs.device))
+        with pytest.raises(RefusedError, match="NOT_FOUND"):
+            await newest_box(one, bobs.user)
         await revoke_and_expect_a_key(one, UserRevoked(user=bobs.user))
+
+
+async def newest_box(one: Laptop, user: UserId) -> BoxAnswer:
+    """What the server keeps of the newest key for a user."""
+    index, log = one.workspace.keys.newest().index, one.workspace.replica.log
+    return await one.client.read_box(RealmId(log), index, user)
+
+
+async def test_a_key_follows_a_persons_first_device(tmp_path: Path) -> None:
+    """Whoever had none when the newest key was made gets the next one, once."""
+    async with alone(tmp_path) as (_, one, _):
+        bobs = (await second_user(one)).secrets
+        await one.workspace.sharing.set_role(bobs.user, READER)
+        await revoke_and_expect_a_key(one, DeviceRevoked(device=bobs.device))
+        org, author = await one.org.pull(), one.author
+        tablet = replace(bobs, device=DeviceId(os.urandom(16)), sign_seed=os.urandom(32))
+        header = author.header(org.context, org.chains[device_of(one)], one.org.seen())
+        body = author.sign(device_content(tablet, b"tablet"), header=header)
+        await one.client.append_certificate(one.org.log, body)
+        await one.pull()
+        await one.workspace.sync.rekey_once()
+        assert (await newest_box(one, bobs.user)).box.user == bobs.user
+        assert not one.workspace.rekeying.wanted()
+
+
+async def reader_with_a_stolen_device(one: Laptop, server: InProcess, folder: Path) -> Identity:
+    """Bob, who may only read; alice has revoked another device of his."""
+    bobs = await second_user(one)
+    await one.workspace.sharing.set_role(bobs.secrets.user, READER)
+    async with laptop(server, bobs, folder, "two") as bob:
+        stolen = await second_device(bob)
+    await revoke(one, DeviceRevoked(device=stolen.secrets.device))
+    return bobs
+
+
+async def test_a_reader_renews_their_own_key(tmp_path: Path) -> None:
+    async with alone(tmp_path) as (server, one, realm):
+        bobs = await reader_with_a_stolen_device(one, server, tmp_path / "two")
+        user = bobs.secrets.user
+        async with laptop(server, bobs, tmp_path / "three", "three") as bob:
+            await bob.open(realm)
+            assert bob.workspace.rekeying.wanted()
+            await bob.workspace.sync.rekey_once()
+            assert bob.org.state.users[user].generation == 2
+            assert not bob.workspace.rekeying.wanted()
+        await one.workspace.sync.rekey_once()
+        assert (await newest_box(one, user)).box.generation == 2
+
+
+async def test_whoever_mounts_nothing_renews_their_key_at_the_next_command(tmp_path: Path) -> None:
+    async with alone(tmp_path) as (server, one, _):
+        bobs = await reader_with_a_stolen_device(one, server, tmp_path / "two")
+        home = Home(root=tmp_path / "home")
+        async with connect(home, bobs, clients=server.http) as connection:
+            for _ in range(2):
+                assert [one.title for one in await find_workspaces(connection)] == ["docs"]
+                assert connection.org.state.users[bobs.secrets.user].generation == 2
 
 
 async def rotate_claiming(bob: Laptop, org_size: int) -> None:
