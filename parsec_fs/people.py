@@ -3,8 +3,8 @@
 Data flow: org state, text -> this -> commands; numbers of the protocol -> words.
 """
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Final, TypeVar
 
 from parsec_fs.plain_text import plain_name
 from parsec_fs.protocol.certificates import (
@@ -22,6 +22,8 @@ from parsec_fs.protocol.enrolled import DeviceEntry
 from parsec_fs.protocol.errors import InputError
 from parsec_fs.protocol.membership import OrgState
 from parsec_fs.protocol.realm_state import RealmState
+
+T = TypeVar("T")
 
 PROFILES: Final[Mapping[str, int]] = {"admin": ADMIN, "standard": STANDARD, "outsider": OUTSIDER}
 ROLES: Final[Mapping[str, int]] = {
@@ -43,37 +45,66 @@ def role_name(role: int) -> str:
 
 
 def find_user(org: OrgState, text: str) -> User:
-    """By e-mail address, else by name if one has it, else by the beginning of the id. Raises
+    """By the whole id, else by e-mail address, by name, by how the id begins; somebody who was
+    revoked only if nobody else is meant, for their address may be another's now. Raises
     InputError."""
-    typed = text.strip()
-    for found in (
-        [one for one in org.users.values() if plain_name(one.email) == typed],
-        [one for one in org.users.values() if plain_name(one.name) == typed],
-        [one for one in org.users.values() if len(text) >= 8 and one.user.hex().startswith(text)],
-    ):
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise InputError(f"several people are called {text}: give the e-mail address")
+    found = _meant(
+        org.users.values(),
+        text.strip(),
+        id=lambda one: one.user,
+        names=(lambda one: one.email, lambda one: one.name),
+        ended=lambda one: not org.is_member(one.user),
+    )
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise InputError(
+            f"several people are called {text}: give the e-mail address, or how the id begins; "
+            "see: parsec-fs user list --verbose"
+        )
     raise InputError(f"nobody is called {text}; see: parsec-fs user list")
 
 
 def find_device(org: OrgState, text: str) -> DeviceEntry:
-    """A device that is not revoked, by its name if one has it, else by the beginning of its id.
-    Raises InputError."""
-    typed = text.strip()
-    known = [one for one in org.devices.values() if one.revoked is None]
-    for found in (
-        [one for one in known if plain_name(one.device.label) == typed],
-        [one for one in known if len(typed) >= 8 and one.device.device.hex().startswith(typed)],
-    ):
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise InputError(
-                f"several devices are called {text}: give the id; see: parsec-fs device list"
-            )
+    """By the whole id, else by name, by how the id begins; a device that was revoked only if no
+    other is meant. Raises InputError."""
+    found = _meant(
+        org.devices.values(),
+        text.strip(),
+        id=lambda one: one.device.device,
+        names=(lambda one: one.device.label,),
+        ended=lambda one: one.revoked is not None,
+    )
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise InputError(
+            f"several devices are called {text}: give the id; see: parsec-fs device list"
+        )
     raise InputError(f"no device is called {text}; see: parsec-fs device list")
+
+
+def _meant(
+    known: Collection[T],
+    typed: str,
+    *,
+    id: Callable[[T], bytes],
+    names: tuple[Callable[[T], bytes], ...],
+    ended: Callable[[T], bool],
+) -> list[T]:
+    """What the first rule finds that finds any. Names are chosen by their owners, ids are not:
+    whoever types a whole id means that one, whatever somebody else is called."""
+    whole = [one for one in known if id(one).hex() == typed]
+    if whole:
+        return whole
+    for gone in (False, True):
+        rest = [one for one in known if ended(one) is gone]
+        for name in names:
+            if found := [one for one in rest if plain_name(name(one)) == typed]:
+                return found
+        if found := [one for one in rest if len(typed) >= 8 and id(one).hex().startswith(typed)]:
+            return found
+    return []
 
 
 def members_of(org: OrgState, realm: RealmState) -> list[dict[str, Any]]:

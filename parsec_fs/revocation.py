@@ -6,6 +6,8 @@ Realm keys follow by themselves: `workspace/rekeying` of whichever member's devi
 the revocation in the log, whatever the server says.
 """
 
+from typing import NamedTuple
+
 from parsec_fs.connection import Connection
 from parsec_fs.identity import Author
 from parsec_fs.key_renewal import renew_user_key
@@ -43,33 +45,43 @@ def revocation(
     )
 
 
-async def revoke_device(connection: Connection, device: DeviceEntry) -> bool:
-    """End a device. True iff a new key of this user was made, because the device held it; another
-    user's devices make theirs. Raises ForbiddenError, InputError, OfflineError, RefusedError,
-    VerificationError."""
+class Revoked(NamedTuple):
+    """What there was to do: `before` means that it was revoked already, `renewed` that this user
+    has a new key, because the device held the present one; another user's devices make theirs."""
+
+    before: bool
+    renewed: bool
+
+
+async def revoke_device(connection: Connection, device: DeviceEntry) -> Revoked:
+    """End a device. Done again, it does what an interruption left undone. Raises ForbiddenError,
+    InputError, OfflineError, RefusedError, VerificationError."""
     own = connection.identity.secrets
     _check_device(connection.org.state, connection)
     if device.device.device == own.device:
         raise InputError("a device does not revoke itself: do it on another device of yours")
     if device.device.user != own.user and not _is_admin(connection):
         raise ForbiddenError("only an administrator revokes devices of other people")
-    await _append(connection, DeviceRevoked(device=device.device.device))
+    before = device.revoked is not None
+    if not before:
+        await _append(connection, DeviceRevoked(device=device.device.device))
     due = user_key_due(connection.org.state, own.user)
     if due:
         await renew_user_key(connection)
-    return due
+    return Revoked(before=before, renewed=due)
 
 
-async def revoke_user(connection: Connection, user: User) -> None:
+async def revoke_user(connection: Connection, user: User) -> Revoked:
     """End a person's membership and all their devices. Raises as `revoke_device`."""
     _check_device(connection.org.state, connection)
     if not _is_admin(connection):
         raise ForbiddenError("only an administrator revokes people")
     if user.user == connection.identity.secrets.user:
         raise InputError("nobody revokes themselves: ask another administrator")
-    if not connection.org.state.is_member(user.user):
-        raise InputError("this person is revoked already")
-    await _append(connection, UserRevoked(user=user.user))
+    before = not connection.org.state.is_member(user.user)
+    if not before:
+        await _append(connection, UserRevoked(user=user.user))
+    return Revoked(before=before, renewed=False)
 
 
 def _check_device(org: OrgState, connection: Connection) -> None:

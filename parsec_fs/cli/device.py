@@ -30,7 +30,7 @@ from parsec_fs.key_renewal import renew_user_key
 from parsec_fs.people import find_device
 from parsec_fs.plain_text import plain_name
 from parsec_fs.protocol.certificates import Device
-from parsec_fs.revocation import revoke_device
+from parsec_fs.revocation import Revoked, revoke_device
 from parsec_fs.snapshots import realm_states
 
 app = typer.Typer(no_args_is_help=True, help="Your devices.")
@@ -162,31 +162,38 @@ async def _renew(settings: Settings, identity: Identity) -> tuple[int, tuple[Dev
 @app.command("revoke")
 def revoke_command(
     context: typer.Context,
-    device: Annotated[str, typer.Argument(help="Name of the device, or how its id begins.")],
+    device: Annotated[str, typer.Argument(help="Name of the device, its id, or how that begins.")],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """End a device, lost or stolen: it gets and sends nothing more, and keys change without it."""
     settings = settings_of(context)
     identity = settings.device_file().load()
 
-    async def run() -> tuple[str, str, bool]:
+    async def run() -> tuple[str, str, Revoked]:
         async with connect(settings.home, identity) as connection:
             org = await connection.org.pull()
             found = find_device(org, device)
             name, person = plain_name(found.device.label), org.users[found.device.user]
             owner = f"{plain_name(person.name)} <{plain_name(person.email)}>"
-            if not yes:
+            if not yes and found.revoked is None:
                 question = f"Revoke {name} of {owner}, for good?"
                 await trio.to_thread.run_sync(confirm_or_stop, question)
             return name, owner, await revoke_device(connection, found)
 
-    name, owner, renewed = trio.run(run)
+    name, owner, done = trio.run(run)
     lines = [
-        f"{name} of {owner} is revoked.",
+        f"{name} of {owner} {'was revoked already' if done.before else 'is revoked'}.",
+        *["Your new user key was missing: it is made now."] * (done.before and done.renewed),
         "Mounted workspaces make new keys by themselves, within minutes.",
         "What it could read before it may have kept.",
     ]
-    settings.output.result({"revoked": name, "user": owner, "new_user_key": renewed}, lines)
+    document = {
+        "revoked": name,
+        "user": owner,
+        "new_user_key": done.renewed,
+        "already": done.before,
+    }
+    settings.output.result(document, lines)
 
 
 @app.command("list")

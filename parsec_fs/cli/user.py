@@ -32,7 +32,7 @@ from parsec_fs.people import PROFILES, find_user, profile_name
 from parsec_fs.person_joining import VALID_S, accept, greet, new_greeting, new_joining
 from parsec_fs.plain_text import plain_name
 from parsec_fs.protocol.ids import UserId
-from parsec_fs.revocation import revoke_user
+from parsec_fs.revocation import Revoked, revoke_user
 
 app = typer.Typer(no_args_is_help=True, help="The people of the organization.")
 
@@ -291,25 +291,25 @@ def revoke_command(
     settings = settings_of(context)
     identity = settings.device_file().load()
 
-    async def run() -> tuple[str, tuple[str, ...]]:
+    async def run() -> tuple[str, tuple[str, ...], Revoked]:
         async with connect(settings.home, identity) as connection:
             found = find_user(await connection.org.pull(), user)
             name = f"{plain_name(found.name)} <{plain_name(found.email)}>"
             vacant = owned_alone(settings.home, connection, found.user)
-            if not yes:
+            if not yes and connection.org.state.is_member(found.user):
                 question = f"{_without_owner(vacant)}Revoke {name} and all their devices, for good?"
                 await trio.to_thread.run_sync(confirm_or_stop, question)
-            await revoke_user(connection, found)
-            return name, vacant
+            return name, vacant, await revoke_user(connection, found)
 
-    name, vacant = trio.run(run)
+    name, vacant, done = trio.run(run)
     lines = [
-        f"{name} is revoked.",
+        f"{name} {'was revoked already' if done.before else 'is revoked'}.",
         "Mounted workspaces make new keys by themselves, within minutes.",
         "What they could read before they may have kept.",
         *_without_owner(vacant).splitlines(),
     ]
-    settings.output.result({"revoked": name, "without_owner": list(vacant)}, lines)
+    document = {"revoked": name, "without_owner": list(vacant), "already": done.before}
+    settings.output.result(document, lines)
 
 
 def _without_owner(vacant: tuple[str, ...]) -> str:

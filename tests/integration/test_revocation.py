@@ -34,7 +34,7 @@ from parsec_fs.protocol.hashing import map_value
 from parsec_fs.protocol.ids import DeviceId, RealmId, UserId
 from parsec_fs.protocol.log_state import DeviceChain
 from parsec_fs.protocol.sealing import RealmKey
-from parsec_fs.revocation import revocation
+from parsec_fs.revocation import Revoked, revocation, revoke_device
 from parsec_fs.user_keys import user_key_due
 from parsec_fs.workspace.realm_keys import seal_previous_key
 from tests.support.laptops import Laptop, alone, in_step, laptop, second_device, second_user
@@ -80,8 +80,23 @@ async def test_stolen_device_gets_nothing_and_keys_change(tmp_path: Path) -> Non
                 await nursery.start(sync.run)
                 await until(lambda: sync.revoked, timeout_s=20)
                 nursery.cancel_scope.cancel()
-            with pytest.raises(InputError, match="no device"):
-                find_device(one.org.state, device_of(two).hex())
+            assert find_device(one.org.state, device_of(two).hex()).revoked is not None
+
+
+async def test_revoking_again_finishes_what_was_interrupted(tmp_path: Path) -> None:
+    """The certificate was taken, and the command ended before the new user key."""
+    async with alone(tmp_path) as (server, one, _):
+        stolen = (await second_device(one)).secrets.device
+        await revoke(one, DeviceRevoked(device=stolen))
+        home = Home(root=tmp_path / "home")
+        async with connect(home, one.identity, clients=server.http) as connection:
+            for renewed in (True, False):
+                found = find_device(await connection.org.pull(), "second")
+                done = await revoke_device(connection, found)
+                assert done == Revoked(before=True, renewed=renewed)
+                assert connection.org.state.users[one.author.secrets.user].generation == 2
+            with pytest.raises(InputError, match="does not revoke itself"):
+                await revoke_device(connection, connection.org.state.devices[device_of(one)])
 
 
 async def revoke_and_expect_a_key(one: Laptop, content: DeviceRevoked | UserRevoked) -> None:

@@ -1,0 +1,54 @@
+"""Which device is meant by what somebody typed.
+
+Data flow: an org log with namesakes, hostile and revoked ones -> `find_device`.
+"""
+
+from dataclasses import replace
+
+import pytest
+
+from parsec_fs.people import find_device
+from parsec_fs.protocol.certificates import DeviceRevoked
+from parsec_fs.protocol.errors import InputError
+from parsec_fs.protocol.hashing import map_key
+from parsec_fs.protocol.ids import NO_HASH
+from tests.support.honest_logs import HonestOrg, Person
+
+
+def add_device(org: HonestOrg, person: Person, label: bytes) -> Person:
+    """Another device of this person, called so."""
+    device = replace(org.new_person(), user=person.user)
+    org.append(replace(org.device_of(device), label=label), person.device, person.key)
+    return device
+
+
+def end_device(org: HonestOrg, device: Person) -> None:
+    value = org.state.map.get(map_key(b"device", device.device)) or NO_HASH
+    content = DeviceRevoked(device=device.device)
+    org.append(content, org.alice.device, org.alice.key, replaces=value)
+
+
+def test_a_whole_id_wins_over_a_device_that_is_called_so() -> None:
+    org = HonestOrg()
+    thief = add_device(org, org.alice, b"stolen")
+    decoy = add_device(org, org.alice, thief.device.hex().encode())
+    assert find_device(org.state, thief.device.hex()).device.device == thief.device
+    assert find_device(org.state, decoy.device.hex()[:8]).device.device == decoy.device
+    begins = add_device(org, org.alice, thief.device.hex()[:8].encode())
+    assert find_device(org.state, thief.device.hex()[:8]).device.device == begins.device
+    assert find_device(org.state, thief.device.hex()[:9]).device.device == thief.device
+
+
+def test_a_revoked_device_is_found_where_no_other_is_meant() -> None:
+    org = HonestOrg()
+    gone, here = (add_device(org, org.alice, b"tablet") for _ in range(2))
+    with pytest.raises(InputError, match="several devices"):
+        find_device(org.state, "tablet")
+    end_device(org, gone)
+    assert find_device(org.state, "tablet").device.device == here.device
+    assert find_device(org.state, gone.device.hex()[:8]).revoked is not None
+    end_device(org, here)
+    with pytest.raises(InputError, match="several devices"):
+        find_device(org.state, "tablet")
+    with pytest.raises(InputError, match="no device"):
+        find_device(org.state, gone.device.hex()[:7])
