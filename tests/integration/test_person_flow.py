@@ -21,6 +21,7 @@ from parsec_fs.identity import Identity
 from parsec_fs.joining import invitation_digest, seal_mail
 from parsec_fs.lockfile import LockedError
 from parsec_fs.pending import Greeting, GreetingFiles, JoiningFile
+from parsec_fs.people import find_user
 from parsec_fs.person_joining import new_greeting, new_joining
 from parsec_fs.protocol.certificates import ADMIN, OUTSIDER, STANDARD
 from parsec_fs.protocol.codec import encode
@@ -33,6 +34,7 @@ from parsec_fs.protocol.errors import (
 )
 from parsec_fs.remote.server_client import PublicClient
 from parsec_fs.remote.transport import Transport
+from parsec_fs.revocation import revoke_user
 from tests.support.greeting_world import World, greeting_world
 from tests.support.greetings import Voice, on_the_phone, until_request
 from tests.support.server import BASE_URL
@@ -123,6 +125,16 @@ async def test_a_link_is_used_once(world: World) -> None:
     assert known.is_over()
     with pytest.raises(InputError, match="is in this organization already"):
         await world.invite()
+
+
+async def test_a_revoked_person_comes_back_under_the_same_address(world: World) -> None:
+    await world.both(await world.invite())
+    (bob,) = [one for one in (await world.alice.org.pull()).users.values() if one.name == b"bob"]
+    await revoke_user(world.alice, bob)
+    await world.both(await world.invite(), "bob again")
+    org = await world.alice.org.pull()
+    back = find_user(org, "bob@acme.example")
+    assert (back.user != bob.user, org.is_member(back.user)) == (True, True)
 
 
 async def test_an_unheard_code_adds_nobody(world: World) -> None:

@@ -1,14 +1,15 @@
-"""Which device is meant by what somebody typed.
+"""Who and which device is meant by what somebody typed.
 
-Data flow: an org log with namesakes, hostile and revoked ones -> `find_device`.
+Data flow: an org log with namesakes, hostile and revoked ones -> `find_user`, `find_device`.
 """
 
 from dataclasses import replace
 
 import pytest
 
-from parsec_fs.people import find_device
-from parsec_fs.protocol.certificates import DeviceRevoked
+from parsec_fs.admission import check_address_is_free
+from parsec_fs.people import find_device, find_user
+from parsec_fs.protocol.certificates import STANDARD, DeviceRevoked, UserRevoked
 from parsec_fs.protocol.errors import InputError
 from parsec_fs.protocol.hashing import map_key
 from parsec_fs.protocol.ids import NO_HASH
@@ -25,6 +26,18 @@ def add_device(org: HonestOrg, person: Person, label: bytes) -> Person:
 def end_device(org: HonestOrg, device: Person) -> None:
     value = org.state.map.get(map_key(b"device", device.device)) or NO_HASH
     content = DeviceRevoked(device=device.device)
+    org.append(content, org.alice.device, org.alice.key, replaces=value)
+
+
+def add_user(org: HonestOrg, name: bytes, email: bytes) -> Person:
+    person = org.new_person()
+    content = replace(org.user_of(person, profile=STANDARD), name=name, email=email)
+    org.append(content, org.alice.device, org.alice.key)
+    return person
+
+
+def end_user(org: HonestOrg, person: Person) -> None:
+    content, value = UserRevoked(user=person.user), org.user_value(person)
     org.append(content, org.alice.device, org.alice.key, replaces=value)
 
 
@@ -52,3 +65,19 @@ def test_a_revoked_device_is_found_where_no_other_is_meant() -> None:
         find_device(org.state, "tablet")
     with pytest.raises(InputError, match="no device"):
         find_device(org.state, gone.device.hex()[:7])
+
+
+def test_the_address_of_a_revoked_person_is_free_again() -> None:
+    org, address = HonestOrg(), b"bob@acme.example"
+    gone = add_user(org, b"bob", address)
+    with pytest.raises(InputError, match="is in this organization already"):
+        check_address_is_free(org.state, address)
+    end_user(org, gone)
+    check_address_is_free(org.state, address)
+    assert find_user(org.state, "bob").user == gone.user
+    here = add_user(org, b"bob", address)
+    for typed in ("bob", "bob@acme.example", here.user.hex()[:8]):
+        assert find_user(org.state, typed).user == here.user
+    assert find_user(org.state, gone.user.hex()).user == gone.user
+    with pytest.raises(InputError, match="is in this organization already"):
+        check_address_is_free(org.state, address)
