@@ -18,7 +18,7 @@ from parsec_fs.protocol.limits import MIB
 
 HOME_VARIABLE: Final = "PARSEC_FS_HOME"
 CACHE_DEFAULT_SIZE: Final = 10 * 1024 * MIB
-"""Bytes of uploaded or downloaded blocks kept on this device."""
+"""Bytes of blocks on this device, those that wait for their upload and those that are kept."""
 
 
 class Durability(StrEnum):

@@ -46,20 +46,9 @@ class DaemonCommands:
     async def status(self, parameters: Json, progress: Progress) -> Json:
         """State of the workspace; with `files` the names of what is not logged."""
         document = self._facts.document()
-        sizes = await trio.to_thread.run_sync(self._pending_bytes)
-        document["changes"]["pending_bytes"] = sizes
         if parameters.get("files"):
             document["files"] = self._history.pending()
         return document
-
-    def _pending_bytes(self) -> int:
-        total = 0
-        for path in self._workspace.contents.pending_dir.iterdir():
-            try:
-                total += path.stat().st_size
-            except FileNotFoundError:
-                continue  # uploaded this very moment
-        return total
 
     async def wait(self, parameters: Json, progress: Progress) -> Json:
         """Until all changes made so far reach a state. Raises TimeoutError, VerificationError."""

@@ -155,7 +155,7 @@ class WorkspaceFacts:
                 "logged": progress.log_size,
                 "anchored": self.anchored_size(),
                 "audited": self.audited_size(),
-                "pending_bytes": 0,
+                "pending_bytes": self._workspace.contents.files.pending_size,
             },
             "online": progress.online,
             "trouble": progress.trouble,
@@ -166,6 +166,7 @@ class WorkspaceFacts:
         progress = self._workspace.sync.progress()
         notes = [*self._notes, state.reason] if state.reason else list(self._notes)
         notes += [progress.trouble] if progress.trouble not in ("", state.reason) else []
+        notes += [problem] if (problem := self._workspace.filesystem.room.problem()) else []
         notes += [f"evidence: {one}" for one in state.evidence]
         return {
             "word": str(state.word),

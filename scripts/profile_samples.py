@@ -27,9 +27,9 @@ _RULES: Final = (
     ("_land", "seal_queue.py", "contents: sealed"),
     ("seal_job", "contents.py", "thread: sealing"),
     ("_open_job", "contents.py", "thread: opening"),
-    ("sync", "contents.py", "thread: syncing blocks"),
+    ("sync", "block_files.py", "thread: syncing blocks"),
     ("sync", "journal.py", "thread: syncing the journal"),
-    ("read_sealed", "contents.py", "thread: reading for the upload"),
+    ("read_checked", "contents.py", "thread: reading for the upload"),
     ("run", "auditor.py", "audit"),
     ("wait_readable", "mount/loop.py", "loop: polling"),
 )

@@ -60,7 +60,7 @@ def mount(
         Consistency, typer.Option(help="strict: open waits for what others logged before it.")
     ] = Consistency.LOCAL,
     cache: Annotated[
-        int, typer.Option(min=64, help="Room for downloaded and uploaded blocks, in MiB.")
+        int, typer.Option(min=64, help="Room for blocks here, waiting for upload or kept, in MiB.")
     ] = CACHE_DEFAULT_SIZE // MIB,
     allow_other: Annotated[
         bool, typer.Option("--allow-other", help="Let other users of this machine in.")

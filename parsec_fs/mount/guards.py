@@ -16,9 +16,10 @@ from pyfuse3 import FUSEError
 
 from parsec_fs.mount.errnos import errno_of, is_expected
 from parsec_fs.mount.stage import Stage
-from parsec_fs.workspace.filesystem import NAMES_ROOM, Filesystem
+from parsec_fs.workspace.filesystem import Filesystem
 from parsec_fs.workspace.gate import Gate
 from parsec_fs.workspace.nodes import Missing
+from parsec_fs.workspace.room import NAMES_ROOM
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -95,8 +96,9 @@ def grows(function: Callable[..., T]) -> Handler[T]:
 
     @functools.wraps(function)
     def checked(self: Guarded, *args: Any) -> T:
-        if self.filesystem.room < NAMES_ROOM:
-            self.filesystem.require_room()
+        room = self.filesystem.room
+        if room.disk < NAMES_ROOM:
+            room.require()
         return function(self, *args)
 
     return changes(checked)

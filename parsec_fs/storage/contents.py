@@ -1,14 +1,13 @@
-"""Sealed blocks on this device's disk, and opened ones in memory for a short while.
+"""Blocks sealed here, and opened ones in memory for a short while.
 
-Data flow: filesystem (full or settled block) -> `seal` -> pending/ -> sync uploads -> cache/;
-    reading: memory -> pending/ or cache/ -> fetcher (sync) -> digest, AEAD -> plaintext.
+Data flow: filesystem (full or settled block) -> `seal_job` -> block_files -> sync uploads;
+    reading: memory -> block_files -> fetcher (sync) -> digest, AEAD -> plaintext.
 
 Rules guarded here (rules 5, 21):
 - a block is sealed once, under a fresh id and single-use key; its reference is the only way in;
 - digest first, then decryption; what lies in the cache is checked like a download;
 - what was opened counts for the whole reference, never for the id: a member with the help of the
   block storage could otherwise put own bytes under the id of another member's block;
-- what is pending is never evicted; uploaded blocks are, the least recently used first;
 - a check that fails is an error, reported to `on_damage`, never data.
 Functions named `*_job` or documented so run in worker threads: they release the GIL for the work.
 """
@@ -18,7 +17,7 @@ import errno
 import os
 import sys
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -35,6 +34,7 @@ from parsec_fs.protocol.ids import BlockId, RealmId
 from parsec_fs.protocol.limits import BLOCK_SIZE, MIB, SEALED_BLOCK_MAX_SIZE
 from parsec_fs.protocol.manifests import BlockRef
 from parsec_fs.protocol.sealing import block_ref, open_block, seal_block_into
+from parsec_fs.storage.block_files import BlockFiles
 from parsec_fs.storage.workers import Result, Workers
 
 Fetch = Callable[[BlockRef], Awaitable[bytes]]
@@ -99,24 +99,18 @@ class Contents:
         on_damage: Callable[[BlockRef, VerificationError], None] | None = None,
         workers: Workers | None = None,
     ) -> None:
-        self.pending_dir = directory / "pending"
-        self.cache_dir = directory / "cache"
-        for folder in (directory, self.pending_dir, self.cache_dir):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.files = BlockFiles(directory, limit=cache_limit)
         self.realm = realm
         self.random = random
         self.fetch = fetch
         self._open_block = open
-        self.cache_limit = cache_limit
         self.on_damage = on_damage
         self.opened: OrderedDict[BlockRef, bytearray] = OrderedDict()
         self._opening: dict[BlockRef, Result[bytearray]] = {}
         self._fetching = trio.Lock()
         self._spare: list[bytearray] = []
         self._spare_plain: list[bytearray] = []
-        self._unsynced: set[BlockId] = set()
         self.workers = workers or Workers()
-        self._cache_size = sum(path.stat().st_size for path in self.cache_dir.iterdir())
 
     # Writing
 
@@ -134,30 +128,15 @@ class Contents:
         sealed = memoryview(buffer)[:size]
         ref = block_ref(sealed, block_id=block_id, key=key)
         try:
-            _write_file(self._pending(block_id), sealed)
+            self.files.add(block_id, sealed)
         finally:
             sealed.release()
             self._spare.append(buffer)
-        self._unsynced.add(block_id)
         return ref
 
     def discard(self, ref: BlockRef) -> None:
         """A sealed block that nothing refers to."""
-        self._unsynced.discard(ref.id)
-        self._pending(ref.id).unlink(missing_ok=True)
-
-    def sync_job(self) -> Callable[[], None]:
-        """A function for a worker thread that makes all sealed blocks durable."""
-        blocks = list(self._unsynced)
-
-        def sync() -> None:
-            for block_id in blocks:
-                _sync_file(self._pending(block_id))
-            if blocks:
-                _sync_file(self.pending_dir)
-            self._unsynced.difference_update(blocks)
-
-        return sync
+        self.files.discard(ref.id)
 
     # Reading
 
@@ -238,7 +217,7 @@ class Contents:
                 raise LocalError("block cannot be had", errno=errno.EIO) from error
             except VerificationError as error:
                 raise self._damaged(ref, error) from error
-            self._put_in_cache(ref, sealed)
+            self.files.put_in_cache(ref.id, sealed)
             self.opened[ref] = plain
             self._make_room()
             return plain
@@ -246,7 +225,7 @@ class Contents:
     async def _instead(self, ref: BlockRef, error: VerificationError) -> bytearray:
         """A damaged copy in the cache costs a download; one that is pending is all there is."""
         damaged = self._damaged(ref, error)
-        if self.is_pending(ref.id):
+        if self.files.is_pending(ref.id):
             raise damaged from error
         try:
             return await self._fetched(ref)
@@ -255,28 +234,22 @@ class Contents:
 
     def _damaged(self, ref: BlockRef, error: VerificationError) -> LocalError:
         """The error for readers; a damaged copy in the cache is gone."""
-        self._cache(ref.id).unlink(missing_ok=True)
+        self.files.drop_cached(ref.id)
         if self.on_damage is not None:
             self.on_damage(ref, error)
         return LocalError("block is damaged", errno=errno.EIO)
 
-    def _descriptor(self, block_id: BlockId) -> int:
-        try:
-            return os.open(self._pending(block_id), os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return os.open(self._cache(block_id), os.O_RDONLY | os.O_CLOEXEC)
-
     def _announce_job(self, ref: BlockRef) -> None:
         """The disk is slow when it is asked for one file after the other."""
         with contextlib.suppress(OSError):
-            fd = self._descriptor(ref.id)
+            fd = self.files.open(ref.id)
             try:
                 os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_WILLNEED)
             finally:
                 os.close(fd)
 
     def _open_job(self, ref: BlockRef) -> bytearray:
-        fd = self._descriptor(ref.id)
+        fd = self.files.open(ref.id)
         buffer = _taken(self._spare) or bytearray(_BUFFER_SIZE)
         try:
             size = os.readv(fd, [buffer])
@@ -294,26 +267,10 @@ class Contents:
 
     # For synchronisation
 
-    def pending_blocks(self) -> Iterator[BlockId]:
-        """Ids of blocks that were sealed here and not uploaded."""
-        for path in self.pending_dir.iterdir():
-            yield BlockId(bytes.fromhex(path.name))
-
-    def is_pending(self, block_id: BlockId) -> bool:
-        """True iff the block still has to be uploaded."""
-        return self._pending(block_id).exists()
-
-    def read_sealed(self, block_id: BlockId) -> bytes:
-        """Ciphertext to upload, or of a cached block. Raises FileNotFoundError."""
-        try:
-            return self._pending(block_id).read_bytes()
-        except FileNotFoundError:
-            return self._cache(block_id).read_bytes()
-
     def read_checked(self, ref: BlockRef) -> bytes:
-        """As `read_sealed`, but only what was sealed. Raises also LocalError (damaged, reported):
-        sent as it is, it would be a file that no device can read."""
-        sealed = self.read_sealed(ref.id)
+        """Ciphertext to upload, but only what was sealed: sent damaged, it would be a file that no
+        device can read. Raises FileNotFoundError, LocalError (damaged, reported)."""
+        sealed = self.files.read(ref.id)
         if sha256(sealed) != ref.digest:
             error = VerificationError("block is damaged on this device")
             raise self._damaged(ref, error) from error
@@ -323,51 +280,6 @@ class Contents:
         """Seal small things on the spot (nodes of references), without a worker thread."""
         return self.seal_job(plaintext)
 
-    def uploaded(self, block_id: BlockId) -> None:
-        """The commit that refers to this block is logged: it may be evicted from now on."""
-        source, target = self._pending(block_id), self._cache(block_id)
-        self._unsynced.discard(block_id)
-        try:
-            source.rename(target)
-        except FileNotFoundError:
-            return
-        self._cache_size += target.stat().st_size
-        self._evict()
-
-    def sweep(self, referenced: set[BlockId]) -> int:
-        """At start: delete pending blocks that nothing refers to (sealed just before a crash)."""
-        orphans = [block for block in self.pending_blocks() if block not in referenced]
-        for block in orphans:
-            self._pending(block).unlink(missing_ok=True)
-        return len(orphans)
-
-    def _put_in_cache(self, ref: BlockRef, sealed: bytes) -> None:
-        try:
-            _write_file(self._cache(ref.id), sealed)
-        except OSError:
-            # No room or already there: reading goes on without the cache.
-            return
-        self._cache_size += len(sealed)
-        self._evict()
-
-    def _evict(self) -> None:
-        if self._cache_size <= self.cache_limit:
-            return
-        files = sorted(
-            (p.stat().st_atime_ns, p.stat().st_size, p) for p in self.cache_dir.iterdir()
-        )
-        for _, size, path in files:
-            if self._cache_size <= self.cache_limit * 9 // 10:
-                break
-            path.unlink(missing_ok=True)
-            self._cache_size -= size
-
-    def _pending(self, block_id: BlockId) -> Path:
-        return self.pending_dir / block_id.hex()
-
-    def _cache(self, block_id: BlockId) -> Path:
-        return self.cache_dir / block_id.hex()
-
 
 def _taken(pool: list[bytearray]) -> bytearray | None:
     """One of the pool's buffers, if it has any; for several threads at once."""
@@ -375,26 +287,3 @@ def _taken(pool: list[bytearray]) -> bytearray | None:
         return pool.pop()
     except IndexError:
         return None
-
-
-def _write_file(path: Path, data: bytes | memoryview) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        if os.write(fd, data) != len(data):
-            raise OSError(errno.ENOSPC, "no room for a block")
-    except OSError:
-        path.unlink(missing_ok=True)
-        raise
-    finally:
-        os.close(fd)
-
-
-def _sync_file(path: Path) -> None:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -242,6 +242,29 @@ def sealed(node: FileNode, index: int, ref: BlockRef | None) -> None:
     node.cuts.pop(index, None)
 
 
+def growth(node: FileNode, offset: int, length: int) -> int:
+    """Most bytes of sealed blocks that a write adds to what is in memory: of a block that is
+    touched first, all of it."""
+    total = 0
+    for index, _, stop in pieces(offset, length):
+        buffer = node.buffers.get(index)
+        if buffer is None:
+            base = base_of(node, index)
+            total += max(stop, base.size if base is not None else 0)
+        else:
+            total += max(0, stop - len(buffer.data))
+    return total
+
+
+def unsealed_size(node: FileNode) -> int:
+    """Most bytes of sealed blocks that a file's buffers become."""
+    bases = {index: base_of(node, index) for index in node.buffers}
+    return sum(
+        max(len(buffer.data), base.size if (base := bases[index]) is not None else 0)
+        for index, buffer in node.buffers.items()
+    )
+
+
 def fresh_ranges(node: FileNode) -> Iterator[tuple[int, bytes]]:
     """(offset, bytes) of everything in buffers that is not in the journal."""
     for index, buffer in node.buffers.items():

@@ -8,11 +8,11 @@ A shell: it loads what the tree misses, runs the tasks that write groups of reco
 Common requests do not await anything; those that must are the methods declared `async`.
 """
 
-import errno
 import logging
 import os
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Final, TypeVar
 
 import trio
@@ -39,6 +39,7 @@ from parsec_fs.workspace.nodes import (
     FileNode,
     FolderNode,
 )
+from parsec_fs.workspace.room import Room, told
 from parsec_fs.workspace.salvage import salvage
 from parsec_fs.workspace.seal_queue import SealQueue
 from parsec_fs.workspace.tree import Tree
@@ -68,12 +69,6 @@ TRIM_SLICE: Final = 100
 SMALL_TAIL: Final = 64 * 1024
 """A last block with at most this much new data is journalled at close, a larger one sealed."""
 
-SPARE_ROOM: Final = 64 * MIB
-"""Kept free on the backing file system: journal and store must still be able to write."""
-
-NAMES_ROOM: Final = 16 * MIB
-"""Below this new names and attributes are refused as well; what takes away is always accepted."""
-
 
 class Filesystem:
     """One open workspace."""
@@ -99,8 +94,7 @@ class Filesystem:
         self.call, self.load = self.memory.call, self.memory.load
         self.small_content = self.memory.small_content
         self.keep_resident = self.memory.keep_resident
-        self.room = 0
-        self.unwritable = 0
+        self.room = Room(lambda: _free_bytes(journal.directory), contents.files)
         self.oldest_change: float | None = None
         self.newest_change: float | None = None
         self.on_change: Callable[[], None] = lambda: None
@@ -118,7 +112,7 @@ class Filesystem:
             label = time.strftime("recovered %Y-%m-%d %H.%M", time.gmtime(now // 10**9)).encode()
             made = self.call(salvage, self.tree, recovered.salvaged, label, now)
             log.error("journal: damaged; %d files were put into %r", len(made), label)
-        self.measure_room()
+        self.room.open(self.tree.nodes.values())
         return recovered
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -137,7 +131,7 @@ class Filesystem:
     def close(self) -> None:
         """Journal what is in memory, and make it durable."""
         self.journal_open_files()
-        self.contents.sync_job()()
+        self.contents.files.sync_job()()
         self.journal.close()
 
     # Content
@@ -145,11 +139,9 @@ class Filesystem:
     def write(self, node: FileNode, offset: int, data: bytes) -> bool:
         """Write into a file. True: the caller must await `relieve` before it answers.
 
-        Raises ENOSPC before anything is accepted.
+        Raises ENOSPC or EDQUOT before anything is accepted.
         """
-        self.room -= len(data)
-        if self.room < SPARE_ROOM:
-            self.require_room(SPARE_ROOM)
+        self.room.for_data(node, offset, len(data))
         complete = self.call(files.write, self.tree, node, offset, data, self.clock())
         if complete < 0 and node.blocks is None:
             return False
@@ -288,7 +280,7 @@ class Filesystem:
         for node in self.seals.late():
             files.journal_content(self.tree, node)
         if not self.journal.records:
-            self.unwritable = 0
+            self.room.unwritable = 0
             return
         self.newest_change = trio.current_time()
         if self.oldest_change is None:
@@ -296,11 +288,11 @@ class Filesystem:
         self.on_change()
         try:
             self.journal.flush()
-            self.unwritable = 0
+            self.room.unwritable = 0
         except OSError as error:
-            if not self.unwritable:
+            if not self.room.unwritable:
                 log.error("journal: cannot write: %s", error)
-            self.room, self.unwritable = 0, _told(error)
+            self.room.failed(error)
 
     async def _sync_now_and_then(self) -> None:
         while True:
@@ -322,11 +314,11 @@ class Filesystem:
             self._syncing = trio.Event()
             try:
                 self.journal.flush()
-                self.unwritable = 0
-                await trio.to_thread.run_sync(self.contents.sync_job())
+                self.room.unwritable = 0
+                await trio.to_thread.run_sync(self.contents.files.sync_job())
                 self.journal.synced = await trio.to_thread.run_sync(self.journal.sync_job())
             except OSError as error:
-                raise LocalError("journal cannot be written", errno=_told(error)) from error
+                raise LocalError("journal cannot be written", errno=told(error)) from error
             finally:
                 self._syncing.set()
                 self._syncing = None
@@ -335,7 +327,7 @@ class Filesystem:
         while True:
             await trio.sleep(SWEEP_EVERY_S)
             self.journal_open_files()
-            self.measure_room()
+            self.room.measure()
 
     async def _trim(self) -> None:
         """What is clean and not used leaves memory, a few nodes at a time."""
@@ -346,19 +338,8 @@ class Filesystem:
                 self.tree.trim(nodes[start : start + TRIM_SLICE])
                 await trio.lowlevel.checkpoint()
 
-    def measure_room(self) -> None:
-        """Free bytes on the backing file system; none while the journal cannot be written."""
-        found = os.statvfs(self.journal.directory)
-        self.room = 0 if self.unwritable else found.f_bavail * found.f_frsize
-
-    def require_room(self, spare: int = NAMES_ROOM) -> None:
-        """Raises ENOSPC or EDQUOT (EIO if the disk fails) unless so much stays free."""
-        self.measure_room()
-        if self.room < spare:
-            raise LocalError("no room on this device", errno=self.unwritable or errno.ENOSPC)
-
     def _seal_failed(self, error: Exception) -> None:
-        self.room = 0
+        self.room.disk = 0
         log.error("contents: cannot seal a block: %s", error)
 
     # For synchronisation
@@ -428,9 +409,10 @@ class Filesystem:
         return self.call(conflicts.give_way, self.tree, node, name, theirs, label, self.clock())
 
 
-def _told(error: OSError) -> int:
-    """The errno for programs when this device's own files cannot be written."""
-    return error.errno if error.errno in (errno.ENOSPC, errno.EDQUOT) else errno.EIO
+def _free_bytes(directory: Path) -> int:
+    """On the file system that holds it."""
+    found = os.statvfs(directory)
+    return found.f_bavail * found.f_frsize
 
 
 def _id_source(random: Callable[[int], bytes]) -> Callable[[], ObjectId]:

@@ -100,7 +100,7 @@ class Memory:
         for node in self.tree.nodes.values():
             if type(node) is FileNode and node.blocks:
                 referenced.update(ref.id for ref in node.blocks if ref is not None)
-        self.contents.sweep(referenced)
+        self.contents.files.sweep(referenced)
 
     # Loading what is missing
 

@@ -41,14 +41,14 @@ class Uploader:
         """Everything the capture's files refer to is stored. Raises OfflineError, RefusedError,
         StaleError (a block was replaced meanwhile: capture again),
         LocalError (one is damaged here)."""
-        pending = set(self._contents.pending_blocks())
+        pending = set(self._contents.files.pending_blocks())
         wanted: dict[BlockId, BlockRef] = {}
         for node in capture.nodes:
             if isinstance(node.manifest, FileManifest) and node.manifest.refs:
                 nested = self._nest(node.id, node.manifest)
                 wanted |= {ref.id: ref for ref in node.manifest.refs if ref.id in pending}
                 wanted |= {ref.id: ref for ref in nested}
-        await trio.to_thread.run_sync(self._contents.sync_job())
+        await trio.to_thread.run_sync(self._contents.files.sync_job())
         await self._put_all([ref for ref in wanted.values() if ref.id not in self._stored])
 
     def nested(self, id: ObjectId, manifest: FileManifest) -> FileManifest:
@@ -72,7 +72,7 @@ class Uploader:
         files = (one for one in manifests if isinstance(one, FileManifest))
         blocks = [ref for one in files for ref in one.refs if ref.id in self._stored]
         for ref in (*blocks, *self._nodes):
-            self._contents.uploaded(ref.id)
+            self._contents.files.uploaded(ref.id)
         self._stored.clear()
         self._nested.clear()
         self._nodes.clear()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from parsec_fs.workspace.filesystem import SPARE_ROOM
+from parsec_fs.workspace.room import SPARE_ROOM
 from tests.support.installation import until
 from tests.support.mounts import Daemon
 from tests.support.product import poll, product
@@ -171,6 +171,8 @@ def test_a_full_server_keeps_nothing_from_working_here() -> None:
             (alice.path / name).write_bytes(data)
             fsync(alice.path / name)
         poll(lambda: "no room for more" in alice.status()["trouble"], 60, alice.status)
+        sealed = [path.stat().st_size for path in alice.home.root.rglob("blocks/pending/*")]
+        assert alice.status()["changes"]["pending_bytes"] == sum(sealed) >= 6 * MIB
         (alice.path / "small").write_bytes(b"made while the server was full")
         fsync(alice.path / "small")
         assert os.getxattr(alice.path / "large 0", "user.parsec.state") == b"local"
@@ -183,6 +185,7 @@ def test_a_full_server_keeps_nothing_from_working_here() -> None:
             ["mount", "-o", "remount,size=64m", server.server_home / "blocks"], check=True
         )
         alice.wait("audited", timeout_s=90)
+        assert alice.status()["changes"]["pending_bytes"] == 0
         alice.in_peace()
         bob = server.next_device(alice, "bob").mount()
         for name, data in content.items():

@@ -29,6 +29,7 @@ from parsec_fs.protocol.statements import ServerRegistration
 from parsec_fs.remote.server_client import PublicClient, ServerClient
 from parsec_fs.remote.sessions import Signer
 from parsec_fs.remote.transport import Transport
+from parsec_fs.storage.contents import CACHE_LIMIT
 from parsec_fs.storage.org_store import OrgStore
 from parsec_fs.user_keys import make_user_key, newest_user_key
 from parsec_fs.workspace import files, names
@@ -144,6 +145,7 @@ class Laptop:
     hook: Hook = lambda point: None
     audit: AuditView = field(default_factory=Unaudited)
     checks: ReplicaChecks = REPLICA_CHECKS
+    cache_limit: int = CACHE_LIMIT
     parts: Workspace | None = None
     running: trio.CancelScope = field(default_factory=trio.CancelScope)
     ended: trio.Event = field(default_factory=trio.Event)
@@ -178,6 +180,7 @@ class Laptop:
             label=lambda: f"{self.name} 2026-01-01 10.00".encode(),
             hook=lambda point: self.hook(point),
             checks=self.checks,
+            cache_limit=self.cache_limit,
         )
         self.parts = assemble(self.folder / realm.hex()[:8], realm, outside)
         if self.parts.store.position().size == 0:

@@ -84,6 +84,7 @@ SHELLS: dict[str, tuple[str, ...]] = {
             "realm_rebuild",
             "rekeying",
             "replica",
+            "room",
             "seal_queue",
             "sharing",
             "slices",

@@ -21,7 +21,7 @@ from parsec_fs.mount.runner import MountOptions, serve
 from parsec_fs.protocol.ids import RealmId
 from parsec_fs.protocol.manifests import BlockRef
 from parsec_fs.protocol.sealing import LocalSealer
-from parsec_fs.storage.contents import Contents
+from parsec_fs.storage.contents import CACHE_LIMIT, Contents
 from parsec_fs.storage.journal import Journal
 from parsec_fs.workspace.filesystem import Filesystem
 from parsec_fs.workspace.nodes import FolderNode
@@ -43,10 +43,12 @@ class SlowContents(Contents):
         return super()._open_job(ref)
 
 
-def open_filesystem(state: Path, *, slow_reads_s: float = 0.0) -> Filesystem:
+def open_filesystem(
+    state: Path, *, slow_reads_s: float = 0.0, cache_limit: int = CACHE_LIMIT
+) -> Filesystem:
     """A workspace under a state folder, opened."""
     journal = Journal(state / "journal", LocalSealer(KEY))
-    contents = SlowContents(state / "contents", REALM)
+    contents = SlowContents(state / "contents", REALM, cache_limit=cache_limit)
     contents.seconds = slow_reads_s
     filesystem = Filesystem(journal=journal, contents=contents)
     filesystem.open()

@@ -40,7 +40,7 @@ class Remote:
 def sealed_elsewhere(contents: Contents, remote: Remote, plain: bytes) -> BlockRef:
     """A block that only the remote has."""
     ref = contents.seal_job(plain)
-    remote.blocks[ref.id] = contents.read_sealed(ref.id)
+    remote.blocks[ref.id] = contents.files.read(ref.id)
     contents.discard(ref)
     return ref
 
@@ -65,7 +65,7 @@ async def test_blocks_come_back(tmp_path: Path) -> None:
         plain = os.urandom(size)
         ref = contents.seal_job(plain)
         assert ref.size == size
-        assert plain not in contents.read_sealed(ref.id)
+        assert plain not in contents.files.read(ref.id)
         assert await contents.read(ref) == plain
         contents.opened.clear()
         assert await contents.read(ref) == plain
@@ -76,7 +76,7 @@ async def test_equal_blocks_have_nothing_in_common(tmp_path: Path) -> None:
     first, second = contents.seal_job(b"same" * 100), contents.seal_job(b"same" * 100)
     assert first.id != second.id
     assert first.key != second.key
-    assert contents.read_sealed(first.id)[:100] != contents.read_sealed(second.id)[:100]
+    assert contents.files.read(first.id)[:100] != contents.files.read(second.id)[:100]
 
 
 @pytest.mark.parametrize("change", ["flip", "short", "long", "other"])
@@ -84,12 +84,12 @@ async def test_damage_is_an_error_and_never_data(tmp_path: Path, change: str) ->
     damage: list[VerificationError] = []
     contents = Contents(tmp_path, REALM, on_damage=lambda ref, error: damage.append(error))
     ref, other = contents.seal_job(b"x" * 1000), contents.seal_job(b"y" * 1000)
-    sealed = contents.read_sealed(ref.id)
+    sealed = contents.files.read(ref.id)
     changed = {
         "flip": sealed[:500] + bytes([sealed[500] ^ 1]) + sealed[501:],
         "short": sealed[:-1],
         "long": sealed + b"z",
-        "other": contents.read_sealed(other.id),
+        "other": contents.files.read(other.id),
     }[change]
     (tmp_path / "pending" / ref.id.hex()).write_bytes(changed)
     with pytest.raises(LocalError) as caught:
@@ -103,13 +103,13 @@ def test_a_damaged_block_is_not_sent(tmp_path: Path) -> None:
     contents = Contents(tmp_path, REALM, on_damage=lambda ref, error: damage.append(ref))
     ref = contents.seal_job(b"x" * 1000)
     sealed = contents.read_checked(ref)
-    assert sealed == contents.read_sealed(ref.id)
+    assert sealed == contents.files.read(ref.id)
     (tmp_path / "pending" / ref.id.hex()).write_bytes(sealed[:-1] + bytes([sealed[-1] ^ 1]))
     with pytest.raises(LocalError) as caught:
         contents.read_checked(ref)
     assert caught.value.errno == errno.EIO
     assert damage == [ref]
-    assert contents.is_pending(ref.id), "it is all there is: kept for whoever mends it"
+    assert contents.files.is_pending(ref.id), "it is all there is: kept for whoever mends it"
 
 
 async def test_a_block_of_another_realm_does_not_open(tmp_path: Path) -> None:
@@ -183,26 +183,50 @@ async def test_what_cannot_be_had_is_an_error_in_bounded_time(
 
 
 async def test_pending_blocks_stay_until_uploaded(tmp_path: Path) -> None:
-    contents = Contents(tmp_path, REALM, cache_limit=2500)
+    contents = Contents(tmp_path, REALM, cache_limit=3600)
     refs = [contents.seal_job(bytes([n]) * 1000) for n in range(5)]
-    assert set(contents.pending_blocks()) == {ref.id for ref in refs}
+    assert set(contents.files.pending_blocks()) == {ref.id for ref in refs}
     for ref in refs[:4]:
-        contents.uploaded(ref.id)
-        contents.uploaded(ref.id)
-    assert set(contents.pending_blocks()) == {refs[4].id}
-    assert contents.is_pending(refs[4].id)
+        contents.files.uploaded(ref.id)
+        contents.files.uploaded(ref.id)
+    assert set(contents.files.pending_blocks()) == {refs[4].id}
+    assert contents.files.is_pending(refs[4].id)
     kept = [ref for ref in refs if (tmp_path / "cache" / ref.id.hex()).exists()]
     assert len(kept) == 2
+    assert contents.files.pending_size == (tmp_path / "pending" / refs[4].id.hex()).stat().st_size
+    assert Contents(tmp_path, REALM).files.pending_size == contents.files.pending_size
     assert await contents.read(refs[4]) == b"\x04" * 1000
+
+
+def test_what_waits_takes_the_room_of_what_can_be_fetched_again(tmp_path: Path) -> None:
+    contents = Contents(tmp_path, REALM, cache_limit=4000)
+    files = contents.files
+    for number in range(3):
+        files.put_in_cache(BlockId(bytes([number]) * 16), bytes(1000))
+    files.evict()
+    assert len(list(files.cache_dir.iterdir())) == 3
+    refs = [contents.seal_job(bytes(984)) for _ in range(3)]
+    assert files.pending_size == 3000
+    assert files.room() == 1000
+    files.evict()
+    assert len(list(files.cache_dir.iterdir())) == 0, "nine tenths of the room, in whole blocks"
+    contents.seal_job(bytes(1984))
+    assert files.room() == -1000
+    files.evict()
+    assert len(list(files.pending_blocks())) == 4
+    for ref in refs:
+        contents.discard(ref)
+        contents.discard(ref)
+    assert files.pending_size == 2000
 
 
 async def test_sweep_deletes_only_what_nothing_refers_to(tmp_path: Path) -> None:
     contents = Contents(tmp_path, REALM)
     kept, lost = contents.seal_job(b"kept"), contents.seal_job(b"lost")
-    assert contents.sweep({kept.id}) == 1
-    assert list(contents.pending_blocks()) == [kept.id]
-    contents.sync_job()()
-    assert not contents.is_pending(lost.id)
+    assert contents.files.sweep({kept.id}) == 1
+    assert list(contents.files.pending_blocks()) == [kept.id]
+    contents.files.sync_job()()
+    assert not contents.files.is_pending(lost.id)
 
 
 async def test_memory_is_bounded(tmp_path: Path) -> None:
@@ -259,7 +283,7 @@ async def test_an_id_does_not_stand_for_a_block(tmp_path: Path, kept: str) -> No
     if kept == "in memory":
         assert await contents.read(forged.ref) == b"forged" * 100
     else:
-        (contents.cache_dir / honest.id.hex()).write_bytes(forged.sealed)
+        (contents.files.cache_dir / honest.id.hex()).write_bytes(forged.sealed)
         contents.prefetch(forged.ref)
     with pytest.raises(LocalError):
         await contents.read(honest)

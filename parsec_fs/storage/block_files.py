@@ -1,0 +1,189 @@
+"""Sealed blocks as files: pending/ waits for its upload, cache/ can be fetched again.
+
+Data flow: contents (sealed bytes) -> pending/ -> sync uploads -> cache/ -> evicted; contents
+    (fetched bytes) -> cache/.
+
+Rules guarded here (rules 5, 21):
+- what is pending is never evicted; what is cached is, the least recently used first;
+- both together stay within one limit: what waits takes the room of what can be fetched again, and
+  when that is gone there is no `room`, which the file system asks for before it accepts data.
+Nothing here looks into a block. `*_job` and `add` run in worker threads too.
+"""
+
+import contextlib
+import errno
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from parsec_fs.protocol.ids import BlockId
+
+
+class BlockFiles:
+    """The blocks of one realm on disk. `limit`: bytes for pending and cached ones together;
+    `pending_size`: bytes that wait for their upload."""
+
+    def __init__(self, directory: Path, *, limit: int) -> None:
+        self.limit = limit
+        self.pending_dir = directory / "pending"
+        self.cache_dir = directory / "cache"
+        for folder in (directory, self.pending_dir, self.cache_dir):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._unsynced: set[BlockId] = set()
+        self._counting = threading.Lock()
+        self.pending_size = _size_of(self.pending_dir)
+        self._cache_size = _size_of(self.cache_dir)
+
+    def room(self) -> int:
+        """Bytes that may still be accepted; negative if more is waiting than the limit allows."""
+        return self.limit - self.pending_size
+
+    # Pending
+
+    def add(self, block_id: BlockId, sealed: memoryview) -> None:
+        """A block that was sealed here (also in a worker thread). Raises OSError."""
+        _write_file(self._pending(block_id), sealed)
+        self._unsynced.add(block_id)
+        self._count(pending=len(sealed))
+
+    def discard(self, block_id: BlockId) -> None:
+        """A sealed block that nothing refers to; nothing happens if it is not pending."""
+        self._unsynced.discard(block_id)
+        self._count(pending=-_removed(self._pending(block_id)))
+
+    def pending_blocks(self) -> Iterator[BlockId]:
+        """Ids of blocks that were sealed here and not uploaded."""
+        for path in self.pending_dir.iterdir():
+            yield BlockId(bytes.fromhex(path.name))
+
+    def is_pending(self, block_id: BlockId) -> bool:
+        """True iff the block still has to be uploaded."""
+        return self._pending(block_id).exists()
+
+    def uploaded(self, block_id: BlockId) -> None:
+        """The commit that refers to this block is logged: it may be evicted from now on."""
+        source, target = self._pending(block_id), self._cache(block_id)
+        self._unsynced.discard(block_id)
+        try:
+            source.rename(target)
+        except FileNotFoundError:
+            return
+        size = target.stat().st_size
+        self._count(pending=-size, cached=size)
+        self.evict()
+
+    def sweep(self, referenced: set[BlockId]) -> int:
+        """At start: delete pending blocks that nothing refers to (sealed just before a crash)."""
+        orphans = [block for block in self.pending_blocks() if block not in referenced]
+        for block in orphans:
+            self.discard(block)
+        return len(orphans)
+
+    def sync_job(self) -> Callable[[], None]:
+        """A function for a worker thread that makes all pending blocks durable."""
+        blocks = list(self._unsynced)
+
+        def sync() -> None:
+            for block_id in blocks:
+                _sync_file(self._pending(block_id))
+            if blocks:
+                _sync_file(self.pending_dir)
+            self._unsynced.difference_update(blocks)
+
+        return sync
+
+    # Cached
+
+    def put_in_cache(self, block_id: BlockId, sealed: bytes) -> None:
+        """What was fetched. Without room, or if it is there already, reading goes on without."""
+        try:
+            _write_file(self._cache(block_id), sealed)
+        except OSError:
+            return
+        self._count(cached=len(sealed))
+        self.evict()
+
+    def drop_cached(self, block_id: BlockId) -> None:
+        """A damaged copy of what can be fetched again."""
+        self._count(cached=-_removed(self._cache(block_id)))
+
+    def evict(self) -> None:
+        """Cached blocks make room for what is pending, and for each other."""
+        allowed = max(0, self.room())
+        if self._cache_size <= allowed:
+            return
+        for _, path in sorted(_by_last_use(self.cache_dir)):
+            if self._cache_size <= allowed * 9 // 10:
+                break
+            self._count(cached=-_removed(path))
+
+    # Either
+
+    def open(self, block_id: BlockId) -> int:
+        """A descriptor for reading, the caller's to close. Raises FileNotFoundError."""
+        try:
+            return os.open(self._pending(block_id), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return os.open(self._cache(block_id), os.O_RDONLY | os.O_CLOEXEC)
+
+    def read(self, block_id: BlockId) -> bytes:
+        """Ciphertext to upload, or of a cached block. Raises FileNotFoundError."""
+        try:
+            return self._pending(block_id).read_bytes()
+        except FileNotFoundError:
+            return self._cache(block_id).read_bytes()
+
+    def _count(self, *, pending: int = 0, cached: int = 0) -> None:
+        with self._counting:
+            self.pending_size += pending
+            self._cache_size += cached
+
+    def _pending(self, block_id: BlockId) -> Path:
+        return self.pending_dir / block_id.hex()
+
+    def _cache(self, block_id: BlockId) -> Path:
+        return self.cache_dir / block_id.hex()
+
+
+def _size_of(folder: Path) -> int:
+    return sum(entry.stat().st_size for entry in os.scandir(folder))
+
+
+def _by_last_use(folder: Path) -> Iterator[tuple[int, Path]]:
+    for entry in os.scandir(folder):
+        with contextlib.suppress(FileNotFoundError):
+            yield entry.stat().st_atime_ns, Path(entry.path)
+
+
+def _removed(path: Path) -> int:
+    """Bytes that went with a file; 0 if there is none."""
+    try:
+        size = path.stat().st_size
+        path.unlink()
+    except FileNotFoundError:
+        return 0
+    return size
+
+
+def _write_file(path: Path, data: bytes | memoryview) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        if os.write(fd, data) != len(data):
+            raise OSError(errno.ENOSPC, "no room for a block")
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(fd)
+
+
+def _sync_file(path: Path) -> None:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
