@@ -29,6 +29,7 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "umount": ("mount", "Daily"),
     "status": ("status", "Daily"),
     "wait": ("status", "Daily"),
+    "export": ("export", "Daily"),
     "members": ("sharing", "People"),
     "unlock": ("session", "Daily"),
     "lock": ("session", "Daily"),

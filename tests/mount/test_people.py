@@ -71,7 +71,7 @@ def open_to_write(path: Path) -> None:
         pass
 
 
-def test_invite_share_read_write_and_take_away(server: Product) -> None:
+def test_invite_share_read_write_and_take_away(server: Product, tmp_path: Path) -> None:
     alice = server.first_device("alice").mount()
     (alice.path / "plan").write_bytes(b"meet at noon")
     bob = server.machine("bob")
@@ -105,6 +105,7 @@ def test_invite_share_read_write_and_take_away(server: Product) -> None:
     (alice.path / "plan").write_bytes(b"without bob")
     alice.wait("logged")
     poll(lambda: "NOT_ALLOWED" in bob.status()["trouble"], SLOWEST_S, bob.log_tail)
+    (bob.path / "of bob").write_bytes(b"not sent")
     assert bob.read("plan") == b"meet at one"
 
     code, asked = alice.run("user", "revoke", "bob@acme.example")
@@ -117,5 +118,8 @@ def test_invite_share_read_write_and_take_away(server: Product) -> None:
     poll(lambda: "was revoked" in bob.status()["trouble"], 2 * SLOWEST_S, bob.log_tail)
     assert bob.errno_of(lambda: open_to_write(plan)) == errno.EACCES
     assert bob.read("plan") == b"meet at one"
+    saved = tmp_path / "saved"
+    assert bob.cli("export", "--unsynced", str(saved))["files"] == 1
+    assert (saved / "of bob").read_bytes() == b"not sent"
     for machine in (alice, bob):
         assert not machine.evidence_files()
