@@ -10,7 +10,7 @@ from typing import Final
 
 from parsec_fs.connection import Connection
 from parsec_fs.directory import Workspace, keep_workspaces, known_workspaces
-from parsec_fs.enrolment import create_realm, open_realm_key, open_realm_name
+from parsec_fs.enrolment import create_realm, open_realm_name
 from parsec_fs.identity import DeviceSecrets
 from parsec_fs.key_renewal import renew_if_due
 from parsec_fs.protocol.certificates import Rotation
@@ -20,6 +20,7 @@ from parsec_fs.protocol.membership import OrgState, realm_context
 from parsec_fs.protocol.realm_state import RealmState, verify_leaf
 from parsec_fs.protocol.records import ObjectState
 from parsec_fs.user_keys import hold_user_keys
+from parsec_fs.workspace.key_boxes import open_realm_key
 
 _FIRST_LEAVES: Final = 2
 """Creation and first rotation."""

@@ -35,14 +35,14 @@ from parsec_fs.protocol.certificates import (
     sign_certificate,
 )
 from parsec_fs.protocol.chain_types import ChainAnchor
-from parsec_fs.protocol.commands import BoxAnswer, CreateOrg, CreateRealm
-from parsec_fs.protocol.errors import DataError, DecryptionError, TrustchainError
+from parsec_fs.protocol.commands import CreateOrg, CreateRealm
+from parsec_fs.protocol.errors import DataError
 from parsec_fs.protocol.hashing import genesis_hash, realm_key_commitment, signed_hash, tag
 from parsec_fs.protocol.ids import NO_HASH, OrgId, RealmId, UserId
 from parsec_fs.protocol.keys import SigningKey
 from parsec_fs.protocol.log_state import DeviceChain
 from parsec_fs.protocol.membership import OrgState, realm_context
-from parsec_fs.protocol.merkle import tree_root, verify_inclusion
+from parsec_fs.protocol.merkle import tree_root
 from parsec_fs.protocol.records import ROOT_DEVICE, Context, DeviceHeader, Seen
 from parsec_fs.protocol.sealing import (
     BOX_SIZE,
@@ -228,30 +228,6 @@ def _realm_box(member: User, key: RealmKey, realm: RealmId, org: OrgId, random: 
         # A member whose public key is none would otherwise keep all others from a new key.
         box = random(BOX_SIZE)
     return KeyBox(user=member.user, generation=member.generation, box=box)
-
-
-def open_realm_key(
-    unverified: BoxAnswer, rotation: Rotation, *, realm: RealmId, secrets: DeviceSecrets
-) -> RealmKey:
-    """The realm key of a rotation, from this user's box. Raises ProofError, TrustchainError (the
-    server's doing), DecryptionError (the doing of the rotation's author)."""
-    box = unverified.box
-    if box.user != secrets.user:
-        raise TrustchainError("the server sent another user's key box")
-    verify_inclusion(
-        box.leaf(),
-        unverified.position,
-        unverified.count,
-        unverified.proof,
-        expected_root=rotation.boxes_root,
-    )
-    info = realm_key_box_info(secrets.org, realm, rotation.index, box.user, box.generation)
-    secret = secrets.user_key(box.generation).open(box.box, info=info)
-    context = realm_key_context(secrets.org, realm, rotation.index)
-    if realm_key_commitment(secret, context) != rotation.commitment:
-        # Another key than the other members hold: reads and writes would silently part (A15).
-        raise DecryptionError("realm key is not the one that the rotation commits to")
-    return RealmKey(rotation.index, secret)
 
 
 def open_realm_name(

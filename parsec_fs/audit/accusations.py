@@ -115,8 +115,7 @@ def against_leaf(
         return []
     if refused.before is None:
         leaves = (*org_leaves[: refused.start], *refused.served)[: head.size]
-        org = OrgLog(commitment=of_head(refused.log, signed), leaves=tuple(leaves))
-        return [encode_evidence(org)]
+        return _encoded(OrgLog(commitment=of_head(refused.log, signed), leaves=tuple(leaves)))
     if org_head is None:
         return []
     org_log = LogId(anchor.org)
@@ -126,7 +125,15 @@ def against_leaf(
         record = _transition(refused, headers[: head.size], org, anchor)
     except (DataError, VerificationError):
         return []
-    return [encode_evidence(record)]
+    return _encoded(record)
+
+
+def _encoded(record: OrgLog | RealmTransition) -> list[bytes]:
+    """A file, unless it were larger than anybody would read: then nobody is convicted by it."""
+    try:
+        return [encode_evidence(record)]
+    except DataError:
+        return []
 
 
 def _transition(

@@ -278,7 +278,9 @@ class Contents:
 
     def store_sealed(self, plaintext: bytes) -> BlockRef:
         """Seal small things on the spot (nodes of references), without a worker thread."""
-        return self.seal_job(plaintext)
+        ref = self.seal_job(plaintext)
+        self.files.landed(ref.id)
+        return ref
 
 
 def _taken(pool: list[bytearray]) -> bytearray | None:

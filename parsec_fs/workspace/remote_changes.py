@@ -97,6 +97,8 @@ def _apply_node(tree: Tree, change: RemoteNode, out: list[Invalidation]) -> None
             return
     same = type(node) is not FileNode or same_content(node, change.manifest)
     times = (node.mtime_ns, node.ctime_ns)
+    if type(node) is FileNode and not same:
+        _drop_replaced(tree, node, change.manifest)
     assign_manifest(node, change.manifest)
     if type(node) is FolderNode:
         # Names may have changed later than the attributes that arrive now.
@@ -104,6 +106,13 @@ def _apply_node(tree: Tree, change: RemoteNode, out: list[Invalidation]) -> None
     node.created = False
     if node.lookups:
         out.append(Invalidation(node.inode, None, same))
+
+
+def _drop_replaced(tree: Tree, node: FileNode, manifest: NodeManifest) -> None:
+    """Blocks of ours that never left this device: a version of ours gave way, nobody has them."""
+    kept = {ref.id for ref in manifest.refs} if isinstance(manifest, FileManifest) else set()
+    replaced = [ref for ref in node.blocks or () if ref is not None and ref.id not in kept]
+    tree.drop_blocks(replaced, tree.position)
 
 
 def same_content(node: FileNode, manifest: NodeManifest) -> bool:

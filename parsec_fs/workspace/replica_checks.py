@@ -10,7 +10,6 @@ method out to a constructor, and show that then, and only then, the attack succe
 from collections.abc import Iterable
 from typing import Final
 
-from parsec_fs.enrolment import open_realm_key
 from parsec_fs.identity import DeviceSecrets
 from parsec_fs.protocol import membership, realm_state, sealing
 from parsec_fs.protocol.certificates import Rotation
@@ -23,6 +22,7 @@ from parsec_fs.protocol.membership import OrgState
 from parsec_fs.protocol.realm_state import ObjectView, RealmState, Transition
 from parsec_fs.protocol.records import Leaf, LogState
 from parsec_fs.protocol.sealing import RealmKey
+from parsec_fs.workspace.key_boxes import open_realm_key
 from parsec_fs.workspace.promises import HeadPair, check_pins, check_promise, check_roots
 
 

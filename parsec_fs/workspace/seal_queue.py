@@ -100,6 +100,10 @@ class SealQueue:
 
     async def _complete(self, flight: _Flight) -> None:
         node, index, buffer = flight.node, flight.index, flight.buffer
+        if node.buffers.get(index) is not buffer:
+            flight.done = True  # the file is gone, or has another content
+            self._land()
+            return
         length = file_ops.block_length(node.size, index)
         cut = node.cuts.get(index)
         ref = file_ops.needs_base(node, index, 0, length)
@@ -133,6 +137,8 @@ class SealQueue:
     def _finish(self, flight: _Flight) -> None:
         node, index = flight.node, flight.index
         current = node.buffers.get(index) is flight.buffer
+        if flight.ref is not None:
+            self.contents.files.landed(flight.ref.id)
         if flight.error is not None:
             # The data stays in memory and unsealed; it is tried again when the file settles.
             flight.buffer.sealing = False

@@ -207,6 +207,8 @@ class Tree:
         if type(node) is FileNode:
             self.unjournaled.pop(node, None)
             if node.nlink == 0:
+                # What a worker seals of it now refers to nothing, and goes when it arrives.
+                node.buffers, node.cuts = {}, {}
                 self.drop_blocks(node.blocks, self.position)
 
     def drop_blocks(self, blocks: Iterable[BlockRef | None] | None, position: int) -> None:

@@ -39,7 +39,7 @@ class Remote:
 
 def sealed_elsewhere(contents: Contents, remote: Remote, plain: bytes) -> BlockRef:
     """A block that only the remote has."""
-    ref = contents.seal_job(plain)
+    ref = contents.store_sealed(plain)
     remote.blocks[ref.id] = contents.files.read(ref.id)
     contents.discard(ref)
     return ref
@@ -63,7 +63,7 @@ async def test_blocks_come_back(tmp_path: Path) -> None:
     contents = Contents(tmp_path, REALM)
     for size in (64, 100_000, 1 << 20):
         plain = os.urandom(size)
-        ref = contents.seal_job(plain)
+        ref = contents.store_sealed(plain)
         assert ref.size == size
         assert plain not in contents.files.read(ref.id)
         assert await contents.read(ref) == plain
@@ -73,7 +73,7 @@ async def test_blocks_come_back(tmp_path: Path) -> None:
 
 async def test_equal_blocks_have_nothing_in_common(tmp_path: Path) -> None:
     contents = Contents(tmp_path, REALM)
-    first, second = contents.seal_job(b"same" * 100), contents.seal_job(b"same" * 100)
+    first, second = contents.store_sealed(b"same" * 100), contents.store_sealed(b"same" * 100)
     assert first.id != second.id
     assert first.key != second.key
     assert contents.files.read(first.id)[:100] != contents.files.read(second.id)[:100]
@@ -83,7 +83,7 @@ async def test_equal_blocks_have_nothing_in_common(tmp_path: Path) -> None:
 async def test_damage_is_an_error_and_never_data(tmp_path: Path, change: str) -> None:
     damage: list[VerificationError] = []
     contents = Contents(tmp_path, REALM, on_damage=lambda ref, error: damage.append(error))
-    ref, other = contents.seal_job(b"x" * 1000), contents.seal_job(b"y" * 1000)
+    ref, other = contents.store_sealed(b"x" * 1000), contents.store_sealed(b"y" * 1000)
     sealed = contents.files.read(ref.id)
     changed = {
         "flip": sealed[:500] + bytes([sealed[500] ^ 1]) + sealed[501:],
@@ -101,7 +101,7 @@ async def test_damage_is_an_error_and_never_data(tmp_path: Path, change: str) ->
 def test_a_damaged_block_is_not_sent(tmp_path: Path) -> None:
     damage: list[BlockRef] = []
     contents = Contents(tmp_path, REALM, on_damage=lambda ref, error: damage.append(ref))
-    ref = contents.seal_job(b"x" * 1000)
+    ref = contents.store_sealed(b"x" * 1000)
     sealed = contents.read_checked(ref)
     assert sealed == contents.files.read(ref.id)
     (tmp_path / "pending" / ref.id.hex()).write_bytes(sealed[:-1] + bytes([sealed[-1] ^ 1]))
@@ -114,7 +114,7 @@ def test_a_damaged_block_is_not_sent(tmp_path: Path) -> None:
 
 async def test_a_block_of_another_realm_does_not_open(tmp_path: Path) -> None:
     contents = Contents(tmp_path, REALM)
-    ref = contents.seal_job(b"x")
+    ref = contents.store_sealed(b"x")
     other = Contents(tmp_path, RealmId(b"o" * 32))
     with pytest.raises(LocalError):
         await other.read(ref)
@@ -173,7 +173,7 @@ async def test_what_cannot_be_had_is_an_error_in_bounded_time(
         raise AssertionError
 
     contents = Contents(tmp_path, REALM)
-    ref = contents.seal_job(b"gone")
+    ref = contents.store_sealed(b"gone")
     contents.discard(ref)
     for fetch in (contents.fetch, never):
         contents.fetch = fetch
@@ -184,7 +184,7 @@ async def test_what_cannot_be_had_is_an_error_in_bounded_time(
 
 async def test_pending_blocks_stay_until_uploaded(tmp_path: Path) -> None:
     contents = Contents(tmp_path, REALM, cache_limit=3600)
-    refs = [contents.seal_job(bytes([n]) * 1000) for n in range(5)]
+    refs = [contents.store_sealed(bytes([n]) * 1000) for n in range(5)]
     assert set(contents.files.pending_blocks()) == {ref.id for ref in refs}
     for ref in refs[:4]:
         contents.files.uploaded(ref.id)
@@ -205,12 +205,12 @@ def test_what_waits_takes_the_room_of_what_can_be_fetched_again(tmp_path: Path) 
         files.put_in_cache(BlockId(bytes([number]) * 16), bytes(1000))
     files.evict()
     assert len(list(files.cache_dir.iterdir())) == 3
-    refs = [contents.seal_job(bytes(984)) for _ in range(3)]
+    refs = [contents.store_sealed(bytes(984)) for _ in range(3)]
     assert files.pending_size == 3000
     assert files.room() == 1000
     files.evict()
     assert len(list(files.cache_dir.iterdir())) == 0, "nine tenths of the room, in whole blocks"
-    contents.seal_job(bytes(1984))
+    contents.store_sealed(bytes(1984))
     assert files.room() == -1000
     files.evict()
     assert len(list(files.pending_blocks())) == 4
@@ -222,7 +222,7 @@ def test_what_waits_takes_the_room_of_what_can_be_fetched_again(tmp_path: Path) 
 
 async def test_sweep_deletes_only_what_nothing_refers_to(tmp_path: Path) -> None:
     contents = Contents(tmp_path, REALM)
-    kept, lost = contents.seal_job(b"kept"), contents.seal_job(b"lost")
+    kept, lost = contents.store_sealed(b"kept"), contents.store_sealed(b"lost")
     assert contents.files.sweep({kept.id}) == 1
     assert list(contents.files.pending_blocks()) == [kept.id]
     contents.files.sync_job()()
@@ -231,7 +231,7 @@ async def test_sweep_deletes_only_what_nothing_refers_to(tmp_path: Path) -> None
 
 async def test_memory_is_bounded(tmp_path: Path) -> None:
     contents = Contents(tmp_path, REALM)
-    refs = [contents.seal_job(bytes([n])) for n in range(60)]
+    refs = [contents.store_sealed(bytes([n])) for n in range(60)]
     for ref in refs:
         contents.prefetch(ref)
     for ref in refs:
@@ -245,7 +245,7 @@ async def test_memory_of_evicted_blocks_is_used_again_but_not_while_somebody_rea
     """A reader who waits for the next block keeps a view of the one before."""
     contents = Contents(tmp_path, REALM)
     plains = [bytes([n]) * BLOCK_SIZE for n in range(4 * MEMORY_BLOCKS)]
-    refs = [contents.seal_job(plain) for plain in plains]
+    refs = [contents.store_sealed(plain) for plain in plains]
     first = memoryview(await contents.read(refs[0]))[100:200]
     waiting = await contents.read(refs[1])  # one reader alone: nothing else refers to the block
     buffers = set()

@@ -8,7 +8,6 @@ from parsec_fs.enrolment import (
     add_device,
     create_realm,
     device_content,
-    open_realm_key,
     open_realm_name,
     open_user_key,
 )
@@ -24,6 +23,7 @@ from parsec_fs.protocol.errors import (
 )
 from parsec_fs.protocol.membership import OrgState, append, realm_context
 from parsec_fs.protocol.realm_state import RealmState, verify_leaf
+from parsec_fs.workspace.key_boxes import open_realm_key
 from tests.support.identities import (
     CountingRandom,
     certificate_leaf,

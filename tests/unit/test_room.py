@@ -107,6 +107,28 @@ async def test_deleting_gives_the_room_back(small: Filesystem) -> None:
     assert await fill(small, make(small, b"next"), os.urandom(accepted)) == accepted
 
 
+async def remove(filesystem: Filesystem, node: FileNode, name: bytes) -> None:
+    """As `rm` does of a file that nobody has open any more."""
+    filesystem.released(node)
+    filesystem.call(lambda: names.unlink(filesystem.tree, ROOT_INODE, name, 0, filesystem.clock()))
+    filesystem.tree.forget(node.inode, node.lookups)
+
+
+async def test_temporary_files_leave_nothing(small: Filesystem) -> None:
+    """Deleted before they settle, or while they are being sealed."""
+    for number in range(3 * LIMIT // MIB):
+        for name, size in ((b"small", 60_000), (b"blocks", BLOCK_SIZE + 1)):
+            node = make(small, name)
+            assert await fill(small, node, os.urandom(size)) == size, number
+            await remove(small, node, name)
+        await small.seals.drained()
+        await small.fsync(None)
+        small.memory.discard_dropped()
+    assert small.contents.files.pending_size == 0
+    accepted = await fill(small, make(small, b"next"), os.urandom(2 * LIMIT))
+    assert LIMIT - BLOCK_SIZE < accepted <= LIMIT
+
+
 async def test_a_byte_in_a_block_counts_as_the_block(small: Filesystem) -> None:
     """What it becomes when it is sealed must have its place, or the promise is not kept."""
     node = make(small, b"database")
