@@ -26,6 +26,7 @@ from parsec_fs.lockfile import held
 from parsec_fs.mount import runner
 from parsec_fs.protocol.errors import OfflineError, VerificationError
 from parsec_fs.protocol.hashing import read_stamp
+from parsec_fs.protocol.ids import ObjectId
 from parsec_fs.signals import dump_on_signal, know_children, stop_on_signal
 
 log = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ class Daemon:
             log.warning("event=journal-damaged")
             parts.facts.note("the journal was damaged; what was saved is in a folder `recovered`")
         gate.is_readable = parts.facts.is_audited
-        gate.fsync_wait = lambda position: self._fsync_wait(parts, position)
+        gate.fsync_wait = lambda position, about: self._fsync_wait(parts, position, about)
         if self.options.consistency is Consistency.STRICT:
             gate.before_open = lambda: _all_logged_is_here(parts)
         if parts.auditor.convicted:
@@ -93,11 +94,11 @@ class Daemon:
             workspace.sync.stop_signing()
         parts.follow_role()
 
-    async def _fsync_wait(self, parts: Parts, position: int) -> None:
+    async def _fsync_wait(self, parts: Parts, position: int, about: ObjectId | None) -> None:
         """What the mount option `fsync` promises beyond `local`."""
         if self.options.fsync is Durability.LOCAL:
             return
-        size = await parts.workspace.sync.wait_logged(position)
+        size = await parts.workspace.sync.wait_logged(position, about)
         if self.options.fsync is not Durability.LOGGED:
             await parts.auditor.wait_audited(parts.workspace.replica.log, size)
 

@@ -79,8 +79,10 @@ class DaemonCommands:
         filesystem.flush()
         target = filesystem.tree.position
         told = 0.0
-        while sync.progress().logged_position < target:
+        while sync.progress().logged_position < target or filesystem.held:
             self._check_convicted()
+            if filesystem.held.needs_somebody():
+                raise TimeoutError(f"not logged: {self._what_is_left('logged')}")
             sync.wake()
             if trio.current_time() > told + _TELL_S:
                 told = trio.current_time()

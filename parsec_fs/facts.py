@@ -15,6 +15,7 @@ from typing import Any, Final
 from parsec_fs.audit.auditor import Auditor
 from parsec_fs.connection import Connection
 from parsec_fs.directory import Workspace as NamedWorkspace
+from parsec_fs.held_files import held_files
 from parsec_fs.people import members_of
 from parsec_fs.plain_text import plain_name
 from parsec_fs.protocol.ids import DeviceId, ObjectId
@@ -141,6 +142,7 @@ class WorkspaceFacts:
     def document(self) -> Json:
         """Everything that `status` shows."""
         progress = self._workspace.sync.progress()
+        held = held_files(self._workspace.filesystem, self._mountpoint)
         return {
             "name": self._named.title,
             "id": self._named.realm.hex(),
@@ -149,7 +151,7 @@ class WorkspaceFacts:
             "device": device_in_name(self._org.state.device(self._device).device),
             "namesakes": self.namesakes(),
             "recovery": self._kits(),
-            "state": self._state(),
+            "state": self._state([one["note"] for one in held]),
             "changes": {
                 "local": progress.pending,
                 "logged": progress.log_size,
@@ -157,15 +159,17 @@ class WorkspaceFacts:
                 "audited": self.audited_size(),
                 "pending_bytes": self._workspace.contents.files.pending_size,
             },
+            "held": held,
             "online": progress.online,
             "trouble": progress.trouble,
         }
 
-    def _state(self) -> Json:
+    def _state(self, held: list[str]) -> Json:
         state = self._auditor.client_state()
         progress = self._workspace.sync.progress()
         notes = [*self._notes, state.reason] if state.reason else list(self._notes)
         notes += [progress.trouble] if progress.trouble not in ("", state.reason) else []
+        notes += held
         notes += [problem] if (problem := self._workspace.filesystem.room.problem()) else []
         notes += [f"evidence: {one}" for one in state.evidence]
         return {
@@ -189,6 +193,7 @@ class WorkspaceFacts:
             f"log        {changes['logged']} records, {changes['anchored']} of them anchored, "
             f"{changes['audited']} audited",
             f"server     {'connected' if document['online'] else 'not connected'}",
+            *(f"note       {note}" for note in document["state"]["notes"]),
         ]
         return ("\n".join(lines) + "\n").encode()
 

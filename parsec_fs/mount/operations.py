@@ -339,16 +339,15 @@ class Operations(pyfuse3.Operations):
 
     @waits
     async def fsync(self, fh: int, datasync: bool) -> None:
-        node = self.handles[fh].node
-        await self._synced(node if type(node) is FileNode else None)
+        await self._synced(self.handles[fh].node)
 
     @waits
     async def fsyncdir(self, fh: int, datasync: bool) -> None:
-        await self._synced(None)
+        await self._synced(self.handles[fh].node)
 
-    async def _synced(self, node: FileNode | None) -> None:
-        position = await self.filesystem.fsync(node)
-        await self.gate.fsync_wait(position)
+    async def _synced(self, node: Node | None) -> None:
+        position = await self.filesystem.fsync(node if type(node) is FileNode else None)
+        await self.gate.fsync_wait(position, None if node is None else node.id)
 
     # Folders
 

@@ -270,10 +270,16 @@ class Contents:
     def read_checked(self, ref: BlockRef) -> bytes:
         """Ciphertext to upload, but only what was sealed: sent damaged, it would be a file that no
         device can read. Raises FileNotFoundError, LocalError (damaged, reported)."""
-        sealed = self.files.read(ref.id)
+        try:
+            sealed = self.files.read(ref.id)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            lost = VerificationError(f"block cannot be read on this device: {error.strerror}")
+            raise self._damaged(ref, lost) from lost
         if sha256(sealed) != ref.digest:
-            error = VerificationError("block is damaged on this device")
-            raise self._damaged(ref, error) from error
+            damage = VerificationError("block is damaged on this device")
+            raise self._damaged(ref, damage) from damage
         return sealed
 
     def store_sealed(self, plaintext: bytes) -> BlockRef:

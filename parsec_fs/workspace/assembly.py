@@ -63,7 +63,6 @@ class Outside:
     """Requests keep coming: what can wait does (decision 0007)."""
     epoch_s: float = 60.0
     """The server's epoch, as its registration in the trust anchor says."""
-    on_damage: Callable[[BlockRef, VerificationError], None] | None = None
     on_failure: Callable[[VerificationError], None] = lambda error: None
     on_pulled: Callable[[], None] = lambda: None
     """The log was pulled: roles may have changed."""
@@ -140,7 +139,7 @@ def assemble(directory: Path, realm: RealmId, outside: Outside) -> Workspace:
     )
     loader.on_closed = mending.ask
     rekeying = Rekeying(replica, outside.org, keys, outside.server, author=author)
-    uploader = Uploader(blocks, contents, replica.slices)
+    uploader = Uploader(blocks, contents, replica.slices, filesystem.held, filesystem.secure)
     pusher = Pusher(
         replica,
         outside.server,
@@ -198,7 +197,6 @@ def _contents(directory: Path, realm: RealmId, outside: Outside, blocks: BlockCl
         fetch=fetch,
         cache_limit=outside.cache_limit,
         open=outside.checks.block,
-        on_damage=outside.on_damage,
     )
 
 

@@ -8,6 +8,8 @@ Pure and synchronous; only field values are copied. Rules guarded here:
   the journal over the store gives the present state;
 - a name of an object that the store does not have is captured only with that object (rule 21);
 - an object is captured as deleted only if no captured state still names it;
+- a folder that moves gets its new name only with the capture that takes the old one away;
+- what has to wait (`carrying`) is left behind, and is recorded anew behind what is captured;
 - one capture is in flight at a time: it ends with `logged` or `rejected`.
 """
 
@@ -19,6 +21,7 @@ from parsec_fs.protocol.ids import NO_HASH, ObjectId
 from parsec_fs.protocol.limits import PAGE_MAX_CHILDREN
 from parsec_fs.protocol.manifests import (
     FILE,
+    FOLDER,
     HOLE,
     MAX_PAGE_BITS,
     Attributes,
@@ -31,6 +34,7 @@ from parsec_fs.protocol.manifests import (
     Xattr,
 )
 from parsec_fs.workspace import file_ops
+from parsec_fs.workspace.carrying import NOTHING, StoredXattrs, Waiting, carry, entry_at
 from parsec_fs.workspace.nodes import Entry, FileNode, FolderNode, Node, SymlinkNode
 from parsec_fs.workspace.tree import NameKey, NodeManifest, Tree
 
@@ -94,9 +98,24 @@ class _Taking:
     nodes: dict[ObjectId, int] = field(default_factory=dict)
     names: dict[NameKey, tuple[int, Entry | None]] = field(default_factory=dict)
     still_named: set[ObjectId] = field(default_factory=set)
+    stay: set[Entry] = field(default_factory=set)
+
+    def leave(self, base: Entry | None) -> None:
+        """A name stays what it is in the store."""
+        if base is not None:
+            self.still_named.add(base[0])
+            if base[1] == FOLDER:
+                self.stay.add(base)
 
 
-def capture(tree: Tree, read_inline: ReadInline, *, limit: int = DEFAULT_LIMIT) -> Capture:
+def capture(
+    tree: Tree,
+    read_inline: ReadInline,
+    *,
+    limit: int = DEFAULT_LIMIT,
+    waiting: Waiting = NOTHING,
+    stored_xattrs: StoredXattrs = lambda id: (),
+) -> Capture:
     """Take up to `limit` objects and the names that may go with them, oldest changes first.
 
     `read_inline` gives the content of a small file that is not in memory.
@@ -104,7 +123,8 @@ def capture(tree: Tree, read_inline: ReadInline, *, limit: int = DEFAULT_LIMIT) 
     if tree.flying_nodes or tree.flying_names:
         raise RuntimeError("one capture at a time")
     taking = _Taking()
-    for id, position in islice(tree.dirty_nodes.items(), 4 * limit):
+    free = (item for item in tree.dirty_nodes.items() if item[0] not in waiting.nodes)
+    for id, position in islice(free, 4 * limit):
         if len(taking.nodes) >= limit:
             break
         if _ready(tree.nodes.get(id)):
@@ -115,6 +135,8 @@ def capture(tree: Tree, read_inline: ReadInline, *, limit: int = DEFAULT_LIMIT) 
     folders = _captured_folders(tree, taking)
     nodes = tuple(_captured_node(tree, id, read_inline) for id in taking.nodes)
     _lift_off(tree, taking)
+    if waiting and (nodes or folders):
+        carry(tree, waiting, stored_xattrs)
     return Capture(position=_covered(tree), nodes=nodes, folders=folders)
 
 
@@ -131,8 +153,12 @@ def _take_names(tree: Tree, taking: _Taking, limit: int) -> None:
     for key, (position, base) in tree.dirty_names.items():
         if len(taking.names) < limit and _nameable(tree, taking, key):
             taking.names[key] = (position, base)
-        elif base is not None:
-            taking.still_named.add(base[0])
+        else:
+            taking.leave(base)
+    while taking.stay:
+        stay, taking.stay = taking.stay, set()
+        for key in [key for key in taking.names if entry_at(tree, key) in stay]:
+            taking.leave(taking.names.pop(key)[1])
 
 
 def _nameable(tree: Tree, taking: _Taking, key: NameKey) -> bool:

@@ -32,6 +32,7 @@ from parsec_fs.workspace import (
     remote_changes,
     revival,
 )
+from parsec_fs.workspace.held import Held
 from parsec_fs.workspace.loader import EmptyStore, Loader
 from parsec_fs.workspace.memory import Memory
 from parsec_fs.workspace.nodes import (
@@ -95,6 +96,8 @@ class Filesystem:
         self.small_content = self.memory.small_content
         self.keep_resident = self.memory.keep_resident
         self.room = Room(lambda: _free_bytes(journal.directory), contents.files)
+        self.held = Held(self.tree, trio.current_time)
+        contents.on_damage = self.held.suspect
         self.oldest_change: float | None = None
         self.newest_change: float | None = None
         self.on_change: Callable[[], None] = lambda: None
@@ -237,9 +240,10 @@ class Filesystem:
 
         Files still being written are left out until they are closed, synced or swept.
         """
+        self.held.look()
         waiting = [node for node in self._dirty_files() if file_ops.unsettled(node)]
         for node in waiting:
-            if node.unjournaled or node.blocks is None:
+            if node.unjournaled or node.blocks is None or node.id in self.held:
                 continue
             if node.size <= INLINE_MAX_SIZE:
                 await self._to_inline(node)
@@ -339,14 +343,15 @@ class Filesystem:
                 await trio.lowlevel.checkpoint()
 
     def _seal_failed(self, error: Exception) -> None:
-        self.room.disk = 0
+        if isinstance(error, OSError):
+            self.room.disk = 0
         log.error("contents: cannot seal a block: %s", error)
 
     # For synchronisation
 
     def dirty_since(self) -> tuple[float, float] | None:
-        """trio times of the oldest and newest change not logged, or None if all is logged."""
-        if not (self.tree.dirty_nodes or self.tree.dirty_names):
+        """trio times of the oldest and newest change to be logged, or None if nothing is."""
+        if not (self.tree.dirty_nodes or self.tree.dirty_names) or self.held.rests():
             return None
         if self.oldest_change is None or self.newest_change is None:
             # What was replayed from the journal is as old as this program can know.
@@ -355,7 +360,22 @@ class Filesystem:
 
     def capture(self, *, limit: int = captures.DEFAULT_LIMIT) -> captures.Capture:
         """Part of what is dirty (call `settle` before). See `workspace/capture.py`."""
-        return captures.capture(self.tree, self.small_content, limit=limit)
+        waiting = self.held.waiting()
+        captured = captures.capture(
+            self.tree,
+            self.small_content,
+            limit=limit,
+            waiting=waiting,
+            stored_xattrs=self.memory.stored_xattrs,
+        )
+        self.held.captured(waiting)
+        return captured
+
+    async def secure(self) -> None:
+        """Before a capture is sent: its blocks, and what was left behind, are durable."""
+        await trio.to_thread.run_sync(self.contents.files.sync_job())
+        if self.held:
+            await self._sync(self.tree.position)
 
     def logged(self, capture: captures.Capture) -> None:
         """The store has the capture (and `capture.position`): clean, and out of the journal."""
@@ -367,6 +387,7 @@ class Filesystem:
     def rejected(self, capture: captures.Capture) -> None:
         """The capture was refused or not sent: everything stays dirty."""
         captures.rejected(self.tree, capture)
+        self.held.stir()
 
     def apply_remote(
         self, changes: Iterable[remote_changes.RemoteChange]

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from parsec_fs.protocol.ids import ObjectId
 
 
-async def _local_is_enough(position: int) -> None:
+async def _local_is_enough(position: int, about: ObjectId | None) -> None:
     return None
 
 
@@ -17,8 +17,9 @@ class Gate:
     """`refusal`: errno for every change, 0 if changes are allowed. `frozen` iff convicted.
 
     While frozen, `is_readable(id)` says whether an object was verified before (else EIO).
-    `fsync_wait(position)` returns when everything up to a journal position has the state that the
-    mount option fsync=local|logged|audited promises. `before_open`, if there is one, must return
+    `fsync_wait(position, about)` returns when everything up to a journal position has the state
+    that the mount option fsync=local|logged|audited promises; it raises LocalError if this file,
+    or a name in this folder, cannot have it. `before_open`, if there is one, must return
     before a file is opened (consistency=strict, rule 27).
     """
 
@@ -28,7 +29,7 @@ class Gate:
         self.refusal = 0
         self.frozen = False
         self.is_readable: Callable[[ObjectId], bool] = lambda id: True
-        self.fsync_wait: Callable[[int], Awaitable[None]] = _local_is_enough
+        self.fsync_wait: Callable[[int, ObjectId | None], Awaitable[None]] = _local_is_enough
         self.before_open: Callable[[], Awaitable[None]] | None = None
 
     def freeze(self) -> None:

@@ -169,6 +169,14 @@ class Memory:
                 return manifest.inline
         raise LocalError("content is lost", errno=errno.EIO)
 
+    def stored_xattrs(self, id: ObjectId) -> list[bytes]:
+        """Names of extended attributes that the store says an object has."""
+        try:
+            manifest = self.loader.load(id)
+        except LocalError:
+            return []
+        return [] if manifest is None else [one.name for one in manifest.attributes.xattrs]
+
     def keep_resident(self, node: FileNode) -> None:
         """Account for small content in memory; the oldest that can be read again goes."""
         if node.blocks is not None or not node.content:

@@ -132,15 +132,13 @@ class Sync:
     def progress(self) -> Progress:
         """Where changes are."""
         tree = self._filesystem.tree
-        marks = (tree.dirty_nodes, tree.flying_nodes, tree.dirty_names, tree.flying_names)
-        pending = sum(len(one) for one in marks)
         return Progress(
-            pending=pending,
+            pending=tree.pending(),
             journal_position=tree.position,
             logged_position=self._logged_position(),
             log_size=self.replica.size(),
             online=self._events.connected,
-            trouble=self._rekeying.problem() or self.trouble,
+            trouble=self._rekeying.problem() or self.trouble or self._filesystem.held.problem(),
         )
 
     def logged_index(self, id: ObjectId) -> int | None:
@@ -150,14 +148,16 @@ class Sync:
         state = self.replica.store.state(id)
         return state.write_index if state else None
 
-    async def wait_logged(self, position: int | None = None) -> int:
-        """Waits until a journal position (default: all so far) is logged; the log size with it."""
+    async def wait_logged(self, position: int | None = None, about: ObjectId | None = None) -> int:
+        """Waits until a journal position (default: all so far) is logged, but for what is held
+        back; the log size with it. Raises LocalError if `about` (file or folder) is held back."""
         target = self._filesystem.tree.position if position is None else position
         self._filesystem.flush()
         with self.replica.slices.hurried():
-            while self._logged_position() < target:
+            while self._logged_position() < target and not self._filesystem.held.rests():
                 self.wake()
                 await self._advanced.wait()
+        self._filesystem.held.check(about)
         return self.replica.size()
 
     # Changes from elsewhere
@@ -227,7 +227,7 @@ class Sync:
             self._flying = capture
             if await self._post(capture):
                 await self._deliver()
-            return bool(self.contest)
+            return bool(self.contest) or self._filesystem.held.is_new()
 
     async def rekey_once(self) -> None:
         """A new key if the workspace needs one and this device may make it (rule 10). Raises
@@ -255,7 +255,9 @@ class Sync:
     async def _post(self, capture: Capture) -> bool:
         """True iff there is something to deliver."""
         try:
-            await self._uploader.upload(capture)
+            if not await self._uploader.upload(capture):
+                self._rejected()
+                return False
             await self._freshen()
             async with self._order:
                 if self.contest:
@@ -360,7 +362,8 @@ class Sync:
             if since is None:
                 if self._cancelled_out():
                     return
-                await self._changed.wait()
+                with trio.move_on_after(self._filesystem.held.again_in()):
+                    await self._changed.wait()
                 continue
             oldest, newest = since
             wait = min(newest + QUIET_S, oldest + LATEST_S) - trio.current_time()
@@ -388,12 +391,8 @@ class Sync:
         if isinstance(error, DeviceRevokedError) and not self.revoked:
             self.revoked = True
             self._on_pulled()
+        usual = isinstance(error, OfflineError | StaleError)
+        told = logging.WARNING if isinstance(error, RefusedError | DataError) else logging.ERROR
+        log.log(logging.INFO if usual else told, "%s: %s", work, error)
         if isinstance(error, VerificationError):
-            log.error("%s: %s", work, error)
             self._on_failure(error)
-        elif isinstance(error, OfflineError | StaleError):
-            log.info("%s: %s", work, error)
-        elif isinstance(error, RefusedError | DataError):
-            log.warning("%s: %s", work, error)
-        else:
-            log.error("%s: %s", work, error)

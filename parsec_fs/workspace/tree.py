@@ -150,6 +150,11 @@ class Tree:
             return node.pending > 0
         return type(node) is FileNode and node.unjournaled
 
+    def pending(self) -> int:
+        """How many objects and names are not logged."""
+        marks = (self.dirty_nodes, self.flying_nodes, self.dirty_names, self.flying_names)
+        return sum(len(one) for one in marks)
+
     # Coming into memory and leaving it
 
     def inode_for(self, id: ObjectId) -> int:

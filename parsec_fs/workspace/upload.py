@@ -4,14 +4,17 @@ Data flow: storage/contents (pending/) -> this -> remote/blocks; then push may s
 
 Rule 21: id and ciphertext are durable here, then PUT, then the commit; a block leaves pending/ only
 when its commit is logged. References of large files are nested first: their nodes are blocks too.
+A block that cannot be sent keeps its own file from being logged, and no other (`held`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Final
 
 import trio
 
-from parsec_fs.protocol.errors import StaleError
+from parsec_fs.protocol.commands import Outcome
+from parsec_fs.protocol.errors import LocalError, RefusedError, StaleError, StorageFullError
 from parsec_fs.protocol.hashing import rfc6962_leaf
 from parsec_fs.protocol.ids import NO_HASH, BlockId, Hash, ObjectId
 from parsec_fs.protocol.limits import REFS_PER_NODE
@@ -20,36 +23,76 @@ from parsec_fs.protocol.merkle import tree_root
 from parsec_fs.remote.blocks import BlockClient
 from parsec_fs.storage.contents import Contents
 from parsec_fs.workspace.capture import Capture
+from parsec_fs.workspace.held import Held, Reason
 from parsec_fs.workspace.nesting import nest
 from parsec_fs.workspace.slices import Slices
 
 PARALLEL: Final = 4
 
 
+FULL_MOST: Final = 8
+"""Files that are refused for want of room in one round, before the others are not tried."""
+
+_OF_ONE_BLOCK: Final = frozenset(
+    one.name for one in (Outcome.EXISTS, Outcome.TOO_LARGE, Outcome.BAD_REQUEST)
+)
+"""Refusals that say nothing about other blocks."""
+
+
+@dataclass(slots=True)
+class _Round:
+    """What came of one capture's blocks so far."""
+
+    errors: list[Exception] = field(default_factory=list)
+    full: list[StorageFullError] = field(default_factory=list)
+    obstructed: set[ObjectId] = field(default_factory=set)
+
+
 class Uploader:
     """Puts the blocks of captures. `nested` are the sealed forms of large files' references."""
 
-    def __init__(self, blocks: BlockClient, contents: Contents, slices: Slices) -> None:
+    def __init__(
+        self,
+        blocks: BlockClient,
+        contents: Contents,
+        slices: Slices,
+        held: Held,
+        secure: Callable[[], Awaitable[None]],
+    ) -> None:
         self._blocks = blocks
         self._contents = contents
         self._slices = slices
+        self._held = held
+        self._secure = secure
         self._stored: set[BlockId] = set()
         self._nested: dict[ObjectId, tuple[tuple[BlockRef, ...], FileManifest]] = {}
         self._nodes: list[BlockRef] = []
 
-    async def upload(self, capture: Capture) -> None:
-        """Everything the capture's files refer to is stored. Raises OfflineError, RefusedError,
-        StaleError (a block was replaced meanwhile: capture again),
-        LocalError (one is damaged here)."""
+    async def upload(self, capture: Capture) -> bool:
+        """True iff everything that the capture's files refer to is stored; else `held` knows which
+        files have to wait, and why. Raises OfflineError, RefusedError (nothing is taken now),
+        StaleError (a block was replaced meanwhile: capture again)."""
+        wanted = self._wanted(capture)
+        await self._secure()
+        round = _Round()
+        await self._put_all(wanted, round)
+        self._held.look()
+        if round.errors:
+            raise round.errors[0]
+        if round.full and self._held.is_too_much():
+            raise round.full[0]
+        return not round.obstructed
+
+    def _wanted(self, capture: Capture) -> list[tuple[ObjectId, BlockRef]]:
+        """Blocks that are not stored yet, with the file that needs them."""
         pending = set(self._contents.files.pending_blocks())
-        wanted: dict[BlockId, BlockRef] = {}
+        wanted: list[tuple[ObjectId, BlockRef]] = []
         for node in capture.nodes:
             if isinstance(node.manifest, FileManifest) and node.manifest.refs:
                 nested = self._nest(node.id, node.manifest)
-                wanted |= {ref.id: ref for ref in node.manifest.refs if ref.id in pending}
-                wanted |= {ref.id: ref for ref in nested}
-        await trio.to_thread.run_sync(self._contents.files.sync_job())
-        await self._put_all([ref for ref in wanted.values() if ref.id not in self._stored])
+                refs = [ref for ref in node.manifest.refs if ref.id in pending]
+                wanted += [(node.id, ref) for ref in (*refs, *nested)]
+        return [one for one in wanted if one[1].id not in self._stored]
 
     def nested(self, id: ObjectId, manifest: FileManifest) -> FileManifest:
         """The manifest as it is sealed: at most 1,024 references."""
@@ -93,33 +136,59 @@ class Uploader:
         self._nodes += nodes
         return nodes
 
-    async def _put_all(self, refs: Iterable[BlockRef]) -> None:
+    async def _put_all(self, wanted: Iterable[tuple[ObjectId, BlockRef]], round: _Round) -> None:
         limiter = trio.CapacityLimiter(PARALLEL)
-        errors: list[Exception] = []
         async with trio.open_nursery() as nursery:
-            for ref in refs:
+            for id, ref in wanted:
                 await self._slices.stand_back()
                 await limiter.acquire_on_behalf_of(ref.id)
-                if errors:
+                if round.errors:
                     break
-                nursery.start_soon(self._put, ref, limiter, errors)
-        if errors:
-            raise errors[0]
+                if id in round.obstructed:
+                    limiter.release_on_behalf_of(ref.id)
+                elif len(round.full) >= FULL_MOST:
+                    # Not worth to send it to hear the same again.
+                    limiter.release_on_behalf_of(ref.id)
+                    self._refused(id, ref, round.full[0], round)
+                else:
+                    nursery.start_soon(self._put, id, ref, limiter, round)
 
     async def _put(
-        self, ref: BlockRef, limiter: trio.CapacityLimiter, errors: list[Exception]
+        self, id: ObjectId, ref: BlockRef, limiter: trio.CapacityLimiter, round: _Round
     ) -> None:
         try:
             sealed = await trio.to_thread.run_sync(self._contents.read_checked, ref)
             await self._blocks.put(ref.id, sealed)
             self._stored.add(ref.id)
         except FileNotFoundError:
-            errors.append(StaleError("a block was replaced before it was uploaded"))
+            round.errors.append(StaleError("a block was replaced before it was uploaded"))
+        except LocalError as error:
+            self._damaged(id, ref, error, round)
+        except RefusedError as error:
+            self._refused(id, ref, error, round)
         except Exception as error:
             # One error is raised after the others ended: no exception groups for the callers.
-            errors.append(error)
+            round.errors.append(error)
         finally:
             limiter.release_on_behalf_of(ref.id)
+
+    def _damaged(self, id: ObjectId, ref: BlockRef, error: LocalError, round: _Round) -> None:
+        """Content that is damaged was told by whoever read it; references are made again."""
+        if ref in self._nodes:
+            del self._nested[id]
+            self._contents.discard(ref)
+            round.errors.append(StaleError("references were damaged before they were uploaded"))
+        round.obstructed.add(id)
+
+    def _refused(self, id: ObjectId, ref: BlockRef, error: RefusedError, round: _Round) -> None:
+        if isinstance(error, StorageFullError):
+            round.full.append(error)
+            self._held.refused(id, ref, Reason.FULL)
+        elif error.outcome in _OF_ONE_BLOCK:
+            self._held.refused(id, ref, Reason.REFUSED, error.outcome)
+        else:
+            round.errors.append(error)
+        round.obstructed.add(id)
 
 
 def blocks_root(manifest: FileManifest) -> Hash:

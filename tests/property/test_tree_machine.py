@@ -15,6 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
+from parsec_fs.protocol.ids import ObjectId
 from parsec_fs.workspace import capture as captures
 from parsec_fs.workspace import files, names
 from parsec_fs.workspace.nodes import TYPE_FOLDER, FileNode, FolderNode, Node
@@ -169,12 +170,18 @@ class TreeMachine(RuleBasedStateMachine):
             self.world.call(files.set_attributes, node, self.world.now, mode=mode)
             self.world.call(files.set_xattr, node, b"user.x", data, self.world.now)
 
-    @rule(limit=st.sampled_from([1, 2, 3, 100]), accepted=st.booleans(), between=st.booleans())
-    def synchronise(self, limit: int, accepted: bool, between: bool) -> None:
-        """Capture; perhaps change something while it is under way; then logged or rejected."""
+    @rule(
+        limit=st.sampled_from([1, 2, 3, 100]),
+        accepted=st.booleans(),
+        between=st.booleans(),
+        held=st.sets(st.integers(0, 7), max_size=3),
+    )
+    def synchronise(self, limit: int, accepted: bool, between: bool, held: set[int]) -> None:
+        """Capture, perhaps with files that have to wait; perhaps change something while it is under
+        way; then logged or rejected."""
         self.world.journal_all()
         self.to_inline()
-        capture = self.world.capture(limit)
+        capture = self.world.capture(limit, self.changed_files(held))
         if between:
             self.make_file((), b"d")
             self.write((), b"d", 0, b"between")
@@ -185,6 +192,11 @@ class TreeMachine(RuleBasedStateMachine):
             self.world.records = [r for r in self.world.records if r[0] > capture.position]
         else:
             captures.rejected(self.world.tree, capture)
+
+    def changed_files(self, numbers: set[int]) -> set[ObjectId]:
+        nodes = [self.world.tree.nodes.get(id) for id in self.world.tree.dirty_nodes]
+        files = [node for node in nodes if isinstance(node, FileNode) and node.nlink]
+        return {node.id for number, node in enumerate(files) if number in numbers}
 
     def to_inline(self) -> None:
         """These worlds have no blocks in the store: large files are cut down before a capture."""

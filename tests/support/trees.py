@@ -4,7 +4,7 @@ Data flow: a test's operations -> `World` -> tree -> records; captures -> `Model
 """
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any
 
 from parsec_fs.protocol.errors import LocalError
@@ -12,6 +12,7 @@ from parsec_fs.protocol.ids import ROOT_OBJECT, ObjectId
 from parsec_fs.protocol.manifests import FOLDER, FileManifest, FolderManifest
 from parsec_fs.workspace import capture as captures
 from parsec_fs.workspace import file_ops, files
+from parsec_fs.workspace.carrying import waiting_for
 from parsec_fs.workspace.loader import Names
 from parsec_fs.workspace.nodes import (
     CHILDREN,
@@ -168,9 +169,19 @@ class World:
             except LocalError as error:
                 return errno.errorcode[error.errno]
 
-    def capture(self, limit: int = 4000) -> captures.Capture:
-        """What sync would take."""
-        return captures.capture(self.tree, self._inline, limit=limit)
+    def capture(self, limit: int = 4000, held: Set[ObjectId] = frozenset()) -> captures.Capture:
+        """What sync would take while these files are held back."""
+        return captures.capture(
+            self.tree,
+            self._inline,
+            limit=limit,
+            waiting=waiting_for(self.tree, held),
+            stored_xattrs=self._stored_xattrs,
+        )
+
+    def _stored_xattrs(self, id: ObjectId) -> list[bytes]:
+        manifest = self.store.load(id)
+        return [] if manifest is None else [one.name for one in manifest.attributes.xattrs]
 
     def _inline(self, node: FileNode) -> bytes:
         manifest = self.store.load(node.id)

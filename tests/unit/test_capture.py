@@ -142,3 +142,45 @@ def test_changes_during_a_capture_stay_dirty() -> None:
     manifest = world.store.load(node.id)
     assert isinstance(manifest, FileManifest)
     assert manifest.inline == b"two"
+
+
+def test_what_waits_is_recorded_anew_behind_what_is_logged() -> None:
+    """Nothing before it is needed any more, and a restart shows the same."""
+    world = World()
+    changed = make(world, b"changed", b"as logged")
+    make(world, b"doc", b"old")
+    for name in (b"x", b"y"):
+        world.call(names.create, ROOT_INODE, name, TYPE_FOLDER | 0o755, owner=OWNER, now=1)
+    world.call(files.set_xattr, changed, b"user.gone", b"1", world.now)
+    before = log(world)
+    assert before.position == world.tree.position
+
+    world.call(files.remove_xattr, changed, b"user.gone", world.now)
+    world.call(files.set_xattr, changed, b"user.new", b"2", world.now)
+    new = make(world, b"new", b"new")
+    rename = {"flags": 0, "uid": 0, "now": 1}
+    world.call(names.rename, ROOT_INODE, b"new", ROOT_INODE, b"doc", **rename)
+    # x makes way for y, and y for a file that waits: none of these folders may move yet.
+    world.call(names.rename, ROOT_INODE, b"x", ROOT_INODE, b"z", **rename)
+    world.call(names.rename, ROOT_INODE, b"y", ROOT_INODE, b"x", **rename)
+    late = make(world, b"y", b"late")
+    world.call(names.link, late.inode, ROOT_INODE, b"second name", world.now)
+    make(world, b"other", b"other")
+
+    end, named = world.tree.position, dict(world.store.names[ROOT_OBJECT])
+    held = {changed.id, new.id, late.id}
+    capture = world.capture(held=held)
+    assert capture.position == end, "all of it may leave the journal"
+    world.store.take(capture)
+    captures.logged(world.tree, capture)
+    assert world.store.names[ROOT_OBJECT].keys() - named.keys() == {b"other"}
+    assert named.items() <= world.store.names[ROOT_OBJECT].items()
+
+    records = [one for one in world.records if one[0] > capture.position]
+    again = World(world.store, records)
+    assert again.visible() == world.visible()
+    assert again.tree.dirty_names.keys() == world.tree.dirty_names.keys()
+    assert not again.capture(held=held).nodes
+    captures.rejected(again.tree, again.capture(held=held))
+    log(again)
+    assert World(again.store, []).visible() == world.visible()

@@ -16,6 +16,7 @@ import trio
 from parsec_fs.mount.attributes import Attributes
 from parsec_fs.mount.control import LocalFacts
 from parsec_fs.mount.operations import Operations
+from parsec_fs.protocol.ids import ObjectId
 from parsec_fs.workspace.filesystem import Filesystem
 from parsec_fs.workspace.gate import Gate
 from tests.support.local_daemon import open_filesystem
@@ -145,7 +146,7 @@ async def test_no_room_is_refused_before_data_is_taken(
 async def test_fsync_waits_for_what_the_mount_promises(operations: Operations) -> None:
     waited: list[int] = []
 
-    async def wait(position: int) -> None:
+    async def wait(position: int, about: ObjectId | None) -> None:
         waited.append(position)
 
     operations.gate.fsync_wait = wait
