@@ -13,7 +13,8 @@ FMODE_EXEC: Final = 0o40
 
 
 class Handle:
-    """An open file or folder. `after` is where the last read ended; `data` a snapshot, if any."""
+    """An open file or folder. `after` is where the last read ended; `data` is a snapshot, if any,
+    and so are the names in `listing`."""
 
     __slots__ = ("after", "data", "listing", "node", "runs", "writable")
 
@@ -23,4 +24,4 @@ class Handle:
         self.runs = bool(flags & FMODE_EXEC)
         self.after = 0
         self.data = b""
-        self.listing: list[tuple[bytes, tuple[bytes, int]]] = []
+        self.listing: list[bytes] = []

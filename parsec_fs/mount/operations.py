@@ -365,8 +365,9 @@ class Operations(pyfuse3.Operations):
         folder = handle.node
         assert type(folder) is FolderNode
         if start == 0:
-            # A listing is a snapshot: names removed while it is read do not shift the others.
-            handle.listing = list(self.tree.children(folder).items())
+            # A listing is a snapshot: names removed while it is read do not shift the others. What
+            # a name stands for is looked up when it is told: it may have been replaced.
+            handle.listing = list(self.tree.children(folder))
         self._list(handle, folder, start, token)
 
     def _list(self, handle: Handle, folder: FolderNode, start: int, token: Any) -> None:
@@ -379,8 +380,9 @@ class Operations(pyfuse3.Operations):
             start = 2
         listing = handle.listing
         for position in range(start - 2, len(listing)):
-            name, entry = listing[position]
-            if children.get(name) != entry:
+            name = listing[position]
+            entry = children.get(name)
+            if entry is None:
                 continue
             node = nodes.get(entry[0])
             if node is None or not node.fresh:
