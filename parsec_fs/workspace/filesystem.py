@@ -12,7 +12,6 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Final, TypeVar
 
 import trio
@@ -40,7 +39,7 @@ from parsec_fs.workspace.nodes import (
     FileNode,
     FolderNode,
 )
-from parsec_fs.workspace.room import Room, told
+from parsec_fs.workspace.room import Room, free_bytes, told
 from parsec_fs.workspace.salvage import salvage
 from parsec_fs.workspace.seal_queue import SealQueue
 from parsec_fs.workspace.tree import Tree
@@ -95,7 +94,7 @@ class Filesystem:
         self.call, self.load = self.memory.call, self.memory.load
         self.small_content = self.memory.small_content
         self.keep_resident = self.memory.keep_resident
-        self.room = Room(lambda: _free_bytes(journal.directory), contents.files)
+        self.room = Room(lambda: free_bytes(journal.directory), contents.files)
         self.held = Held(self.tree, trio.current_time)
         contents.on_damage = self.held.suspect
         self.oldest_change: float | None = None
@@ -254,6 +253,7 @@ class Filesystem:
                     self.seals.start(node, index, buffer)
                     await self.seals.room()
         await self.seals.drained()
+        self.held.look()
 
     async def _to_inline(self, node: FileNode) -> None:
         before = (node.mtime_ns, node.size)
@@ -428,12 +428,6 @@ class Filesystem:
         if type(node) is not FolderNode:
             return None, []
         return self.call(conflicts.give_way, self.tree, node, name, theirs, label, self.clock())
-
-
-def _free_bytes(directory: Path) -> int:
-    """On the file system that holds it."""
-    found = os.statvfs(directory)
-    return found.f_bavail * found.f_frsize
 
 
 def _id_source(random: Callable[[int], bytes]) -> Callable[[], ObjectId]:

@@ -10,7 +10,9 @@ second, and again before anything is refused.
 
 import errno
 import logging
+import os
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Final
 
 from parsec_fs.protocol.errors import LocalError
@@ -100,6 +102,12 @@ class Room:
             self._short = needed
             raise LocalError("no room for more blocks on this device", errno=errno.EDQUOT)
         self._left -= needed
+
+
+def free_bytes(directory: Path) -> int:
+    """On the file system that holds a folder."""
+    found = os.statvfs(directory)
+    return found.f_bavail * found.f_frsize
 
 
 def told(error: OSError) -> int:

@@ -257,7 +257,9 @@ async def test_a_block_that_finds_no_room(
         assert (await two.walk()).keys() == {"small", "fits too"}
         assert 0 < one.filesystem.held.again_in() <= AGAIN_S
         blocks.room = 1 << 40
+        assert one.filesystem.dirty_since() is None, "it is not worth to try now"
         mock_clock.jump(AGAIN_S)
+        assert one.filesystem.dirty_since() is not None
         assert len(await in_step(one, two)) == 13
 
 

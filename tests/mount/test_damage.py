@@ -31,6 +31,11 @@ def flip(path: Path, offset: int) -> None:
         file.write(bytes([byte ^ 1]))
 
 
+def state_of(path: Path) -> str:
+    """Where a file's newest change is."""
+    return os.getxattr(path, "user.parsec.state").decode()
+
+
 def group_written(daemon: Daemon, name: str, content: bytes) -> range:
     """A file in journal groups of its own: where they lie in the segment."""
     (segment,) = (daemon.state / "journal").glob("*.journal")
@@ -107,7 +112,8 @@ def test_a_damaged_block_costs_itself(fresh: Daemon) -> None:
 
 
 def test_a_damaged_block_that_is_stored_is_fetched_again() -> None:
-    """With a server behind it, damage in the cache is not noticed by whoever reads."""
+    """With a server behind it, damage in the cache is not noticed by whoever reads; what is damaged
+    before it was sent is told with its name, and keeps nothing else from being sent."""
     require_fuse()
     content = os.urandom(2 * MIB)
     with product() as server:
@@ -121,4 +127,20 @@ def test_a_damaged_block_that_is_stored_is_fetched_again() -> None:
             flip(path, 1000)
         alice.mount()
         assert (alice.path / "file").read_bytes() == content
+        server.programs.kill("server")
+        (alice.path / "lost").write_bytes(content)
+        fsync(alice.path / "lost")
+        flip(next(alice.home.root.rglob("blocks/pending/*")), 1000)
+        server.start_server()
+        (alice.path / "good").write_bytes(content)
+        code, document = alice.run("wait", "--timeout", "60", timeout_s=80)
+        assert (code, "1 file is held back" in document["error"]) == (21, True), document
+        assert state_of(alice.path / "good") in ("logged", "anchored", "audited")
+        assert state_of(alice.path / "lost") == "local"
+        status = alice.status()
+        assert [one["path"] for one in status["held"]] == ["lost"]
+        assert f"rm {alice.path}/lost" in (alice.path / ".status").read_text()
+        (alice.path / "lost").write_bytes(b"written anew")
+        alice.wait("logged", timeout_s=60)
+        assert alice.status()["held"] == []
         alice.in_peace()
