@@ -3,7 +3,7 @@
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,23 +139,28 @@ async def test_another_users_socket_is_told_nothing(tmp_path: Path) -> None:
         assert not agent._key
 
 
-async def test_another_users_process_gets_nothing() -> None:
-    """Though the mode of the socket was spoilt: the kernel says who is calling. Not below pytest's
-    folder, which another run of the tests shuts again."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can start another user's process")
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """That every user may pass through; not pytest's, which another run of the tests shuts."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o711)
-        path = Path(folder, "agent.sock")
-        async with serving(Agent(), path):
-            await hold(path)
-            path.chmod(0o666)
-            command = [sys.executable, "-c", CALLER, str(path)]
-            mine = await trio.run_process([*command, str(os.geteuid())], capture_stdout=True)
-            assert KEY.encode() in mine.stdout
-            other = await trio.run_process(
-                [*command, str(NOBODY)], check=False, capture_stdout=True, capture_stderr=True
-            )
+        yield Path(folder)
+
+
+async def test_another_users_process_gets_nothing(open_folder: Path) -> None:
+    """Though the mode of the socket was spoilt: the kernel says who is calling."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can start another user's process")
+    path = open_folder / "agent.sock"
+    async with serving(Agent(), path):
+        await hold(path)
+        path.chmod(0o666)
+        command = [sys.executable, "-c", CALLER, str(path)]
+        mine = await trio.run_process([*command, str(os.geteuid())], capture_stdout=True)
+        assert KEY.encode() in mine.stdout
+        other = await trio.run_process(
+            [*command, str(NOBODY)], check=False, capture_stdout=True, capture_stderr=True
+        )
     assert other.returncode != 0
     refusals = (b"went away", b"Connection reset", b"Broken pipe")
     assert any(one in other.stderr for one in refusals), other.stderr
