@@ -46,7 +46,7 @@ ADMISSION_CHECKS: Final = AdmissionChecks()
 
 def check_address_is_free(org: OrgState, address: bytes, *, but_for: UserId | None = None) -> None:
     """Members are told apart by their addresses; that of a person who was revoked is free again,
-    for whoever has it now, or for the same person under another id. Raises InputError."""
+    also for the same person under another id. Raises InputError."""
     taken = (one for one in org.users.values() if one.email == address and one.user != but_for)
     if any(org.is_member(one.user) for one in taken):
         raise InputError(f"{plain_name(address)} is in this organization already")
