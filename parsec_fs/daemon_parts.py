@@ -73,7 +73,7 @@ class Parts:
         """Changes are refused at `open` already if this user may only read, or not even that."""
         user = self.connection.identity.secrets.user
         only = self.workspace.replica.state.role(user) < CONTRIBUTOR
-        self.gate.read_only(only or self.workspace.sync.revoked)
+        self.gate.read_only(only or self.workspace.sync.standing.revoked)
 
     def commands(self) -> Mapping[str, Handler]:
         """Handlers of the control socket."""

@@ -31,12 +31,12 @@ from parsec_fs.audit.contradictions import (
 )
 from parsec_fs.audit.equivocation import DeviceEquivocation, check_equivocation
 from parsec_fs.audit.transitions import OrgLog, RealmTransition, check_org_log, check_transition
-from parsec_fs.audit.verdict import MEANINGS, Kind, Verdict
+from parsec_fs.audit.verdict import MEANINGS, Kind, NotProvenError, Verdict
 from parsec_fs.identity import TrustAnchor
 from parsec_fs.plain_text import plain_name
 from parsec_fs.protocol.chain_types import ChainForkEvidence
 from parsec_fs.protocol.codec import U8, decode, encode
-from parsec_fs.protocol.errors import DataError
+from parsec_fs.protocol.errors import DataError, OutdatedError
 from parsec_fs.protocol.hashing import sha256
 from parsec_fs.protocol.limits import BATCH_MAX_SIZE
 from parsec_fs.protocol.statements import SignedStatement
@@ -124,7 +124,11 @@ def check_offline(unverified_file: bytes, anchor: TrustAnchor) -> Verdict:
     honest parties, and another VerificationError if a part of it does not verify."""
     record = decode_evidence(unverified_file)
     check: Callable[[Any, TrustAnchor], Verdict] = _CHECKS[type(record)]
-    return check(record, anchor)
+    try:
+        return check(record, anchor)
+    except OutdatedError as error:
+        # Whether a rule is broken is for those to say who know it.
+        raise NotProvenError(str(error)) from error
 
 
 def _check_chain_fork(record: ChainForkEvidence, anchor: TrustAnchor) -> Verdict:

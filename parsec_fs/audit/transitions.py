@@ -24,7 +24,13 @@ from parsec_fs.audit.partial_realm import MapOpening, author_of, realm_before, t
 from parsec_fs.audit.verdict import Kind, NotProvenError, Verdict
 from parsec_fs.identity import TrustAnchor
 from parsec_fs.protocol.codec import Size
-from parsec_fs.protocol.errors import DataError, ProofError, TrustchainError, VerificationError
+from parsec_fs.protocol.errors import (
+    DataError,
+    OutdatedError,
+    ProofError,
+    TrustchainError,
+    VerificationError,
+)
 from parsec_fs.protocol.hashing import body_hash
 from parsec_fs.protocol.ids import NO_HASH, Hash, LogId
 from parsec_fs.protocol.limits import ENTRY_MAX_SIZE
@@ -111,13 +117,14 @@ def valid_org(unverified: OrgLog, anchor: TrustAnchor) -> OrgState:
 
 
 def replay_org(leaves: tuple[Leaf, ...], anchor: TrustAnchor) -> OrgState:
-    """The organization after these leaves. Raises TrustchainError if they break the rules."""
+    """The organization after these leaves. Raises TrustchainError if they break the rules, or hold
+    what this program does not know."""
     if not leaves:
         raise TrustchainError("a leaf that knows no organization")
     try:
         return _replay(leaves, anchor)
-    except _GuiltyError as error:
-        raise TrustchainError("the organization's log breaks its rules") from error
+    except (_GuiltyError, OutdatedError) as error:
+        raise TrustchainError("the organization's log breaks the known rules") from error
 
 
 def _replay(leaves: tuple[Leaf, ...], anchor: TrustAnchor) -> OrgState:

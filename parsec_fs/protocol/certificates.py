@@ -21,7 +21,7 @@ from parsec_fs.protocol.codec import (
     decode,
     encode,
 )
-from parsec_fs.protocol.errors import DataError, SignatureError
+from parsec_fs.protocol.errors import OutdatedError, SignatureError
 from parsec_fs.protocol.hashing import box_hash, records_leaf, signed_hash, tag
 from parsec_fs.protocol.ids import DeviceId, Hash, OrgId, RealmId, UserId
 from parsec_fs.protocol.keys import SigningKey, VerifyKey
@@ -251,7 +251,8 @@ def peek_certificate(body: bytes) -> Certificate:
 def verify_certificate(
     unverified_body: bytes, *, key: VerifyKey, expected_context: Context | None
 ) -> Authored:
-    """The certificate's content. Raises DataError, SignatureError.
+    """The certificate's content. Raises DataError, SignatureError; OutdatedError only for what the
+    key has signed, or anybody could keep a server from being convicted.
 
     `expected_context` is None for the genesis alone, whose hash does not exist yet."""
     signed = decode(Signed, unverified_body)
@@ -269,10 +270,11 @@ def verify_certificate(
 
 
 def decode_content(kind: int, data: bytes) -> Content:
-    """Content record of a kind. Raises DataError."""
+    """Content record of a kind. Raises DataError, and OutdatedError for a kind that came after this
+    program: a malformed record of a known kind is somebody's fault, a new kind is nobody's."""
     cls = CONTENT_CLASSES.get(kind)
     if cls is None:
-        raise DataError("certificate: unknown kind")
+        raise OutdatedError(f"certificates of kind {kind}")
     content: Content = decode(cls, data)
     return content
 

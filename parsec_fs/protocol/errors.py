@@ -13,7 +13,8 @@ Data flow: everything raised on purpose in the three programs is one of these cl
     |       |-- RefusedError  the server answered no with an outcome; not retried as it is
     |       |   |-- DeviceRevokedError this device counts no more
     |       |   `-- StorageFullError   no room for more bytes; retried until there is
-    |       `-- StaleError    behind: fetch what is missing and do it again
+    |       |-- StaleError    behind: fetch what is missing and do it again
+    |       `-- OutdatedError this program is too old for what it was shown; nobody is wrong
     |-- DataError             bytes are not a well-formed record
     `-- VerificationError     well-formed but false: evidence, kept raw, never retried
         |-- SignatureError
@@ -112,6 +113,17 @@ class StaleError(RemoteError):
     """Local knowledge is behind; fetch and redo."""
 
     errno = _errno.EAGAIN
+
+
+class OutdatedError(RemoteError):
+    """A record of a kind that this program does not know, signed by who may sign. It is evidence
+    of nothing: the organization may use what came later than this program."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"this program is too old for its organization, which uses {what}: update it. Nothing "
+            "is lost: changes stay on this device until then, and nobody is accused"
+        )
 
 
 class DataError(ParsecFSError):

@@ -4,9 +4,8 @@ Data flow: filesystem (settled changes) -> capture -> upload, push -> server; ev
     -> replica -> tree. Each at its own pace; the mount never waits for any of it.
 
 Timing (rule 21): 0.3 s after the last change, at the latest 2 s after the first, and up to 5 s more
-while requests keep coming (decision 0007). Errors by blame: what cannot be reached is tried again
-with growing pauses; a refusal waits for a change of roles or quota; a failed verification goes to
-the auditor through `on_failure`, and while the history is in doubt nothing is sent.
+while requests keep coming (decision 0007). What fails is tried again with growing pauses; whose
+fault it is, and what that stops, is in `standing`. While the history is in doubt nothing is sent.
 """
 
 import logging
@@ -19,9 +18,6 @@ import trio
 
 from parsec_fs.protocol.commands import Outcome
 from parsec_fs.protocol.errors import (
-    DataError,
-    DeviceRevokedError,
-    OfflineError,
     ParsecFSError,
     RefusedError,
     StaleError,
@@ -41,6 +37,7 @@ from parsec_fs.workspace.progress import Progress
 from parsec_fs.workspace.push import Pusher
 from parsec_fs.workspace.rekeying import Rekeying
 from parsec_fs.workspace.replica import RealmReplica
+from parsec_fs.workspace.standing import Standing
 from parsec_fs.workspace.upload import Uploader
 
 log = logging.getLogger(__name__)
@@ -78,9 +75,7 @@ class Sync:
         on_pulled: Callable[[], None] = lambda: None,
     ) -> None:
         self.replica = replica
-        self.trouble = ""
-        self.revoked = False
-        """The server says so: the mount refuses changes, which could never be sent."""
+        self.standing = Standing(on_failure=on_failure, on_change=on_pulled)
         self._org = org
         self._pusher = pusher
         self._rekeying = rekeying
@@ -93,7 +88,6 @@ class Sync:
         self._random = random
         self._epoch_s = epoch_s
         self._used = used
-        self._on_failure = on_failure
         self._on_pulled = on_pulled
         self._flying: Capture | None = None
         self._settled_position = 0
@@ -115,7 +109,7 @@ class Sync:
             nursery.start_soon(self._pull_loop)
             nursery.start_soon(self._push_loop)
             nursery.start_soon(self._observe_loop)
-            nursery.start_soon(self._rekeying.run, self.rekey_once, self._report)
+            nursery.start_soon(self._rekeying.run, self.rekey_once, self.standing.report)
             nursery.start_soon(self._mending.run)
             task_status.started()
 
@@ -138,7 +132,9 @@ class Sync:
             logged_position=self._logged_position(),
             log_size=self.replica.size(),
             online=self._events.connected,
-            trouble=self._rekeying.problem() or self.trouble or self._filesystem.held.problem(),
+            trouble=(
+                self._rekeying.problem() or self.standing.trouble or self._filesystem.held.problem()
+            ),
         )
 
     def logged_index(self, id: ObjectId) -> int | None:
@@ -186,7 +182,7 @@ class Sync:
         if self._flying is None:
             # What was signed before the last start may have been found in the log.
             self._advance()
-        self.revoked = False
+        self.standing.pulled()
         self._rekeying.look()
         self._on_pulled()
 
@@ -200,7 +196,7 @@ class Sync:
                 await self.pull_once()
                 pause = _PAUSE_FIRST_S
             except ParsecFSError as error:
-                self._report(error, "pull")
+                self.standing.report(error, "pull")
                 self._org_grown = True
                 self._wanted.set()
                 await trio.sleep(pause)
@@ -339,21 +335,27 @@ class Sync:
         while not self._stopped:
             await self._until_due()
             await self.replica.slices.stand_back()
-            if not self.replica.audit.may_send():
-                self.trouble = "changes stay on this device while the history is in doubt"
+            if waits := self._waits():
+                self.standing.trouble = waits
                 await trio.sleep(_PAUSE_FIRST_S)
                 continue
             try:
                 while await self.push_once() and not self._stopped:
                     pass
-                pause, self.trouble = _PAUSE_FIRST_S, ""
+                pause, self.standing.trouble = _PAUSE_FIRST_S, ""
                 if self._filesystem.dirty_since() is not None:
                     # What is left is being written just now: it is not settled yet.
                     await trio.sleep(QUIET_S)
             except ParsecFSError as error:
-                self._report(error, "push")
+                self.standing.report(error, "push")
                 await trio.sleep(min(pause, QUIET_S) if isinstance(error, StaleError) else pause)
                 pause = min(2 * pause, _PAUSE_LONGEST_S)
+
+    def _waits(self) -> str:
+        """Why nothing is sent, whatever the server would say to it."""
+        if not self.replica.audit.may_send():
+            return "changes stay on this device while the history is in doubt"
+        return self.standing.outdated
 
     async def _until_due(self) -> None:
         while not self._unfinished() and not self.contest:
@@ -384,15 +386,4 @@ class Sync:
             try:
                 await self.replica.observe(read_stamp(self._random(32)))
             except ParsecFSError as error:
-                self._report(error, "observe")
-
-    def _report(self, error: ParsecFSError, work: str) -> None:
-        self.trouble = str(error) or type(error).__name__
-        if isinstance(error, DeviceRevokedError) and not self.revoked:
-            self.revoked = True
-            self._on_pulled()
-        usual = isinstance(error, OfflineError | StaleError)
-        told = logging.WARNING if isinstance(error, RefusedError | DataError) else logging.ERROR
-        log.log(logging.INFO if usual else told, "%s: %s", work, error)
-        if isinstance(error, VerificationError):
-            self._on_failure(error)
+                self.standing.report(error, "observe")

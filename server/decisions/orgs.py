@@ -17,6 +17,7 @@ from parsec_fs.protocol.certificates import (
 )
 from parsec_fs.protocol.commands import CreateOrg, Outcome
 from parsec_fs.protocol.errors import DataError, ParsecFSError
+from parsec_fs.protocol.genesis import genesis_of
 from parsec_fs.protocol.hashing import EMPTY_MAP, signed_hash
 from parsec_fs.protocol.ids import DeviceId, OrgId
 from parsec_fs.protocol.keys import CoVerifyKey
@@ -32,10 +33,9 @@ def org_of_request(request: CreateOrg) -> OrgId | Outcome:
     """Which organization a founding is about, NOT verified."""
     try:
         certificate = peek_certificate(request.genesis)
-        content = decode_content(certificate.kind, certificate.content)
+        return genesis_of(certificate.kind, certificate.content).org
     except DataError:
         return Outcome.BAD_REQUEST
-    return content.org if isinstance(content, Genesis) else Outcome.BAD_REQUEST
 
 
 def found(

@@ -4,12 +4,13 @@ Data flow: rules in `membership` and `realm_state` raise -> `outcome_of` -> answ
 """
 
 from parsec_fs.protocol.commands import Outcome
-from parsec_fs.protocol.errors import DataError, ParsecFSError
+from parsec_fs.protocol.errors import DataError, OutdatedError, ParsecFSError
 from parsec_fs.protocol.log_state import DeviceChainError, NotAllowedError, ReplacedError
 from parsec_fs.protocol.realm_state import CommitConflictError, KeyIndexError
 
 _TABLE: tuple[tuple[type[ParsecFSError], Outcome], ...] = (
     (DataError, Outcome.BAD_REQUEST),
+    (OutdatedError, Outcome.BAD_REQUEST),
     (NotAllowedError, Outcome.NOT_ALLOWED),
     (DeviceChainError, Outcome.BAD_CHAIN),
     (KeyIndexError, Outcome.STALE_KEY),

@@ -19,6 +19,8 @@ from parsec_fs.protocol.certificates import (
     CONTRIBUTOR,
     NO_ROLE,
     OWNER,
+    USER_REVOKED,
+    Certificate,
     DeviceRevoked,
     Role,
     User,
@@ -29,16 +31,17 @@ from parsec_fs.protocol.codec import decode, encode, encode_trusted
 from parsec_fs.protocol.commands import EpochProof
 from parsec_fs.protocol.commits import CommitBody
 from parsec_fs.protocol.epochs import opening_leaf
-from parsec_fs.protocol.errors import DataError, VerificationError
-from parsec_fs.protocol.hashing import EMPTY_MAP, map_key, map_value
+from parsec_fs.protocol.errors import DataError, OutdatedError, ParsecFSError, VerificationError
+from parsec_fs.protocol.hashing import EMPTY_MAP, map_key, map_value, tag
 from parsec_fs.protocol.ids import NO_HASH, Hash, UserId
 from parsec_fs.protocol.membership import OrgState
 from parsec_fs.protocol.prefix_map import PrefixMap
 from parsec_fs.protocol.realm_state import Transition, verify_leaf
-from parsec_fs.protocol.records import CERTIFICATE, COMMIT, Leaf
+from parsec_fs.protocol.records import CERTIFICATE, COMMIT, Leaf, Signed
 from parsec_fs.workspace.promises import AuditFirstError
+from parsec_fs.workspace.refused_leaf import LeafRefusedError
 from tests.support.audited import AuditedDevice, SimulatedChain
-from tests.support.history import HonestServer, open_cut
+from tests.support.history import HonestServer, Member, open_cut
 from tests.support.weakened import without
 
 pytestmark = pytest.mark.allows_log("audit: ")
@@ -577,6 +580,59 @@ async def test_ghost_member_without_the_check() -> None:
     await scene.device.audit()
     scene.in_peace()
     assert UserId(bytes(16)) in scene.device.org.org_states[-1].users
+
+
+# A certificate of a kind that came after this program: nobody's fault, if it is signed. What is
+# malformed, or signed by nobody who may, convicts as ever.
+
+LATER_KIND = 200
+
+
+def certificate_of(server: HonestServer, kind: int, content: bytes, by: Member) -> bytes:
+    """Any content under any kind, signed as certificates are."""
+    log = server.org_log.log
+    chain = server.chain_of(by, log)
+    header = by.author.header(server.anchor.context(log), chain, server.seen(log))
+    record = encode(Certificate(header=header, kind=kind, replaces=NO_HASH, content=content))
+    signature = by.key.sign(tag("certificate-signature") + record)
+    return encode(Signed(record=record, signature=signature))
+
+
+async def show_certificate(scene: Scene, body: bytes) -> ParsecFSError:
+    """What the device says to it, and what the auditor makes of that."""
+    server = scene.server
+    server.take_org(body, server.org)
+    with pytest.raises(ParsecFSError) as caught:
+        await scene.device.pull()
+    if isinstance(caught.value, VerificationError):
+        await scene.device.auditor.report(caught.value)
+    scene.chain.publish(server.cut())
+    await scene.device.audit()
+    return caught.value
+
+
+async def test_a_later_kind_accuses_nobody(scene: Scene) -> None:
+    size, alice = scene.device.org.size(), scene.server.alice
+    error = await show_certificate(scene, certificate_of(scene.server, LATER_KIND, b"\x90", alice))
+    assert isinstance(error, OutdatedError)
+    assert (scene.device.org.size(), scene.device.store.evidence) == (size, {})
+    scene.server.tick(60_000)
+    assert await scene.device.audit() == Word.LAGGING
+    assert "update it" in scene.device.auditor.client_state().reason
+
+
+async def test_a_malformed_certificate_of_a_known_kind_convicts(scene: Scene) -> None:
+    body = certificate_of(scene.server, USER_REVOKED, b"\x90", scene.server.alice)
+    assert isinstance(await show_certificate(scene, body), LeafRefusedError)
+    scene.convicted_of(Kind.INVALID_LEAF)
+
+
+async def test_a_later_kind_that_nobody_signed_convicts(scene: Scene) -> None:
+    alice = scene.server.alice
+    impostor = replace(alice, secrets=replace(alice.secrets, sign_seed=bytes(range(32))))
+    body = certificate_of(scene.server, LATER_KIND, b"\x90", impostor)
+    assert isinstance(await show_certificate(scene, body), LeafRefusedError)
+    scene.convicted_of(Kind.INVALID_LEAF)
 
 
 # The organization listed twice in one epoch, or not at all (rule 17).

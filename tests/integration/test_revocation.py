@@ -19,24 +19,35 @@ from parsec_fs.last_owners import owned_alone
 from parsec_fs.people import find_device, members_of
 from parsec_fs.protocol.certificates import (
     CONTRIBUTOR,
+    DEVICE_REVOKED,
     MANAGER,
     NO_ROLE,
     OWNER,
     READER,
     DeviceRevoked,
     UserRevoked,
+    peek_certificate,
     sign_certificate,
 )
 from parsec_fs.protocol.codec import encode_trusted
 from parsec_fs.protocol.commands import BoxAnswer
-from parsec_fs.protocol.errors import DeviceRevokedError, ForbiddenError, InputError, RefusedError
+from parsec_fs.protocol.errors import (
+    DeviceRevokedError,
+    ForbiddenError,
+    InputError,
+    OutdatedError,
+    RefusedError,
+)
 from parsec_fs.protocol.hashing import map_value
 from parsec_fs.protocol.ids import DeviceId, RealmId, UserId
 from parsec_fs.protocol.log_state import DeviceChain
+from parsec_fs.protocol.membership import OrgState
+from parsec_fs.protocol.records import Leaf
 from parsec_fs.protocol.sealing import RealmKey
 from parsec_fs.revocation import Revoked, revocation, revoke_device
 from parsec_fs.user_keys import user_key_due
 from parsec_fs.workspace.realm_keys import seal_previous_key
+from parsec_fs.workspace.replica_checks import ReplicaChecks
 from tests.support.laptops import Laptop, alone, in_step, laptop, second_device, second_user
 from tests.support.server import InProcess
 from tests.support.waiting import until
@@ -78,7 +89,7 @@ async def test_stolen_device_gets_nothing_and_keys_change(tmp_path: Path) -> Non
             sync = two.workspace.sync
             async with trio.open_nursery() as nursery:
                 await nursery.start(sync.run)
-                await until(lambda: sync.revoked, timeout_s=20)
+                await until(lambda: sync.standing.revoked, timeout_s=20)
                 nursery.cancel_scope.cancel()
             assert find_device(one.org.state, device_of(two).hex()).revoked is not None
 
@@ -277,3 +288,41 @@ async def test_a_workspace_without_an_owner_is_taken_over(tmp_path: Path) -> Non
             await sharing.set_role(own, READER)
         await sharing.set_role(bobs.secrets.user, NO_ROLE)
         assert one.workspace.replica.state.role(bobs.secrets.user) == NO_ROLE
+
+
+class OldProgram(ReplicaChecks):
+    """A program from before devices could be revoked."""
+
+    def org_leaf(self, state: OrgState, leaf: Leaf) -> OrgState:
+        kind = peek_certificate(leaf.body).kind
+        if kind == DEVICE_REVOKED:
+            raise OutdatedError(f"certificates of kind {kind}")
+        return super().org_leaf(state, leaf)
+
+
+@pytest.mark.allows_log("this program is too old")
+async def test_an_old_program_keeps_its_changes_until_it_is_updated(tmp_path: Path) -> None:
+    async with alone(tmp_path) as (server, one, realm):
+        identity, stolen = await second_device(one), (await second_device(one)).secrets.device
+        folder = tmp_path / "two"
+        async with laptop(server, identity, folder, "two", checks=OldProgram()) as old:
+            await old.open(realm)
+            await revoke(one, DeviceRevoked(device=stolen))
+            sync = old.workspace.sync
+            with pytest.raises(OutdatedError) as told:
+                await old.pull()
+            sync.standing.report(told.value, "pull")
+            sync.standing.trouble = ""
+            old.make("kept", b"written by an old program")
+            async with trio.open_nursery() as nursery:
+                await nursery.start(sync.run)
+                await until(lambda: "update it" in sync.progress().trouble, timeout_s=20)
+                nursery.cancel_scope.cancel()
+            assert sync.progress().pending
+            assert old.workspace.store.outbox.empty()
+        async with laptop(server, identity, folder, "two") as new:
+            await new.open(realm)
+            await new.workspace.sync.rekey_once()
+            shown = await in_step(new, one)
+            assert b"written by an old program" in shown.values()
+            assert not new.workspace.sync.standing.outdated

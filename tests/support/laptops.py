@@ -380,7 +380,12 @@ class Laptop:
 
 @asynccontextmanager
 async def laptop(
-    server: InProcess | Place, identity: Identity, folder: Path, name: str = "laptop"
+    server: InProcess | Place,
+    identity: Identity,
+    folder: Path,
+    name: str = "laptop",
+    *,
+    checks: ReplicaChecks = REPLICA_CHECKS,
 ) -> AsyncIterator[Laptop]:
     """A device whose files lie under `folder`; doing it again is a restart of the program."""
     anchor, secrets = identity.anchor, identity.secrets
@@ -408,12 +413,13 @@ async def laptop(
             identity=identity,
             author=Author(secrets=secrets, incarnation=os.urandom(16), random=os.urandom),
             client=client,
-            org=OrgReplica(store, client, genesis=anchor.genesis, audit=Unaudited()),
+            org=OrgReplica(store, client, genesis=anchor.genesis, audit=Unaudited(), checks=checks),
             signer=signer,
             wire=wire,
             folder=folder,
             name=name,
             nursery=nursery,
+            checks=checks,
         )
         yield device
         nursery.cancel_scope.cancel()

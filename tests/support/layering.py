@@ -89,6 +89,7 @@ SHELLS: dict[str, tuple[str, ...]] = {
             "sharing",
             "slices",
             "snapshot_reader",
+            "standing",
             "store_loader",
             "sync",
             "upload",

@@ -23,7 +23,13 @@ from parsec_fs.protocol.certificates import (
     sign_certificate,
 )
 from parsec_fs.protocol.codec import encode
-from parsec_fs.protocol.errors import DataError, ProofError, SignatureError, TrustchainError
+from parsec_fs.protocol.errors import (
+    DataError,
+    OutdatedError,
+    ProofError,
+    SignatureError,
+    TrustchainError,
+)
 from parsec_fs.protocol.hashing import EMPTY_MAP, body_hash, map_key, map_value
 from parsec_fs.protocol.ids import NO_HASH, DeviceId, Hash, LogId, OrgId, RealmId, UserId
 from parsec_fs.protocol.keys import SigningKey
@@ -291,7 +297,7 @@ def test_leaf_must_hold_a_certificate_of_this_log() -> None:
     )
     with pytest.raises(SignatureError):
         membership.append(org.state, org.leaf(foreign))
-    with pytest.raises(DataError):
+    with pytest.raises(OutdatedError):
         decode_content(99, b"")
 
 
