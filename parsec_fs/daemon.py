@@ -24,10 +24,10 @@ from parsec_fs.directory import Workspace as NamedWorkspace
 from parsec_fs.identity import Identity
 from parsec_fs.lockfile import held
 from parsec_fs.mount import runner
-from parsec_fs.protocol.errors import OfflineError, VerificationError
-from parsec_fs.protocol.hashing import read_stamp
+from parsec_fs.protocol.errors import VerificationError
 from parsec_fs.protocol.ids import ObjectId
 from parsec_fs.signals import dump_on_signal, know_children, stop_on_signal
+from parsec_fs.workspace.strict_open import all_logged_is_here
 
 log = logging.getLogger(__name__)
 
@@ -168,9 +168,11 @@ class Daemon:
 
 async def _all_logged_is_here(parts: Parts) -> None:
     """Rule 27. Raises OfflineError, VerificationError."""
-    with trio.move_on_after(STRICT_OPEN_TIMEOUT_S):
-        if parts.workspace.filesystem.dirty_since() is not None:
-            await parts.workspace.sync.wait_logged()
-        await parts.workspace.replica.observe(read_stamp(parts.connection.author.random(32)))
-        return
-    raise OfflineError("strict: the server did not log the read in time")
+    workspace, random = parts.workspace, parts.connection.author.random
+    await all_logged_is_here(
+        workspace.filesystem,
+        workspace.replica,
+        workspace.sync,
+        random=random,
+        timeout_s=STRICT_OPEN_TIMEOUT_S,
+    )

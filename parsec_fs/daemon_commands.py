@@ -51,7 +51,8 @@ class DaemonCommands:
         return document
 
     async def wait(self, parameters: Json, progress: Progress) -> Json:
-        """Until all changes made so far reach a state. Raises TimeoutError, VerificationError."""
+        """Until all changes made so far reach a state. Raises TimeoutError, VerificationError,
+        DeviceRevokedError."""
         state = parameters.get("state")
         if state not in ("logged", "anchored", "audited"):
             raise InputError("wait for: logged, anchored or audited")
@@ -80,7 +81,7 @@ class DaemonCommands:
         target = filesystem.tree.position
         told = 0.0
         while sync.progress().logged_position < target or filesystem.held:
-            self._check_convicted()
+            self._check_can_be()
             if filesystem.held.needs_somebody():
                 raise TimeoutError(f"not logged: {self._what_is_left('logged')}")
             sync.wake()
@@ -97,7 +98,7 @@ class DaemonCommands:
         reached = facts.audited_size if state == "audited" else facts.anchored_size
         told = 0.0
         while reached() < size:
-            self._check_convicted()
+            self._check_can_be()
             self._auditor.kick()
             if trio.current_time() > told + _TELL_S:
                 told = trio.current_time()
@@ -105,7 +106,9 @@ class DaemonCommands:
                 await progress({"text": f"waiting for the next epoch, {left}"})
             await trio.sleep(_LOOK_S)
 
-    def _check_convicted(self) -> None:
+    def _check_can_be(self) -> None:
+        """Nothing that a convicted server, or a revoked device, waits for ever comes."""
+        self._workspace.sync.standing.check_member()
         if self._auditor.convicted:
             raise VerificationError(self._auditor.client_state().reason)
 

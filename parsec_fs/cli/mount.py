@@ -24,11 +24,12 @@ from parsec_fs.cli.mounting import Json, arguments, check_not_running, places, s
 from parsec_fs.cli.mountpoint import check_allow_other, clear_dead_mount, prepare
 from parsec_fs.cli.settings import Settings, settings_of
 from parsec_fs.config import CACHE_DEFAULT_SIZE, Consistency, Durability, MountOptions
+from parsec_fs.control import CommandFailedError
 from parsec_fs.device_lock import KeyFileLock, PassphraseLock, describe
 from parsec_fs.directory import Workspace, matching
 from parsec_fs.identity import Identity
 from parsec_fs.lockfile import holder
-from parsec_fs.protocol.errors import OfflineError, ParsecFSError
+from parsec_fs.protocol.errors import OfflineError, ParsecFSError, RemoteError
 from parsec_fs.protocol.limits import MIB
 
 _END_S: Final = 30.0
@@ -118,12 +119,15 @@ def _wanted(
 
 
 def _all_workspaces(settings: Settings, identity: Identity) -> tuple[Workspace, ...]:
-    """Those that the server knows of as well; without it those that are known here."""
+    """Those that the server knows of as well; without it those that are known here, which a device
+    that was revoked can still read."""
     try:
         return trio.run(_ask, settings, identity)
     except OfflineError:
         settings.output.note("the server cannot be reached: workspaces shared lately are left out")
-        return running.known(settings.home, identity)
+    except RemoteError as error:
+        settings.output.note(f"! {error}")
+    return running.known(settings.home, identity)
 
 
 def _each(
@@ -280,13 +284,26 @@ def umount(
 def _end(settings: Settings, workspace: Workspace, mountpoint: str, *, no_wait: bool) -> int:
     """Unmount, and wait for the daemon; how many changes are left on this device."""
     if not no_wait:
-        waited = running.ask(settings, workspace, "wait", {"state": "logged"})
+        waited = _wait_logged(settings, workspace)
         pending = int(waited.get("local", 0))
     else:
         pending = int(running.ask(settings, workspace, "status")["changes"]["local"])
     _unmount(mountpoint)
     _wait_for_end(settings, workspace)
     return pending
+
+
+def _wait_logged(settings: Settings, workspace: Workspace) -> Json:
+    try:
+        return running.ask(settings, workspace, "wait", {"state": "logged"})
+    except CommandFailedError as error:
+        if error.exit != ExitCode.REVOKED:
+            raise
+        raise CommandError(
+            ExitCode.REVOKED,
+            f"{workspace.title} stays mounted: {error}. To unmount it with what is left, which "
+            f"stays on this device: parsec-fs umount --no-wait {workspace.title}",
+        ) from error
 
 
 def _unmount(mountpoint: str) -> None:

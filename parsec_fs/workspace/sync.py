@@ -75,7 +75,9 @@ class Sync:
         on_pulled: Callable[[], None] = lambda: None,
     ) -> None:
         self.replica = replica
-        self.standing = Standing(on_failure=on_failure, on_change=on_pulled)
+        self.standing = Standing(
+            replica.store, on_failure=on_failure, on_change=self._standing_changed
+        )
         self._org = org
         self._pusher = pusher
         self._rekeying = rekeying
@@ -132,9 +134,7 @@ class Sync:
             logged_position=self._logged_position(),
             log_size=self.replica.size(),
             online=self._events.connected,
-            trouble=(
-                self._rekeying.problem() or self.standing.trouble or self._filesystem.held.problem()
-            ),
+            trouble=self.standing.text(self._rekeying.problem()) or self._filesystem.held.problem(),
         )
 
     def logged_index(self, id: ObjectId) -> int | None:
@@ -146,11 +146,13 @@ class Sync:
 
     async def wait_logged(self, position: int | None = None, about: ObjectId | None = None) -> int:
         """Waits until a journal position (default: all so far) is logged, but for what is held
-        back; the log size with it. Raises LocalError if `about` (file or folder) is held back."""
+        back; the log size with it. Raises LocalError if `about` (file or folder) is held back,
+        DeviceRevokedError."""
         target = self._filesystem.tree.position if position is None else position
         self._filesystem.flush()
         with self.replica.slices.hurried():
             while self._logged_position() < target and not self._filesystem.held.rests():
+                self.standing.check_member()
                 self.wake()
                 await self._advanced.wait()
         self._filesystem.held.check(about)
@@ -194,11 +196,13 @@ class Sync:
             self._wanted = trio.Event()
             try:
                 await self.pull_once()
+                await self.standing.remember()
                 pause = _PAUSE_FIRST_S
             except ParsecFSError as error:
                 self.standing.report(error, "pull")
                 self._org_grown = True
                 self._wanted.set()
+                await self.standing.remember()
                 await trio.sleep(pause)
                 pause = min(2 * pause, _PAUSE_LONGEST_S)
 
@@ -350,6 +354,11 @@ class Sync:
                 self.standing.report(error, "push")
                 await trio.sleep(min(pause, QUIET_S) if isinstance(error, StaleError) else pause)
                 pause = min(2 * pause, _PAUSE_LONGEST_S)
+
+    def _standing_changed(self) -> None:
+        """Whoever waits looks again, and so does the mount."""
+        self._advance()
+        self._on_pulled()
 
     def _waits(self) -> str:
         """Why nothing is sent, whatever the server would say to it."""

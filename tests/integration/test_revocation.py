@@ -6,12 +6,16 @@ Data flow: certificate -> server -> org log -> rekeying of whoever comes first -
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import trio
 
+from parsec_fs.cli.exit_codes import ExitCode, exit_code
 from parsec_fs.config import Home
 from parsec_fs.connection import connect
+from parsec_fs.control import Json
+from parsec_fs.daemon_commands import DaemonCommands
 from parsec_fs.discovery import find_workspaces
 from parsec_fs.enrolment import device_content, make_rotation
 from parsec_fs.identity import Identity
@@ -35,6 +39,7 @@ from parsec_fs.protocol.errors import (
     DeviceRevokedError,
     ForbiddenError,
     InputError,
+    OfflineError,
     OutdatedError,
     RefusedError,
 )
@@ -48,6 +53,7 @@ from parsec_fs.revocation import Revoked, revocation, revoke_device
 from parsec_fs.user_keys import user_key_due
 from parsec_fs.workspace.realm_keys import seal_previous_key
 from parsec_fs.workspace.replica_checks import ReplicaChecks
+from parsec_fs.workspace.strict_open import all_logged_is_here
 from tests.support.laptops import Laptop, alone, in_step, laptop, second_device, second_user
 from tests.support.server import InProcess
 from tests.support.waiting import until
@@ -90,8 +96,59 @@ async def test_stolen_device_gets_nothing_and_keys_change(tmp_path: Path) -> Non
             async with trio.open_nursery() as nursery:
                 await nursery.start(sync.run)
                 await until(lambda: sync.standing.revoked, timeout_s=20)
+                with pytest.raises(DeviceRevokedError):
+                    await sync.wait_logged()
                 nursery.cancel_scope.cancel()
             assert find_device(one.org.state, device_of(two).hex()).revoked is not None
+
+
+async def nothing(document: Json) -> None:
+    """Progress that nobody looks at."""
+
+
+async def test_a_revoked_device_says_so_and_reads_on_after_a_restart(tmp_path: Path) -> None:
+    async with alone(tmp_path) as (server, one, realm):
+        identity = await second_device(one)
+        async with laptop(server, identity, tmp_path / "two", "two") as two:
+            await two.open(realm)
+            two.make("unsent", b"stays here")
+            await revoke(one, DeviceRevoked(device=device_of(two)))
+            with pytest.raises(DeviceRevokedError) as told:
+                await two.pull()
+            two.workspace.sync.standing.report(told.value, "pull")
+            await two.workspace.sync.standing.remember()
+            two.wire.cut = True
+            await two.restart()
+            workspace, sync = two.workspace, two.workspace.sync
+            sync.standing.trouble = "the server cannot be reached"
+            assert "this device was revoked" in sync.progress().trouble
+            commands = DaemonCommands(
+                workspace=workspace,
+                auditor=cast(Any, None),
+                facts=cast(Any, None),
+                history=cast(Any, None),
+            )
+            with pytest.raises(DeviceRevokedError) as never, trio.fail_after(20):
+                await commands.wait({"state": "logged"}, nothing)
+            assert exit_code(never.value) == ExitCode.REVOKED
+            assert await two.read("unsent") == b"stays here"
+
+
+async def test_strict_reads_go_on_when_the_device_is_told(tmp_path: Path) -> None:
+    """First the server is asked, and says it; then nobody is asked any more."""
+    async with alone(tmp_path) as (server, one, realm):
+        identity = await second_device(one)
+        async with laptop(server, identity, tmp_path / "two", "two") as two:
+            await two.open(realm)
+            await revoke(one, DeviceRevoked(device=device_of(two)))
+            parts = (two.filesystem, two.workspace.replica, two.workspace.sync)
+            for revoked in (False, True):
+                assert two.workspace.sync.standing.revoked is revoked
+                await all_logged_is_here(*parts, random=os.urandom, timeout_s=20)
+                two.wire.cut = True
+            two.workspace.sync.standing.pulled()
+            with pytest.raises(OfflineError):
+                await all_logged_is_here(*parts, random=os.urandom, timeout_s=20)
 
 
 async def test_revoking_again_finishes_what_was_interrupted(tmp_path: Path) -> None:

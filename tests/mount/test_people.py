@@ -115,6 +115,8 @@ def test_invite_share_read_write_and_take_away(server: Product, tmp_path: Path) 
     assert [one["revoked"] for one in alice.cli("device", "list")["devices"]] == [False, True]
     code, told = bob.run("user", "list")
     assert (code, "this device was revoked" in told["error"]) == (14, True)
+    code, told = bob.run("mount", "--all", str(bob.path.parent / "all"))
+    assert (code, "all workspaces are mounted already" in told["error"]) == (10, True)
     poll(lambda: "was revoked" in bob.status()["trouble"], 2 * SLOWEST_S, bob.log_tail)
     assert bob.errno_of(lambda: open_to_write(plan)) == errno.EACCES
     assert bob.read("plan") == b"meet at one"

@@ -91,6 +91,7 @@ SHELLS: dict[str, tuple[str, ...]] = {
             "snapshot_reader",
             "standing",
             "store_loader",
+            "strict_open",
             "sync",
             "upload",
         )
