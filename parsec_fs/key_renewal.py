@@ -40,7 +40,11 @@ async def renew_if_due(connection: Connection) -> bool:
         return False
     try:
         await renew_user_key(connection)
-    except (OfflineError, RefusedError, DecryptionError) as error:
+    except (OfflineError, RefusedError) as error:
+        # A mounted workspace of theirs was first, or the next one will be.
+        log.info("the user key that a revoked device holds was not renewed here: %s", error)
+        return False
+    except DecryptionError as error:
         log.warning("the user key that a revoked device holds was not renewed: %s", error)
         return False
     return True

@@ -78,8 +78,14 @@ class OrgState:
 
     def takes_keys(self, user: UserId) -> bool:
         """True iff the user is a member with a device: keys are sealed to nobody else. Where the
-        last device was stolen, nobody renews the user's key that it holds."""
-        return self.is_member(user) and bool(self.devices_of(user))
+        last device was stolen, what it holds is sealed to no more, whatever device an administrator
+        adds then: it holds no key of the user, and counts from its own new one on (`UserKey`)."""
+        if not self.is_member(user):
+            return False
+        own = [one for one in self.devices.values() if one.device.user == user]
+        present = self.generations[user][-1].index
+        stolen = max((one.revoked or 0 for one in own), default=0)
+        return any(one.revoked is None and (stolen < present or one.index < stolen) for one in own)
 
     def is_member_at(self, user: UserId, org_size: int) -> bool:
         """The same after the first `org_size` leaves: what comes later binds no earlier leaf of a

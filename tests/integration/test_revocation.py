@@ -18,9 +18,10 @@ from parsec_fs.control import Json
 from parsec_fs.daemon_commands import DaemonCommands
 from parsec_fs.discovery import find_workspaces
 from parsec_fs.enrolment import device_content, make_rotation
-from parsec_fs.identity import Identity
+from parsec_fs.identity import Author, Identity
 from parsec_fs.last_owners import owned_alone
 from parsec_fs.people import find_device, members_of
+from parsec_fs.protocol import membership
 from parsec_fs.protocol.certificates import (
     CONTRIBUTOR,
     DEVICE_REVOKED,
@@ -28,7 +29,9 @@ from parsec_fs.protocol.certificates import (
     NO_ROLE,
     OWNER,
     READER,
+    Device,
     DeviceRevoked,
+    User,
     UserRevoked,
     peek_certificate,
     sign_certificate,
@@ -47,13 +50,15 @@ from parsec_fs.protocol.hashing import map_value
 from parsec_fs.protocol.ids import DeviceId, RealmId, UserId
 from parsec_fs.protocol.log_state import DeviceChain
 from parsec_fs.protocol.membership import OrgState
-from parsec_fs.protocol.records import Leaf
+from parsec_fs.protocol.records import CERTIFICATE, Leaf
 from parsec_fs.protocol.sealing import RealmKey
 from parsec_fs.revocation import Revoked, revocation, revoke_device
-from parsec_fs.user_keys import user_key_due
+from parsec_fs.user_keys import make_user_key, user_key_due
 from parsec_fs.workspace.realm_keys import seal_previous_key
 from parsec_fs.workspace.replica_checks import ReplicaChecks
 from parsec_fs.workspace.strict_open import all_logged_is_here
+from server.decisions.effects import next_leaf
+from tests.support.identities import founded, user_content
 from tests.support.laptops import Laptop, alone, in_step, laptop, second_device, second_user
 from tests.support.server import InProcess
 from tests.support.waiting import until
@@ -195,21 +200,54 @@ async def newest_box(one: Laptop, user: UserId) -> BoxAnswer:
     return await one.client.read_box(RealmId(log), index, user)
 
 
+async def certify(by: Laptop, content: User | Device) -> None:
+    """As an administrator adds somebody."""
+    org = await by.org.pull()
+    header = by.author.header(org.context, org.chains[device_of(by)], by.org.seen())
+    await by.client.append_certificate(by.org.log, by.author.sign(content, header=header))
+    await by.pull()
+
+
 async def test_a_key_follows_a_persons_first_device(tmp_path: Path) -> None:
     """Whoever had none when the newest key was made gets the next one, once."""
+    async with alone(tmp_path) as (_, one, _):
+        secrets = founded()[1].secrets
+        bobs = replace(secrets, org=one.author.secrets.org, user=UserId(os.urandom(16)))
+        await certify(one, user_content("bob", bobs))
+        await one.workspace.sharing.set_role(bobs.user, READER)
+        with pytest.raises(RefusedError, match="NOT_FOUND"):
+            await newest_box(one, bobs.user)
+        await certify(one, device_content(bobs, b"tablet"))
+        await one.workspace.sync.rekey_once()
+        assert (await newest_box(one, bobs.user)).box.user == bobs.user
+        assert not one.workspace.rekeying.wanted()
+
+
+async def test_a_device_added_after_the_last_was_stolen_brings_no_keys(tmp_path: Path) -> None:
+    """It holds no key of the person, the stolen one does; a new one of theirs ends that."""
     async with alone(tmp_path) as (_, one, _):
         bobs = (await second_user(one)).secrets
         await one.workspace.sharing.set_role(bobs.user, READER)
         await revoke_and_expect_a_key(one, DeviceRevoked(device=bobs.device))
-        org, author = await one.org.pull(), one.author
-        tablet = replace(bobs, device=DeviceId(os.urandom(16)), sign_seed=os.urandom(32))
-        header = author.header(org.context, org.chains[device_of(one)], one.org.seen())
-        body = author.sign(device_content(tablet, b"tablet"), header=header)
-        await one.client.append_certificate(one.org.log, body)
-        await one.pull()
-        await one.workspace.sync.rekey_once()
-        assert (await newest_box(one, bobs.user)).box.user == bobs.user
+        again = replace(bobs, device=DeviceId(os.urandom(16)), sign_seed=os.urandom(32))
+        await certify(one, device_content(again, b"tablet"))
         assert not one.workspace.rekeying.wanted()
+        await one.workspace.rekeying.rotate()
+        await one.pull()
+        with pytest.raises(RefusedError, match="NOT_FOUND"):
+            await newest_box(one, bobs.user)
+        org, author = one.org.state, Author(secrets=again, incarnation=bytes(16), random=os.urandom)
+        assert not org.takes_keys(bobs.user)
+        body = make_user_key(org=org, seen=one.org.seen(), author=author)
+        leaf = next_leaf(
+            org.position,
+            CERTIFICATE,
+            body,
+            map_root=org.map.root(),
+            org_size=org.position.size + 1,
+            now_ms=0,
+        )
+        assert membership.append(org, leaf).takes_keys(bobs.user)
 
 
 async def reader_with_a_stolen_device(one: Laptop, server: InProcess, folder: Path) -> Identity:
