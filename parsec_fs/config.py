@@ -49,6 +49,11 @@ class WorkspacePaths:
         return self.root / "realm.db"
 
     @property
+    def audit_database(self) -> Path:
+        """The log as an audit without keys replays it: no manifest, no key box."""
+        return self.root / "audit.db"
+
+    @property
     def journal(self) -> Path:
         """Changes that are not logged yet."""
         return self.root / "journal"

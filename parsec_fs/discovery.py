@@ -9,7 +9,7 @@ key: the server can leave a workspace out of the list, but cannot rename or inve
 from typing import Final
 
 from parsec_fs.connection import Connection
-from parsec_fs.directory import Workspace, keep_workspaces, known_workspaces
+from parsec_fs.directory import Workspace, keep_workspaces, known_workspaces, unnamed
 from parsec_fs.enrolment import create_realm, open_realm_name
 from parsec_fs.identity import DeviceSecrets
 from parsec_fs.key_renewal import renew_if_due
@@ -30,17 +30,28 @@ _NEXT_LEAVES: Final = 1000
 async def find_workspaces(connection: Connection) -> tuple[Workspace, ...]:
     """Pull the organization's log, renew the user's key if that is due, ask for realms, verify what
     is new here, keep it. Raises OfflineError, VerificationError."""
+    return (await find_all(connection))[0]
+
+
+async def find_all(
+    connection: Connection,
+) -> tuple[tuple[Workspace, ...], tuple[Workspace, ...]]:
+    """The same, and beside them those whose name does not open here: this user audits them, or
+    waits for a key. Raises OfflineError, VerificationError."""
     await connection.org.pull()
     await renew_if_due(connection)
     org = connection.org.state
     found = {one.realm: one for one in _known(connection)}
+    closed = []
     for realm in await connection.server.list_realms():
         # A realm that the org log does not hold is hidden from the members: not shown (rule 6).
         if realm in org.realms and realm not in found:
             name = await _name(connection, org, realm)
-            if name is not None:
+            if name is None:
+                closed.append(unnamed(realm))
+            else:
                 found[realm] = Workspace(realm=realm, name=name)
-    return await _keep(connection, tuple(found.values()))
+    return await _keep(connection, tuple(found.values())), tuple(closed)
 
 
 async def create_workspace(connection: Connection, name: str) -> Workspace:
@@ -67,7 +78,8 @@ async def _keep(connection: Connection, found: tuple[Workspace, ...]) -> tuple[W
 
 async def _name(connection: Connection, org: OrgState, realm: RealmId) -> bytes | None:
     """Name in the first rotation that this user has a key of; None if there is none. Whoever became
-    a member later has only later ones: then the log is replayed once, without its contents."""
+    a member later has only later ones: then the log is replayed once, without its contents. Not by
+    an auditor, to whom the server gives no box at all: it could hide the workspace as well."""
     secrets = hold_user_keys(org, connection.identity.secrets)
     state = RealmState(context=realm_context(org, realm))
     objects: dict[ObjectId, ObjectState] = {}
@@ -83,7 +95,10 @@ async def _name(connection: Connection, org: OrgState, realm: RealmId) -> bytes 
         if not state.rotations or state.position.size == start < answer.head.head.size:
             raise DataError("the workspace's log does not begin with its creation and key")
         for rotation in state.rotations[tried:]:
-            name = await _opened(connection, rotation, realm, secrets)
+            try:
+                name = await _opened(connection, rotation, realm, secrets)
+            except RefusedError:
+                return None
             if name is not None:
                 return name
         tried, most = len(state.rotations), _NEXT_LEAVES
@@ -98,5 +113,9 @@ async def _opened(
         box = await connection.server.read_box(realm, rotation.index, secrets.user)
         key = open_realm_key(box, rotation, realm=realm, secrets=secrets)
         return open_realm_name(rotation, key, realm=realm, secrets=secrets)
-    except (RefusedError, DecryptionError):
+    except RefusedError as error:
+        if error.outcome == "NOT_ALLOWED":
+            raise
+        return None
+    except DecryptionError:
         return None

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 from parsec_fs.plain_text import plain_name
 from parsec_fs.protocol.certificates import (
     ADMIN,
+    AUDITOR,
     CONTRIBUTOR,
     MANAGER,
     NO_ROLE,
@@ -31,6 +32,7 @@ ROLES: Final[Mapping[str, int]] = {
     "manager": MANAGER,
     "contributor": CONTRIBUTOR,
     "reader": READER,
+    "auditor": AUDITOR,
 }
 
 
@@ -40,7 +42,7 @@ def profile_name(profile: int) -> str:
 
 
 def role_name(role: int) -> str:
-    """owner, manager, contributor, reader, or none."""
+    """owner, manager, contributor, reader, auditor, or none."""
     return {number: name for name, number in ROLES.items()}.get(role, "none")
 
 

@@ -16,12 +16,11 @@ from typing import Final
 from parsec_fs.audit.audit_store import DeviceAuditStore
 from parsec_fs.audit.ports import AuditRecord
 from parsec_fs.config import Home
-from parsec_fs.directory import known_workspaces
 from parsec_fs.identity import Identity
 from parsec_fs.protocol.chain_types import TrustState
 from parsec_fs.protocol.codec import decode, encode
 from parsec_fs.protocol.errors import DataError, InputError, RollbackError
-from parsec_fs.protocol.ids import Hash, LogId, OrgId
+from parsec_fs.protocol.ids import Hash, OrgId
 from parsec_fs.storage.org_store import OrgStore
 
 FORMAT: Final = b"parsec-fs trust 1\n"
@@ -88,10 +87,7 @@ async def renew_trust(home: Home, identity: Identity, given: TrustFile) -> Ident
 def _stores(home: Home, identity: Identity) -> Iterator[list[DeviceAuditStore]]:
     store = OrgStore(home.org_database, identity.anchor.org)
     try:
-        yield [
-            DeviceAuditStore(store, LogId(one.realm), home.evidence)
-            for one in known_workspaces(store, identity.secrets)
-        ]
+        yield DeviceAuditStore.all(store, home.evidence)
     finally:
         store.close()
 

@@ -27,6 +27,12 @@ class DeviceAuditStore:
         self._name = _FLOOR + realm.hex()
         self._evidence = evidence
 
+    @staticmethod
+    def all(store: OrgStore, evidence: Path) -> "list[DeviceAuditStore]":
+        """Of every workspace that was audited here, named or not."""
+        names = [one.removeprefix(_FLOOR) for one in store.fact_names(_FLOOR)]
+        return [DeviceAuditStore(store, LogId(bytes.fromhex(one)), evidence) for one in names]
+
     def load(self) -> bytes | None:
         """The last saved record."""
         return self._store.fact(self._name)

@@ -31,6 +31,7 @@ from parsec_fs.audit.ports import (
     Histories,
 )
 from parsec_fs.audit.trusted_state import (
+    ORG,
     REALM,
     OpenedEpoch,
     TrustedState,
@@ -56,6 +57,7 @@ from parsec_fs.protocol.errors import (
 )
 from parsec_fs.protocol.ids import Hash, LogId
 from parsec_fs.protocol.limits import DUE_EPOCH_MAX_AHEAD
+from parsec_fs.protocol.statements import Statement
 
 log = logging.getLogger(__name__)
 
@@ -79,9 +81,11 @@ class Auditor:
         clock: Clock,
         checks: Checks = ALL_CHECKS,
         on_convicted: Callable[[], None] = lambda: None,
+        own_floor: bool = True,
     ) -> None:
-        """`histories`: the org log's first. Raises DataError, RollbackError for a stored state
-        that is damaged or of other logs."""
+        """`histories`: the org log's first. `own_floor`: the stored floor was reached with these
+        replicas; otherwise the first round compares them with it. Raises DataError, RollbackError
+        for a stored state that is damaged or of other logs."""
         self._anchor, self._server, self._chain = anchor, server, chain
         self._histories, self._store, self._clock = histories, store, clock
         self._checks, self._on_convicted = checks, on_convicted
@@ -94,6 +98,7 @@ class Auditor:
         self._trouble = _CONVICTED if self._record.convictions else ""
         self._offline = ""
         self._expired = self._behind = False
+        self._own_floor = own_floor
         self._lock = trio.Lock()
         self._moved = trio.Event()
         self._kicked = trio.Event()
@@ -254,11 +259,28 @@ class Auditor:
         to compare them with until the whole log was replayed. Then no gap is left (rule 22)."""
         for history in self._histories:
             history.check_past()
+        if not self._own_floor:
+            await self._compare_floor()
+            self._own_floor = True
         if self._has_base():
             await self._save(replace(self.state, bootstrapped=1))
         elif self.state.bootstrapped:
             await self._compare_again()
             await self._save(replace(self.state, bootstrapped=0))
+
+    async def _compare_floor(self) -> None:
+        """Other replicas reached it; they compared every epoch up to there. One root decides
+        whether these ones hold the same log."""
+        state = self.state
+        if state.epochs:
+            opened = OpenedEpoch(
+                epoch=state.epochs - 1,
+                before=state.anchored,
+                after=state,
+                statement=decode(Statement, state.openings[ORG].statement.statement),
+            )
+            for place in range(len(self._histories)):
+                await self._comparison.compare(place, opened, state)
 
     async def _compare_again(self) -> None:
         """Every verified epoch, once more from the first: those that led to the present state."""

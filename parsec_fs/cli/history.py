@@ -58,9 +58,18 @@ def verify(
     """Audit a mounted workspace now, and say what was verified."""
     settings = settings_of(context)
     found, _ = running.choose(settings, workspace)
-    report = running.ask(settings, found, "verify")
+    tell(settings, running.ask(settings, found, "verify"))
+
+
+def tell(settings: Settings, report: Json) -> None:
+    """What an audit found, then its exit code. Raises CommandError."""
     text = report.pop("text")
     settings.output.result(report, text.splitlines())
+    check(settings, report)
+
+
+def check(settings: Settings, report: Json) -> None:
+    """Raises CommandError unless everything that is anchored was verified."""
     if report["word"] == "convicted":
         raise CommandError(
             ExitCode.TAMPERED,

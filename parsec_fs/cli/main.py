@@ -36,6 +36,7 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "agent": ("session", "Daily"),
     "log": ("history", "History"),
     "verify": ("history", "Trust"),
+    "audit": ("auditing", "Trust"),
     "proof": ("history", "Trust"),
 }
 """Command -> module that defines it, and panel of the help."""

@@ -200,18 +200,38 @@ def _resolve(settings: Settings, identity: Identity, text: str) -> Workspace:
     found = matching(running.known(settings.home, identity), text)
     if not found:
         found = matching(trio.run(_ask, settings, identity), text)
+    if not found:
+        _check_auditor(settings, identity, text)
     if len(found) != 1:
         problem = f"{len(found)} workspaces are called" if found else "there is no workspace"
         raise CommandError(ExitCode.NOT_FOUND, f"{problem} {text}; see: parsec-fs workspace list")
     return found[0]
 
 
+def _check_auditor(settings: Settings, identity: Identity, text: str) -> None:
+    """Raises CommandError if a workspace without a key for this user is meant."""
+    closed = matching(trio.run(_ask_all, settings, identity)[1], text)
+    if closed:
+        raise CommandError(
+            ExitCode.NOT_ALLOWED,
+            f"there is no key of workspace {text} for you, so it cannot be mounted. As its "
+            f"auditor, verify it: parsec-fs audit {text}. Otherwise the key is still to be made by "
+            "a mounted device of a contributor, manager or owner: try again later",
+        )
+
+
 async def _ask(settings: Settings, identity: Identity) -> tuple[Workspace, ...]:
+    return (await _ask_all(settings, identity))[0]
+
+
+async def _ask_all(
+    settings: Settings, identity: Identity
+) -> tuple[tuple[Workspace, ...], tuple[Workspace, ...]]:
     from parsec_fs.connection import connect  # as below: only where the server is asked
-    from parsec_fs.discovery import find_workspaces
+    from parsec_fs.discovery import find_all
 
     async with connect(settings.home, identity) as connection:
-        return await find_workspaces(connection)
+        return await find_all(connection)
 
 
 def _serve(

@@ -12,14 +12,15 @@ from typing import Annotated, Any, TypeVar
 import trio
 import typer
 
+from parsec_fs.blind_audit import blind_audit
 from parsec_fs.cli.exit_codes import CommandError, ExitCode
 from parsec_fs.cli.output import table
 from parsec_fs.cli.settings import Settings, settings_of
 from parsec_fs.connection import Connection, connect
 from parsec_fs.control import call
 from parsec_fs.directory import Workspace as NamedWorkspace
-from parsec_fs.directory import matching
-from parsec_fs.discovery import find_workspaces
+from parsec_fs.directory import matching, unnamed
+from parsec_fs.discovery import find_all
 from parsec_fs.lockfile import held, holder
 from parsec_fs.people import ROLES, find_user, members_of
 from parsec_fs.plain_text import plain_name
@@ -38,6 +39,7 @@ class RoleName(StrEnum):
     MANAGER = "manager"
     CONTRIBUTOR = "contributor"
     READER = "reader"
+    AUDITOR = "auditor"
 
 
 def share(
@@ -46,13 +48,16 @@ def share(
     user: Annotated[str, typer.Argument(help="Name or e-mail address of the person.")],
     role: Annotated[RoleName, typer.Option(help="What they may do.")],
 ) -> None:
-    """Give a person a role in a workspace, or another one; they read past versions as well."""
+    """Give a person a role in a workspace, or another one; all but auditors read past versions."""
     settings = settings_of(context)
-    found, changed = _set_role(settings, workspace, user, ROLES[role.value])
-    name = plain_name(found.name)
+    named, found, changed = _set_role(settings, workspace, user, ROLES[role.value])
+    name, id = plain_name(found.name), named.realm.hex()
     verb = "is now" if changed else "is already"
     lines = [f"{name} {verb} {role} of {workspace}."]
-    settings.output.result({"user": name, "role": str(role), "changed": changed}, lines)
+    if role is RoleName.AUDITOR:
+        lines.append(f"They verify it without opening it: parsec-fs audit {id[:8]}")
+    document = {"user": name, "role": str(role), "changed": changed, "workspace_id": id}
+    settings.output.result(document, lines)
 
 
 def unshare(
@@ -62,7 +67,7 @@ def unshare(
 ) -> None:
     """Take a person's role in a workspace; what is written from then on has a new key."""
     settings = settings_of(context)
-    found, changed = _set_role(settings, workspace, user, NO_ROLE)
+    _, found, changed = _set_role(settings, workspace, user, NO_ROLE)
     name = plain_name(found.name)
     lines = [f"{name} has no role in {workspace}" + (" any more." if changed else ".")]
     lines += ["What they could read before they may have kept."] * changed
@@ -75,7 +80,7 @@ def take_over(
 ) -> None:
     """Become owner of a workspace whose owners were all revoked; the highest role left may."""
     settings = settings_of(context)
-    found, changed = _set_role(settings, workspace, None, ROLES[RoleName.OWNER.value])
+    _, found, changed = _set_role(settings, workspace, None, ROLES[RoleName.OWNER.value])
     name = plain_name(found.name)
     lines = [f"{name} {'is now' if changed else 'is already'} owner of {workspace}."]
     settings.output.result({"user": name, "role": "owner", "changed": changed}, lines)
@@ -85,7 +90,7 @@ def members(
     context: typer.Context,
     workspace: Annotated[str, typer.Argument(help="Name of the workspace, or how its id begins.")],
 ) -> None:
-    """Show who may do what in a workspace."""
+    """Show who may do what in a workspace; also to its auditors."""
     settings = settings_of(context)
 
     async def run(connection: Connection, named: NamedWorkspace) -> list[Json]:
@@ -93,6 +98,10 @@ def members(
             socket = settings.home.workspace(named.realm).socket
             answer: list[Json] = (await call(socket, "members"))["members"]
             return answer
+        if named == unnamed(named.realm):
+            async with blind_audit(settings.home, connection, named) as blind:
+                await blind.replica.pull()
+                return members_of(connection.org.state, blind.replica.state)
         async with opened(settings, connection, named) as here:
             await here.replica.pull()
             return members_of(connection.org.state, here.replica.state)
@@ -107,19 +116,23 @@ def _role(member: Json) -> str:
     return f"{member['role']} (revoked)" if member["revoked"] else str(member["role"])
 
 
-def _set_role(settings: Settings, workspace: str, text: str | None, role: int) -> tuple[User, bool]:
+def _set_role(
+    settings: Settings, workspace: str, text: str | None, role: int
+) -> tuple[NamedWorkspace, User, bool]:
     """`text`: who is meant; this device's user if it is None."""
 
-    async def run(connection: Connection, named: NamedWorkspace) -> tuple[User, bool]:
+    async def run(
+        connection: Connection, named: NamedWorkspace
+    ) -> tuple[NamedWorkspace, User, bool]:
         org, own = connection.org.state, connection.identity.secrets.user
         user = org.users[own] if text is None else find_user(org, text)
         paths = settings.home.workspace(named.realm)
         if holder(paths.lock):
             parameters = {"user": user.user.hex(), "role": role}
             changed: bool = (await call(paths.socket, "share", parameters))["changed"]
-            return user, changed
+            return named, user, changed
         async with opened(settings, connection, named) as here:
-            return user, await here.sharing.set_role(user.user, role)
+            return named, user, await here.sharing.set_role(user.user, role)
 
     return trio.run(_with_workspace, settings, workspace, run)
 
@@ -129,7 +142,8 @@ async def _with_workspace(
 ) -> T:
     identity = settings.device_file().load()
     async with connect(settings.home, identity) as connection:
-        found = matching(await find_workspaces(connection), text)
+        everything = sum(await find_all(connection), start=())
+        found = matching(everything, text)
         if len(found) != 1:
             problem = f"{len(found)} workspaces are called" if found else "there is no workspace"
             text = f"{problem} {text}; see: parsec-fs workspace list"

@@ -14,7 +14,7 @@ from parsec_fs.cli.settings import Settings, settings_of
 from parsec_fs.cli.sharing import share, take_over, unshare
 from parsec_fs.connection import connect
 from parsec_fs.directory import Workspace, known_workspaces
-from parsec_fs.discovery import create_workspace, find_workspaces
+from parsec_fs.discovery import create_workspace, find_all, find_workspaces
 from parsec_fs.identity import Identity
 from parsec_fs.lockfile import Holder, holder
 from parsec_fs.protocol.errors import OfflineError
@@ -50,18 +50,21 @@ def list_workspaces(context: typer.Context) -> None:
     """Show the workspaces you can mount."""
     settings = settings_of(context)
     identity = settings.device_file().load()
-    found, offline = trio.run(_find, settings, identity)
+    found, closed, offline = trio.run(_find, settings, identity)
     holders = {one.realm: holder(settings.home.workspace(one.realm).lock) for one in found}
     rows = [
         [one.title, _place(holders[one.realm]), *([one.realm.hex()] * settings.output.verbose)]
         for one in found
     ]
     lines = table(["NAME", "MOUNTED AT", *(["ID"] * settings.output.verbose)], rows)
-    if not found:
+    if not found and not closed:
         lines = ["No workspaces. Create one: parsec-fs workspace create NAME"]
     if offline:
         settings.output.note(f"! the server cannot be reached: what is known here ({offline})")
+    for one in closed:
+        lines.append(f"{one.title} has no key for you. Verify it: parsec-fs audit {one.title}")
     document = {
+        "without_key": [{"id": one.realm.hex()} for one in closed],
         "workspaces": [
             {"name": one.title, "id": one.realm.hex(), "mountpoint": _path(holders[one.realm])}
             for one in found
@@ -71,12 +74,14 @@ def list_workspaces(context: typer.Context) -> None:
     settings.output.result(document, lines)
 
 
-async def _find(settings: Settings, identity: Identity) -> tuple[tuple[Workspace, ...], str]:
+async def _find(
+    settings: Settings, identity: Identity
+) -> tuple[tuple[Workspace, ...], tuple[Workspace, ...], str]:
     async with connect(settings.home, identity) as connection:
         try:
-            return await find_workspaces(connection), ""
+            return (*await find_all(connection), "")
         except OfflineError as error:
-            return known_workspaces(connection.store, identity.secrets), str(error)
+            return known_workspaces(connection.store, identity.secrets), (), str(error)
 
 
 def _place(found: Holder | None) -> str:

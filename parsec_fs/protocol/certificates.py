@@ -48,11 +48,13 @@ OUTSIDER: Final = 3
 one."""
 
 NO_ROLE: Final = 0
-READER: Final = 1
-CONTRIBUTOR: Final = 2
-MANAGER: Final = 3
-OWNER: Final = 4
-"""Roles in a realm; a higher number may do everything that a lower one may."""
+AUDITOR: Final = 1
+READER: Final = 2
+CONTRIBUTOR: Final = 3
+MANAGER: Final = 4
+OWNER: Final = 5
+"""Roles in a realm; a higher number may do everything that a lower one may. From reader on they
+hold the realm's keys; an auditor reads and verifies the log, and is sealed nothing."""
 
 _SIGN: Final = tag("certificate-signature")
 BoxPublic = Annotated[bytes, Size(BOX_PUBLIC_SIZE, BOX_PUBLIC_SIZE)]

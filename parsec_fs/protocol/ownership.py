@@ -9,7 +9,7 @@ becomes owner because somebody says that the owners are gone (attack A20, R-36).
 
 from collections.abc import Mapping
 
-from parsec_fs.protocol.certificates import NO_ROLE, OUTSIDER, OWNER
+from parsec_fs.protocol.certificates import NO_ROLE, OUTSIDER, OWNER, READER
 from parsec_fs.protocol.ids import UserId
 from parsec_fs.protocol.membership import OrgState
 
@@ -32,11 +32,11 @@ def leaves_vacant(roles: Roles, user: UserId, role: int, *, org: OrgState, org_s
 
 def may_take_over(roles: Roles, user: UserId, *, org: OrgState, org_size: int) -> bool:
     """True iff no owner is left, and no member but those who may not own anything has a higher role
-    than this user."""
+    than this user. An auditor never: the next key would be sealed to them."""
     own = roles.get(user, NO_ROLE)
     vacant = not live_owners(roles, org=org, org_size=org_size)
     higher = (one for one, role in roles.items() if role > own and _may_own(org, one, org_size))
-    return vacant and own != NO_ROLE and _may_own(org, user, org_size) and not any(higher)
+    return vacant and own >= READER and _may_own(org, user, org_size) and not any(higher)
 
 
 def _may_own(org: OrgState, user: UserId, org_size: int) -> bool:

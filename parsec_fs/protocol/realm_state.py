@@ -297,7 +297,7 @@ def _check_creation(
 def _check_role(
     state: RealmState, content: Role, author: UserId, org: OrgState, org_size: int
 ) -> None:
-    """Owners set any role; managers set reader and contributor (Parsec's rules). Where no owner is
+    """Owners set any role; managers those below their own (Parsec's rules). Where no owner is
     left, whoever has the highest role may take it (A20); no owner leaves a workspace without."""
     profile = org.profile_at(content.user, org_size)
     if content.role > OWNER or profile is None:

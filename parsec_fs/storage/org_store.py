@@ -64,6 +64,11 @@ class OrgStore:
         row = self._db.one("SELECT value FROM facts WHERE name = ?", name)
         return None if row is None else bytes(row[0])
 
+    def fact_names(self, beginning: str) -> list[str]:
+        """Names of the values that begin so, in order."""
+        query = "SELECT name FROM facts WHERE substr(name, 1, ?) = ? ORDER BY name"
+        return [str(row[0]) for row in self._db.all(query, len(beginning), beginning)]
+
     async def save_fact(self, name: str, value: bytes) -> None:
         """Durable when this returns."""
         async with self._db.transaction() as write:

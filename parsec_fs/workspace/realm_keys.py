@@ -103,9 +103,9 @@ class RealmKeys:
     ) -> None:
         try:
             answer = await client.read_box(self._realm, rotation.index, self._secrets.user)
-        except RefusedError:
+        except RefusedError as error:
             if rotation is rotations[-1]:
-                raise
+                raise _explained(error, self._realm) from error
             # Not a member at that time, and the key was not handed down: it stays closed.
             self._missing.add(rotation.index)
             return
@@ -172,6 +172,16 @@ def open_previous_key(
         if realm_key_commitment(secret, place) == one.commitment:
             return RealmKey(one.index, secret)
     raise DecryptionError("an older realm key is not one that a rotation commits to")
+
+
+def _explained(error: RefusedError, realm: RealmId) -> RefusedError:
+    """Whoever reads the log and gets no box is an auditor, for all that the server says."""
+    if error.outcome == "NOT_ALLOWED":
+        error.args = (
+            f"{error}: it gives you no key of this workspace. An auditor verifies it without "
+            f"opening it: parsec-fs audit {realm.hex()[:8]}. What was not sent stays here",
+        )
+    return error
 
 
 def _fact(index: int) -> str:

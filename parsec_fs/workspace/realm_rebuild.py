@@ -16,6 +16,7 @@ from typing import Final
 from parsec_fs.protocol.certificates import (
     NO_ROLE,
     OWNER,
+    READER,
     Authored,
     Certificate,
     Content,
@@ -66,20 +67,26 @@ def light_state(store: RealmStore, context: Context) -> RealmState:
 
 
 def rotation_pending(store: RealmStore) -> bool:
-    """True iff somebody lost their role since the newest key was made: until the next rotation
-    they could open what is sealed now (rule 10). A snapshot does not say which came first: then a
-    new key is made, once."""
-    pending = False
-    for content in _contents(store):
-        if isinstance(content, Rotation):
+    """True iff somebody who held the keys lost their role, or became an auditor, since the newest
+    key was made: until the next rotation they could open what is sealed now (rule 10). A snapshot
+    does not say which came first, nor who an auditor was before: then a new key is made, once."""
+    base = store.base()
+    before = () if base is None else base.roles
+    roles = {one.user: one.role for one in before}
+    pending = any(role < READER for role in roles.values())
+    for content in (one.content for one in _certificates(store)):
+        if isinstance(content, RealmCreated):
+            roles[content.owner] = OWNER
+        elif isinstance(content, Rotation):
             pending = False
-        elif isinstance(content, Role) and content.role == NO_ROLE:
-            pending = True
+        elif isinstance(content, Role):
+            pending |= roles.get(content.user, NO_ROLE) >= READER > content.role
+            roles[content.user] = content.role
     return pending
 
 
 def members_without_key(store: RealmStore) -> bool:
-    """True iff somebody became a member since the newest key was made: it was not sealed to them.
+    """True iff somebody began to hold keys since the newest was made: it was not sealed to them.
     Those of a snapshot have theirs, or whoever replayed the log has seen to it."""
     base = store.base()
     before = () if base is None else base.roles
@@ -91,9 +98,9 @@ def members_without_key(store: RealmStore) -> bool:
         elif isinstance(content, Rotation):
             waiting.clear()
         elif isinstance(content, Role):
-            if content.role == NO_ROLE:
+            if content.role < READER:
                 waiting.discard(content.user)
-            elif roles.get(content.user, NO_ROLE) == NO_ROLE:
+            elif roles.get(content.user, NO_ROLE) < READER:
                 waiting.add(content.user)
             roles[content.user] = content.role
     return bool(waiting)

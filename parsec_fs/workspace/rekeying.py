@@ -86,7 +86,10 @@ class Rekeying:
             found = f"key {state.key.index} of this workspace, made by {self._who()}, does not open"
             return f"{found} here: {self._remedy(state)}"
         if self._removed:
-            return f"a member was removed: the workspace needs a new key; {self._remedy(state)}"
+            return (
+                "a member was removed, or is an auditor now: the workspace needs a new key; "
+                f"{self._remedy(state)}"
+            )
         if self._revoked(state):
             return (
                 "a person or device was revoked: the workspace needs a new key; "

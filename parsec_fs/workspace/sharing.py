@@ -77,8 +77,8 @@ class Sharing:
             own < MANAGER or (own == MANAGER and max(role, before) > CONTRIBUTOR)
         ):
             raise ForbiddenError(
-                "your role does not allow this: owners set every role, managers those of readers "
-                "and contributors"
+                "your role does not allow this: owners set every role, managers those of "
+                "auditors, readers and contributors"
             )
         if takes_over:
             self._check_vacant()

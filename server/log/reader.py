@@ -6,7 +6,7 @@ Data flow: http -> `Reader` -> access decision on the newest state -> one snapsh
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, TypeVar
 
-from parsec_fs.protocol.certificates import READER
+from parsec_fs.protocol.certificates import AUDITOR, READER
 from parsec_fs.protocol.commands import (
     BoxAnswer,
     Leaves,
@@ -80,10 +80,11 @@ class Reader:
         return state if state is not None else Outcome.NOT_ALLOWED
 
     async def may_read(self, caller: Caller, log: LogId) -> Outcome:
-        """OK for the caller's org log and for realms in which the caller has a role."""
+        """OK for the caller's org log and for realms in which the caller has a role: an auditor
+        too reads leaves, openings and epochs, which hold no key and no content."""
         if bytes(log) == caller.org:
             return Outcome.REVOKED if await self.is_revoked(caller) else Outcome.OK
-        state = await self.realm(caller, RealmId(log), least=READER)
+        state = await self.realm(caller, RealmId(log), least=AUDITOR)
         return state if isinstance(state, Outcome) else Outcome.OK
 
     async def leaves(self, caller: Caller, request: ReadLeaves) -> Leaves | Outcome:
@@ -130,7 +131,7 @@ class Reader:
         return await self._transactor.look(caller.org, log, nonce=nonce)
 
     async def payloads(self, caller: Caller, request: ReadPayloads) -> Payloads | Outcome:
-        """realm/payloads: for every member; NOT_FOUND if one of those that are due is missing."""
+        """realm/payloads: for every reader; NOT_FOUND if one of those that are due is missing."""
         state = await self.realm(caller, request.realm, least=READER)
         if isinstance(state, Outcome):
             return state
@@ -142,7 +143,7 @@ class Reader:
         return Outcome.NOT_FOUND if found is None else Payloads(payloads=tuple(found))
 
     async def box(self, caller: Caller, request: ReadBox) -> BoxAnswer | Outcome:
-        """realm/box: members ask for their own and each other's boxes, which only the owner of the
+        """realm/box: readers ask for their own and each other's boxes, which only the owner of the
         box key can open."""
         state = await self.realm(caller, request.realm, least=READER)
         if isinstance(state, Outcome):
@@ -162,7 +163,7 @@ class Reader:
         )
 
     async def snapshot(self, caller: Caller, request: ReadSnapshot) -> SnapshotStart | Outcome:
-        """realm/snapshot: for every member; NOT_FOUND if none of the devices vouches for any."""
+        """realm/snapshot: for every reader; NOT_FOUND if none of the devices vouches for any."""
         state = await self.realm(caller, request.realm, least=READER)
         if isinstance(state, Outcome):
             return state
@@ -172,7 +173,7 @@ class Reader:
         return Outcome.NOT_FOUND if found is None else found
 
     async def objects(self, caller: Caller, request: ReadSnapshotPage) -> SnapshotPage | Outcome:
-        """realm/objects: for every member, at any size that the log has had."""
+        """realm/objects: for every reader, at any size that the log has had."""
         state = await self.realm(caller, request.realm, least=READER)
         if isinstance(state, Outcome):
             return state

@@ -13,11 +13,18 @@ import trio
 
 from parsec_fs.enrolment import create_realm
 from parsec_fs.identity import UNSEEN
-from parsec_fs.protocol.certificates import CONTRIBUTOR, NO_ROLE, READER, RealmRegistered
+from parsec_fs.protocol.certificates import (
+    AUDITOR,
+    CONTRIBUTOR,
+    NO_ROLE,
+    OUTSIDER,
+    READER,
+    RealmRegistered,
+)
 from parsec_fs.protocol.commands import Outcome, PutMail, ReadMail
 from parsec_fs.protocol.commits import DELETED, Precondition
 from parsec_fs.protocol.errors import RefusedError
-from parsec_fs.protocol.hashing import payload_hash, read_stamp, sha256
+from parsec_fs.protocol.hashing import map_key, payload_hash, read_stamp, sha256
 from parsec_fs.protocol.ids import ROOT_OBJECT, BlockId, Hash, LogId, RealmId
 from parsec_fs.remote.blocks import BlockClient
 from tests.support.devices import PAYLOAD, RawDevice, founding, new_object, new_org
@@ -130,6 +137,43 @@ async def test_outsiders_learn_nothing(http: httpx.AsyncClient, alice: RawDevice
         await refused(Outcome.NOT_ALLOWED, blocks.get(BlockId(bytes(16))))
         await refused(Outcome.NOT_ALLOWED, blocks.put(BlockId(bytes(16)), b"x"))
     assert await bob.server.list_realms() == ()
+
+
+async def test_auditors_read_the_log_and_nothing_that_is_sealed(
+    http: httpx.AsyncClient, alice: RawDevice
+) -> None:
+    """A key is made without them, and what they could not open anyhow is not given to them."""
+    bob = await alice.add_user(http, profile=OUTSIDER)
+    realm = await alice.create_realm()
+    log, block = LogId(realm), BlockId(sha256(b"id")[:16])
+    await alice.write(realm, new_object())
+    await BlockClient(alice.signer, realm).put(block, b"sealed")
+    await alice.give(realm, bob.secrets.user, AUDITOR)
+    body, boxes = alice.rotation(realm)
+    assert bob.secrets.user not in {one.user for one in boxes}
+    await alice.server.append_certificate(log, body, boxes)
+    head = await alice.pull(realm)
+
+    assert (await bob.pull(realm)).map_root == head.map_root
+    assert await bob.server.list_realms() == (realm,)
+    assert (await bob.server.read_proof(log, 0, 1)).root
+    assert (await bob.server.read_opening(log, map_key(b"key", b""))).value
+    await bob.server.read_epochs(0, 1, (log,))
+    for refusing in (
+        bob.server.read_payloads(realm, (payload_hash(PAYLOAD),)),
+        bob.server.read_box(realm, 2, bob.secrets.user),
+        bob.server.read_box(realm, 2, alice.secrets.user),
+        bob.server.read_snapshot(realm, (alice.id,)),
+        bob.server.read_snapshot_page(realm, 1, (), 10),
+        bob.server.observe(realm, read_stamp(b"x")),
+        BlockClient(bob.signer, realm).get(block),
+        BlockClient(bob.signer, realm).put(BlockId(bytes(16)), b"x"),
+    ):
+        await refused(Outcome.NOT_ALLOWED, refusing)
+    commit = bob.sign(realm, bob.record(realm, new_object()))
+    refusal = (await bob.send(realm, commit)).fates[0].refusal
+    assert refusal is not None
+    assert refusal.outcome == Outcome.NOT_ALLOWED
 
 
 async def test_readers_are_refused_for_ever(http: httpx.AsyncClient, alice: RawDevice) -> None:

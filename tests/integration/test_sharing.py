@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from parsec_fs.blind_audit import blind_audit
 from parsec_fs.config import Home
 from parsec_fs.connection import connect
-from parsec_fs.discovery import find_workspaces
+from parsec_fs.discovery import find_all, find_workspaces
 from parsec_fs.people import members_of
 from parsec_fs.protocol.certificates import (
+    AUDITOR,
     CONTRIBUTOR,
     MANAGER,
     NO_ROLE,
@@ -93,6 +95,43 @@ async def test_another_role_takes_no_new_key_and_none_takes_one(shared: Shared) 
     with pytest.raises(RefusedError, match="NOT_ALLOWED"):
         await shared.bob.pull()
     assert b"not for bob" not in (await shared.bob.walk()).values()
+
+
+async def test_an_auditor_gets_no_key_replays_everything_and_can_become_a_reader(
+    shared: Shared,
+) -> None:
+    """No key is made for an auditor; one is when they may read, and when they may no more."""
+    await shared.give(AUDITOR)
+    assert shared.alice.workspace.keys.newest().index == 1
+    home, realm = Home(root=shared.folder / "bob"), shared.realm
+    async with connect(home, shared.bob.identity, clients=shared.server.http) as connection:
+        named, closed = await find_all(connection)
+        assert (named, [one.realm for one in closed]) == ((), [realm])
+        assert closed[0].title == realm.hex()[:8]
+        async with blind_audit(home, connection, closed[0]) as blind:
+            known = shared.alice.workspace.replica.state
+            await blind.replica.pull()
+            assert blind.replica.state.map.root() == known.map.root()
+            assert blind.replica.state.position == known.position
+            assert not blind.store.count(), "no payload was asked for"
+    with pytest.raises(RefusedError, match=f"parsec-fs audit {realm.hex()[:8]}"):
+        await shared.bob.open(realm)
+    shared.bob.workspace.close()
+
+    await shared.give(READER)
+    assert shared.alice.workspace.keys.newest().index == 2
+    await shared.bob.open(realm)
+    assert b"from before" in (await shared.bob.walk()).values()
+    assert not shared.alice.workspace.rekeying.wanted()
+
+    await shared.give(AUDITOR)
+    assert shared.alice.workspace.keys.newest().index == 3
+    shared.alice.make("after", b"not for an auditor")
+    await shared.alice.push()
+    with pytest.raises(RefusedError, match="An auditor verifies it without opening it"):
+        await shared.bob.pull()
+    await shared.give(NO_ROLE)
+    assert shared.alice.workspace.keys.newest().index == 3, "an auditor held nothing to lose"
 
 
 async def test_unsent_work_goes_on_under_the_key_that_follows(shared: Shared) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from parsec_fs.protocol.certificates import CONTRIBUTOR
 from parsec_fs.protocol.codec import decode
 from parsec_fs.protocol.commands import BoxAnswer
 from parsec_fs.protocol.errors import RefusedError
@@ -105,7 +106,7 @@ async def test_a_restarted_device_needs_no_server(tmp_path: Path) -> None:
 async def test_another_members_device_seals_to_the_newest_generation(tmp_path: Path) -> None:
     async with alone(tmp_path) as (server, one, realm):
         identity = await second_user(one)
-        await give_role(one, identity.secrets.user, 2)
+        await give_role(one, identity.secrets.user, CONTRIBUTOR)
         async with laptop(server, identity, tmp_path / "two", "two") as bob:
             await bob.open(realm)
             await bob.pull()

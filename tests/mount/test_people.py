@@ -71,6 +71,22 @@ def open_to_write(path: Path) -> None:
         pass
 
 
+def verifies_without_opening(alice: Machine, bob: Machine) -> None:
+    """Bob as an auditor: he verifies the whole log, and neither mounts nor reads."""
+    alice.wait()
+    shared = alice.cli("workspace", "share", WORKSPACE, "bob", "--role", "auditor")
+    id = shared["workspace_id"][:8]
+    listed = bob.cli("workspace", "list")
+    assert [one["id"][:8] for one in listed["without_key"]] == [id]
+    report = bob.cli("audit", id)
+    assert (report["verified"], report["records"] >= report["audited"] > 0) == (True, True)
+    assert [one["role"] for one in bob.cli("members", id)["members"]] == ["owner", "auditor"]
+    code, refused = bob.run("mount", id, str(bob.path))
+    assert (code, f"parsec-fs audit {id}" in refused["error"]) == (13, True)
+    kept = b"".join(file.read_bytes() for file in bob.home.root.rglob("*") if file.is_file())
+    assert b"meet at noon" not in kept
+
+
 def test_invite_share_read_write_and_take_away(server: Product, tmp_path: Path) -> None:
     alice = server.first_device("alice").mount()
     (alice.path / "plan").write_bytes(b"meet at noon")
@@ -80,6 +96,7 @@ def test_invite_share_read_write_and_take_away(server: Product, tmp_path: Path) 
     assert [(one["name"], one["email"]) for one in users][1] == ("bob", "bob@acme.example")
     assert bob.cli("workspace", "list")["workspaces"] == []
 
+    verifies_without_opening(alice, bob)
     assert alice.cli("workspace", "share", WORKSPACE, "bob", "--role", "reader")["changed"]
     (listed,) = bob.cli("workspace", "list")["workspaces"]
     assert listed["name"] == WORKSPACE

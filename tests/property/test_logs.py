@@ -12,7 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parsec_fs.protocol import membership
-from parsec_fs.protocol.certificates import ADMIN, CONTRIBUTOR, MANAGER, OWNER, READER, STANDARD
+from parsec_fs.protocol.certificates import (
+    ADMIN,
+    AUDITOR,
+    CONTRIBUTOR,
+    MANAGER,
+    OWNER,
+    READER,
+    STANDARD,
+)
 from parsec_fs.protocol.codec import decode, encode
 from parsec_fs.protocol.errors import DataError, VerificationError
 from parsec_fs.protocol.hashing import body_hash
@@ -73,7 +81,7 @@ class Story:
 
     def role(self) -> None:
         if len(self.people) > 1:
-            role = self.pick([READER, CONTRIBUTOR, MANAGER, OWNER, 0])
+            role = self.pick([AUDITOR, READER, CONTRIBUTOR, MANAGER, OWNER, 0])
             self.realm.give(self.pick(self.people[1:]), role)
 
     def rotate(self) -> None:

@@ -25,7 +25,7 @@ def realm_of(steps: list[str]) -> HonestRealm:
         if step == "rotate":
             realm.rotate(bob)
         elif step == "role":
-            realm.give(carol, count % 4)
+            realm.give(carol, count % 5)
         elif step == "stamp":
             realm.stamp(2)
         elif step == "new" or not alive:

@@ -374,7 +374,7 @@ class AuditedDevice:
         self.frozen: list[bool] = []
         self.restart()
 
-    def restart(self) -> None:
+    def restart(self, *, own_floor: bool = True) -> None:
         """A new process over the same stores."""
         self.auditor = Auditor(
             anchor=self.anchor,
@@ -385,6 +385,7 @@ class AuditedDevice:
             clock=self.clock,
             checks=self.checks,
             on_convicted=lambda: self.frozen.append(True),
+            own_floor=own_floor,
         )
 
     async def pull(self) -> None:

@@ -15,6 +15,7 @@ from parsec_fs.enrolment import create_realm, device_content, found_org
 from parsec_fs.identity import UNSEEN, Author, DeviceSecrets, TrustAnchor, UserKeySeed, new_secrets
 from parsec_fs.protocol import membership
 from parsec_fs.protocol.certificates import (
+    READER,
     STANDARD,
     Content,
     KeyBox,
@@ -227,10 +228,10 @@ class RawDevice:
         await self.pull(realm)
 
     def rotation(self, realm: RealmId) -> tuple[bytes, tuple[KeyBox, ...]]:
-        """The next key rotation for all present members."""
+        """The next key rotation, for all who may read now."""
         state = self.realms[realm].state
         assert state.key is not None
-        users = sorted(user for user, role in state.roles.items() if role)
+        users = sorted(user for user, role in state.roles.items() if role >= READER)
         boxes = tuple(KeyBox(user=user, generation=1, box=os.urandom(BOX_SIZE)) for user in users)
         content = Rotation(
             index=state.key.index + 1,

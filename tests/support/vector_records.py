@@ -183,7 +183,7 @@ def logs() -> tuple[Log, Log, list[list[Plain]]]:
     body = realm.certificate(ALICE_DEVICE, ROTATION, ZERO, rotation)
     realm.append(ALICE_DEVICE, CERTIFICATE, body, org_size)
     realm.put(b"key", b"", [1, rotation[1], rotation[3], 1])
-    role: Plain = [BOB, 2]
+    role: Plain = [BOB, 3]
     body = realm.certificate(ALICE_DEVICE, ROLE, ZERO, role)
     realm.append(ALICE_DEVICE, CERTIFICATE, body, org_size)
     realm.put(b"role", BOB, role)
@@ -228,9 +228,12 @@ def bad_realm_leaves(org: Log, realm: Log, states: list[list[Plain]]) -> list[Ca
     skipped = [*header[:2], 9, *header[3:]]
     seed = SEEDS[BOB_DEVICE]
     to_owner = realm.certificate(
-        BOB_DEVICE, ROLE, realm.entries[ref.map_key(b"role", BOB)], [BOB, 4]
+        BOB_DEVICE, ROLE, realm.entries[ref.map_key(b"role", BOB)], [BOB, 5]
     )
-    again = realm.certificate(ALICE_DEVICE, ROLE, ZERO, [BOB, 3])
+    again = realm.certificate(ALICE_DEVICE, ROLE, ZERO, [BOB, 4])
+    beyond = realm.certificate(
+        ALICE_DEVICE, ROLE, realm.entries[ref.map_key(b"role", BOB)], [BOB, 6]
+    )
     cases: list[tuple[str, str, int, bytes, dict[str, Any]]] = [
         ("index-repeated", "ProofError", COMMIT, body, {"index": 0}),
         ("body-not-the-named-one", "ProofError", COMMIT, body, {"named_body": b"x"}),
@@ -272,6 +275,7 @@ def bad_realm_leaves(org: Log, realm: Log, states: list[list[Plain]]) -> list[Ca
         ),
         ("replayed-commit", "DeviceChainError", COMMIT, _body(realm.leaves[4]), {}),
         ("replayed-role", "ReplacedError", CERTIFICATE, again, {}),
+        ("no-such-role", "TrustchainError", CERTIFICATE, beyond, {}),
         ("promoting-oneself", "NotAllowedError", CERTIFICATE, to_owner, {}),
         ("not-a-record", "DataError", COMMIT, b"\x00", {}),
     ]

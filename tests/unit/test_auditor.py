@@ -432,6 +432,38 @@ async def test_another_past_than_the_anchored_one_shows_after_the_replay() -> No
     assert not late.auditor.convicted
 
 
+# Other replicas than those that reached the floor: an audit without a mount
+
+
+async def beside(world: World, server: HonestServer) -> AuditedDevice:
+    """A second program on the device, which replays the log for itself."""
+    other = AuditedDevice(server, world.chain)
+    other.store.record = world.device.store.record
+    other.restart(own_floor=False)
+    return other
+
+
+async def test_other_replicas_are_compared_with_the_floor_without_a_new_epoch() -> None:
+    world = World()
+    await world.work(epochs=3)
+    other = await beside(world, world.server)
+    assert (other.auditor.epochs, other.realm.size()) == (3, 0)
+    assert await other.audit() == Word.VERIFIED
+    assert other.realm.size() == world.device.realm.size()
+
+
+async def test_another_log_than_the_one_below_the_floor_convicts() -> None:
+    world = World()
+    await world.work()
+    twin = world.server.fork()
+    await world.work()
+    twin.commit(twin.alice)
+    other = await beside(world, twin)
+    await other.pull()
+    assert await other.audit() == Word.CONVICTED
+    assert {one.kind for one in other.verdicts()} == {Kind.SPLIT_VIEW}
+
+
 def another_salt(proof: EpochProof) -> EpochProof:
     """The same epoch, committed to in another leaf of E."""
     return replace(proof, opening=replace(proof.opening, salt=bytes(32)))

@@ -12,7 +12,7 @@ from parsec_fs.enrolment import (
     open_user_key,
 )
 from parsec_fs.identity import Author, DeviceSecrets, Identity, label, new_secrets
-from parsec_fs.protocol.certificates import ADMIN, Device, Rotation, peek_certificate
+from parsec_fs.protocol.certificates import ADMIN, OWNER, Device, Rotation, peek_certificate
 from parsec_fs.protocol.codec import decode, encode
 from parsec_fs.protocol.commands import BoxAnswer, CreateRealm
 from parsec_fs.protocol.errors import (
@@ -111,7 +111,7 @@ def test_created_realm_replays_and_opens(
 ) -> None:
     request, realm, org = created(organization, random)
     secrets = organization[1].secrets
-    assert realm.role(secrets.user) == 4
+    assert realm.role(secrets.user) == OWNER
     assert org.realms[request.realm]
     key = open_realm_key(
         box_answer(request), rotation_of(request), realm=request.realm, secrets=secrets

@@ -11,6 +11,7 @@ import pytest
 from parsec_fs.protocol import membership
 from parsec_fs.protocol.certificates import (
     ADMIN,
+    READER,
     STANDARD,
     Content,
     DeviceRevoked,
@@ -253,7 +254,7 @@ def test_certificates_of_realms_do_not_belong_here() -> None:
     org = HonestOrg()
     for content in (
         RealmCreated(realm=RealmId(bytes(32)), owner=org.alice.user),
-        Role(user=org.alice.user, role=1),
+        Role(user=org.alice.user, role=READER),
     ):
         refuse(org, content, org.alice, TrustchainError)
 

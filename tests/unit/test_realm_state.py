@@ -10,6 +10,7 @@ import pytest
 
 from parsec_fs.protocol.certificates import (
     ADMIN,
+    AUDITOR,
     CONTRIBUTOR,
     MANAGER,
     NO_ROLE,
@@ -172,7 +173,7 @@ def test_roles(people: tuple[HonestRealm, Person, Person]) -> None:
     refuse_certificate(realm, promoting, bob, NotAllowedError, replaces=replaces)
     demoting = Role(user=alice.user, role=READER)
     refuse_certificate(realm, demoting, bob, NotAllowedError)
-    refuse_certificate(realm, Role(user=carol.user, role=5), alice, TrustchainError)
+    refuse_certificate(realm, Role(user=carol.user, role=6), alice, TrustchainError)
     stranger = Role(user=UserId(bytes(16)), role=READER)
     refuse_certificate(realm, stranger, alice, TrustchainError)
 
@@ -258,6 +259,35 @@ def test_an_outsider_takes_nothing_over_and_keeps_nobody_from_it(
     end_user(realm, realm.owner, admin)
     refuse(realm, own_role(realm, bob, OWNER), NotAllowedError)
     take(realm, own_role(realm, carol, OWNER))
+
+
+def test_an_auditor_signs_nothing(people: tuple[HonestRealm, Person, Person]) -> None:
+    """Also an outsider may be one, and a manager may make one; what they sign is refused."""
+    realm, bob, carol = people
+    erin = realm.org.add_person(profile=OUTSIDER)
+    realm.give(bob, MANAGER)
+    realm.give(carol, AUDITOR, author=bob)
+    realm.give(erin, AUDITOR, author=bob)
+    key = realm.state.map.get(map_key(b"key", b"")) or NO_HASH
+    for auditor in (carol, erin):
+        body = realm.sign_commit([realm.record(realm.new_object())], auditor)
+        refuse(realm, realm.leaf(COMMIT, body), NotAllowedError)
+        refuse_certificate(realm, realm.rotation(), auditor, NotAllowedError, replaces=key)
+        higher = Role(user=auditor.user, role=READER)
+        value = role_value(realm, auditor)
+        refuse_certificate(realm, higher, auditor, NotAllowedError, replaces=value)
+    realm.give(carol, READER, author=bob)
+    assert realm.state.role(carol.user) == READER
+
+
+def test_an_auditor_takes_nothing_over(people: tuple[HonestRealm, Person, Person]) -> None:
+    """Also where nobody else is left: the next key would be sealed to them."""
+    realm, bob, carol = people
+    admin = realm.org.add_person(profile=ADMIN)
+    realm.give(bob, NO_ROLE)
+    realm.give(carol, AUDITOR)
+    end_user(realm, realm.owner, admin)
+    refuse(realm, own_role(realm, carol, OWNER), NotAllowedError)
 
 
 def test_old_role_cannot_be_given_again(people: tuple[HonestRealm, Person, Person]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from parsec_fs.protocol.certificates import STANDARD, Role
+from parsec_fs.protocol.certificates import NO_ROLE, OWNER, STANDARD, Role
 from parsec_fs.protocol.codec import decode, encode
 from parsec_fs.protocol.commands import AppendCertificate, CommitBatch, CreateOrg, Outcome
 from parsec_fs.protocol.commits import CommitBody, ObjectRecord, commit_hash
@@ -211,7 +211,7 @@ def test_commits_of_others_are_malformed(people: tuple[Desk, Person, Person]) ->
 
 def test_certificate_of_another_kind_or_author() -> None:
     realm, bob, _ = workspace_of_three()
-    body = realm.sign(Role(user=bob.user, role=0), realm.owner)
+    body = realm.sign(Role(user=bob.user, role=NO_ROLE), realm.owner)
     request = AppendCertificate(log=LogId(realm.id), body=body, boxes=())
     kept = {"org": realm.org.state, "realm": realm.state, "now_ms": NOW}
     found = realms.append(request, author=bob.device, **kept)  # type: ignore[arg-type]
@@ -224,7 +224,7 @@ def test_certificate_of_another_kind_or_author() -> None:
 
 def test_managers_do_not_make_owners() -> None:
     realm, bob, carol = workspace_of_three()
-    body = realm.sign(Role(user=carol.user, role=4), bob)
+    body = realm.sign(Role(user=carol.user, role=OWNER), bob)
     request = AppendCertificate(log=LogId(realm.id), body=body, boxes=())
     found = realms.append(
         request, org=realm.org.state, realm=realm.state, author=bob.device, now_ms=NOW
