@@ -1,6 +1,6 @@
 """The audit's floor and the evidence on this device's disk.
 
-Data flow: auditor -> org.db (floor, convictions) and device/evidence/ (files) -> auditor.
+Data flow: auditor -> org.db (floor, convictions, epochs of leaves), device/evidence/ -> auditor.
 
 Several workspaces share one org.db, so each has its own floor. An evidence file is durable before
 the conviction that names it; the folder is for people to copy from, the conviction does not need
@@ -8,11 +8,13 @@ the file to stay.
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import trio
 
+from parsec_fs.audit.trusted_state import AnchoredRange
 from parsec_fs.protocol.ids import LogId
 from parsec_fs.storage.org_store import OrgStore
 
@@ -37,9 +39,10 @@ class DeviceAuditStore:
         """The last saved record."""
         return self._store.fact(self._name)
 
-    async def save(self, record: bytes) -> None:
-        """Durable when this returns."""
-        await self._store.save_fact(self._name, record)
+    async def save(self, record: bytes, anchored: Sequence[AnchoredRange] = ()) -> None:
+        """Durable when this returns, all of it or nothing."""
+        ranges = [(one.log, one.first, one.size, one.epoch) for one in anchored]
+        await self._store.save_fact(self._name, record, ranges)
 
     async def keep_evidence(self, name: str, file: bytes) -> None:
         """Write and sync the file and its folder entry."""

@@ -10,7 +10,7 @@ reached is never shown as fine (`client_state`).
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -33,12 +33,14 @@ from parsec_fs.audit.ports import (
 from parsec_fs.audit.trusted_state import (
     ORG,
     REALM,
+    AnchoredRange,
     OpenedEpoch,
     TrustedState,
     confirm,
     fresh_state,
     is_self_anchored,
     meet_chain,
+    newly_anchored,
     open_next,
 )
 from parsec_fs.audit.verdict import Kind, Verdict
@@ -245,7 +247,7 @@ class Auditor:
         for opened in opened_epochs:
             for place in range(len(self._histories)):
                 await self._comparison.compare(place, opened, self.state)
-            await self._save(opened.after)
+            await self._save(opened.after, anchored=newly_anchored(opened))
             for history in self._histories:
                 await history.settle(opened.epoch, self.verified_index(history.log))
             self._progress_ns = self._clock.monotonic_ns()
@@ -265,8 +267,8 @@ class Auditor:
         if self._has_base():
             await self._save(replace(self.state, bootstrapped=1))
         elif self.state.bootstrapped:
-            await self._compare_again()
-            await self._save(replace(self.state, bootstrapped=0))
+            anchored = await self._compare_again()
+            await self._save(replace(self.state, bootstrapped=0), anchored=anchored)
 
     async def _compare_floor(self) -> None:
         """Other replicas reached it; they compared every epoch up to there. One root decides
@@ -282,17 +284,21 @@ class Auditor:
             for place in range(len(self._histories)):
                 await self._comparison.compare(place, opened, state)
 
-    async def _compare_again(self) -> None:
-        """Every verified epoch, once more from the first: those that led to the present state."""
+    async def _compare_again(self) -> list[AnchoredRange]:
+        """Every verified epoch, once more from the first: those that led to the present state.
+        Also returns what each is the first one to anchor."""
+        anchored: list[AnchoredRange] = []
         state = fresh_state(self.state.logs, chain=self.state.chain)
         while missing := self.state.epochs - state.epochs:
             for proof in (await self._read_epochs(state, missing)).epochs[:missing]:
                 opened = open_next(state, proof, anchor=self._anchor, checks=self._checks)
                 for place in range(REALM, len(self._histories)):
                     await self._comparison.compare(place, opened, state)
+                anchored += newly_anchored(opened)
                 state = opened.after
         if state.tree != self.state.tree:
             raise ForkError("the server opens other epochs than those that were verified")
+        return anchored
 
     async def _read_epochs(self, state: TrustedState, missing: int) -> Epochs:
         most = min(missing, EPOCHS_PER_READ)
@@ -341,11 +347,16 @@ class Auditor:
         log.error("audit: convicted, %s", self._trouble)
         self._on_convicted()
 
-    async def _save(self, state: TrustedState, convictions: tuple[bytes, ...] = ()) -> None:
+    async def _save(
+        self,
+        state: TrustedState,
+        convictions: tuple[bytes, ...] = (),
+        anchored: Sequence[AnchoredRange] = (),
+    ) -> None:
         """Durable first, visible after."""
         record = AuditRecord(state=state, convictions=convictions or self._record.convictions)
         if record != self._record:
-            await self._store.save(encode(record))
+            await self._store.save(encode(record), anchored)
         self._record = record
         self._moved.set()
         self._moved = trio.Event()

@@ -9,7 +9,7 @@ from typing import Annotated, Protocol
 
 from parsec_fs.audit.chain_head import VerifiedChainHead
 from parsec_fs.audit.headers import trust_anchor
-from parsec_fs.audit.trusted_state import TrustedState
+from parsec_fs.audit.trusted_state import AnchoredRange, TrustedState
 from parsec_fs.identity import TrustAnchor
 from parsec_fs.protocol.chain_types import TrustState
 from parsec_fs.protocol.codec import Label, Size, decode
@@ -110,8 +110,9 @@ class AuditStore(Protocol):
     def load(self) -> bytes | None:
         """The last saved record."""
 
-    async def save(self, record: bytes) -> None:
-        """Durable when this returns."""
+    async def save(self, record: bytes, anchored: Sequence[AnchoredRange] = ()) -> None:
+        """Durable when this returns, with the leaves that the epochs since the last record are the
+        first ones to anchor."""
 
     async def keep_evidence(self, name: str, file: bytes) -> None:
         """Durable when this returns; writing the same again is fine."""

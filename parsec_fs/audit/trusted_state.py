@@ -86,6 +86,26 @@ class OpenedEpoch:
     statement: Statement
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnchoredRange:
+    """Leaves `first` to `size` - 1 of a log, which this epoch is the first one to anchor."""
+
+    log: LogId
+    first: int
+    size: int
+    epoch: int
+
+
+def newly_anchored(opened: OpenedEpoch) -> tuple[AnchoredRange, ...]:
+    """What an opened epoch anchors that the one before did not, in each log that grew."""
+    logs = zip(opened.before, opened.after.anchored, strict=True)
+    return tuple(
+        AnchoredRange(log=after.log, first=before.size, size=after.size, epoch=opened.epoch)
+        for before, after in logs
+        if after.size > before.size
+    )
+
+
 def is_self_anchored(operators: int, validators: int) -> bool:
     """Too few independent operators run the chain, as its genesis declares them; how many
     validators there are says nothing of who runs them (rule 29)."""

@@ -41,7 +41,7 @@ def log(
     workspace, _ = running.by_path(settings, path)
     versions = running.ask(settings, workspace, "log", {"inode": _inode(path)})["versions"]
     rows = [
-        [f"@{one['version']}", _when(one["time_ms"]), one["by"], one["state"]] for one in versions
+        [f"@{one['version']}", when(one["time_ms"]), one["by"], one["state"]] for one in versions
     ]
     lines = table(["VERSION", "WHEN", "BY", "STATE"], rows)
     if not versions:
@@ -163,5 +163,6 @@ def _inode(path: Path) -> int:
         raise CommandError(ExitCode.NOT_FOUND, f"{path}: {error.strerror}") from error
 
 
-def _when(time_ms: int) -> str:
+def when(time_ms: int) -> str:
+    """A time of a log, in this machine's zone."""
     return datetime.fromtimestamp(time_ms / 1000).strftime("%Y-%m-%d %H:%M:%S")

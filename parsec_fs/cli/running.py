@@ -40,6 +40,12 @@ def mounted(settings: Settings) -> list[tuple[Workspace, Holder]]:
     return sorted(found, key=lambda one: one[0].name)
 
 
+def serving(settings: Settings, workspace: Workspace) -> bool:
+    """True iff a daemon answers for it; a command that only reads its log holds the lock too."""
+    paths = settings.home.workspace(workspace.realm)
+    return holder(paths.lock) is not None and paths.socket.exists()
+
+
 def choose(settings: Settings, text: str | None) -> tuple[Workspace, Holder]:
     """The mounted workspace of this name, id or mountpoint; without one: the only mounted one.
     Raises CommandError."""

@@ -79,4 +79,5 @@ def _check_version(connection: sqlite3.Connection, version: int) -> None:
     found = connection.execute("PRAGMA user_version").fetchone()[0]
     if found not in (0, version):
         raise DataError(f"local store has format {found}, this program knows {version}")
-    connection.execute(f"PRAGMA user_version = {version}")
+    if found != version:
+        connection.execute(f"PRAGMA user_version = {version}")

@@ -6,6 +6,7 @@ The org log is small: all leaves are kept whole and replayed when a program star
 is an opaque record of `audit`; it is written before anything that relies on it is shown.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,14 @@ CREATE TABLE IF NOT EXISTS leaves (
     number INTEGER PRIMARY KEY,
     leaf BLOB NOT NULL                    -- encoded Leaf: header and body
 );
+-- Which epoch is the first one to anchor which leaves, of every log that is audited here.
+CREATE TABLE IF NOT EXISTS anchored (
+    log BLOB NOT NULL,
+    first INTEGER NOT NULL,               -- number of the first of these leaves
+    size INTEGER NOT NULL,                -- of the log with the last of them
+    epoch INTEGER NOT NULL,
+    PRIMARY KEY (log, first)
+) WITHOUT ROWID;
 -- Single values: the audit's trust state.
 CREATE TABLE IF NOT EXISTS facts (
     name TEXT PRIMARY KEY,
@@ -69,10 +78,21 @@ class OrgStore:
         query = "SELECT name FROM facts WHERE substr(name, 1, ?) = ? ORDER BY name"
         return [str(row[0]) for row in self._db.all(query, len(beginning), beginning)]
 
-    async def save_fact(self, name: str, value: bytes) -> None:
-        """Durable when this returns."""
+    async def save_fact(
+        self, name: str, value: bytes, anchored: Iterable[tuple[LogId, int, int, int]] = ()
+    ) -> None:
+        """Durable when this returns; with it (log, first leaf, size, epoch) of leaves that the
+        epoch is the first one to anchor."""
         async with self._db.transaction() as write:
             write.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
+            # Each workspace's audit finds the same of the organization's log.
+            write.executemany("INSERT OR IGNORE INTO anchored VALUES (?, ?, ?, ?)", anchored)
+
+    def anchored(self, log: LogId) -> list[tuple[int, int, int]]:
+        """(first leaf, size, epoch) of what is known, in log order: the epoch is the first one that
+        anchors these leaves."""
+        query = "SELECT first, size, epoch FROM anchored WHERE log = ? ORDER BY first"
+        return [(row[0], row[1], row[2]) for row in self._db.all(query, log)]
 
     def close(self) -> None:
         """Close the file."""

@@ -149,6 +149,16 @@ class RealmStore:
         query = "SELECT version, leaf FROM operations WHERE object = ? ORDER BY version DESC"
         yield from ((row[0], row[1]) for row in self._db.all(query, id))
 
+    def commits(self, start: int) -> list[tuple[LeafHeader, DeviceId, int]]:
+        """Header, author and number of objects of every commit from a leaf on, in log order. Reads
+        the whole table of operations."""
+        query = (
+            "SELECT l.header, l.author, count(*) FROM operations o JOIN leaves l "
+            "ON l.number = o.leaf WHERE o.leaf >= ? GROUP BY o.leaf ORDER BY o.leaf"
+        )
+        rows = self._db.all(query, start)
+        return [(decode(LeafHeader, row[0]), DeviceId(row[1]), row[2]) for row in rows]
+
     def written_since(self, leaf: int) -> frozenset[ObjectId]:
         """Objects that the leaves from this one on wrote. Reads the whole table of operations."""
         query = "SELECT DISTINCT object FROM operations WHERE leaf >= ?"

@@ -4,16 +4,18 @@ Data flow: `Sharing` of one device -> server -> devices of others, which never h
 """
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from parsec_fs.blind_audit import blind_audit
+from parsec_fs.chronicle import Chronicle
 from parsec_fs.config import Home
 from parsec_fs.connection import connect
 from parsec_fs.discovery import find_all, find_workspaces
 from parsec_fs.people import members_of
+from parsec_fs.people_log import Since
 from parsec_fs.protocol.certificates import (
     AUDITOR,
     CONTRIBUTOR,
@@ -114,6 +116,14 @@ async def test_an_auditor_gets_no_key_replays_everything_and_can_become_a_reader
             assert blind.replica.state.map.root() == known.map.root()
             assert blind.replica.state.position == known.position
             assert not blind.store.count(), "no payload was asked for"
+            chronicle = Chronicle(home=home, connection=connection, since=Since())
+            roles = [dict(one.details)["role"] for one in chronicle.of_realm(blind.store)[::2]]
+            assert roles == ["owner", "auditor"]
+            (change,) = chronicle.changes(blind.store)
+            assert (change["by"]["name"], change["epoch"]) == ("alice", None)
+            last = blind.replica.leaf_header(blind.replica.size() - 1).time_ms
+            later = replace(chronicle, since=Since(time_ms=last))
+            assert later.changes(blind.store) == []
     with pytest.raises(RefusedError, match=f"parsec-fs audit {realm.hex()[:8]}"):
         await shared.bob.open(realm)
     shared.bob.workspace.close()

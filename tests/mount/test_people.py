@@ -71,6 +71,22 @@ def open_to_write(path: Path) -> None:
         pass
 
 
+def seen_since(bob: Machine, id: str) -> None:
+    """Who came, with which role, in which epoch; who changed how much."""
+    document = bob.cli("audit", "--since", "0", id)
+    events = document["events"]
+    assert [one["person"]["name"] for one in events if one["kind"] == "joined"] == ["alice", "bob"]
+    (role,) = [one for one in events if one["kind"] == "role" and one["role"] == "auditor"]
+    assert (role["person"]["email"], role["workspace"]) == ("bob@acme.example", id)
+    assert role["by"]["device"] == "alice"
+    assert isinstance(events[0]["epoch"], int)
+    (workspace,) = document["workspaces"]
+    assert {one["by"]["name"] for one in workspace["changes"]} == {"alice"}
+    assert sum(one["operations"] for one in workspace["changes"]) > 0
+    code, refused = bob.run("audit", "--since", "whenever")
+    assert (code, "give an epoch" in refused["error"]) == (2, True)
+
+
 def verifies_without_opening(alice: Machine, bob: Machine) -> None:
     """Bob as an auditor: he verifies the whole log, and neither mounts nor reads."""
     alice.wait()
@@ -81,6 +97,7 @@ def verifies_without_opening(alice: Machine, bob: Machine) -> None:
     report = bob.cli("audit", id)
     assert (report["verified"], report["records"] >= report["audited"] > 0) == (True, True)
     assert [one["role"] for one in bob.cli("members", id)["members"]] == ["owner", "auditor"]
+    seen_since(bob, id)
     code, refused = bob.run("mount", id, str(bob.path))
     assert (code, f"parsec-fs audit {id}" in refused["error"]) == (13, True)
     kept = b"".join(file.read_bytes() for file in bob.home.root.rglob("*") if file.is_file())
@@ -125,6 +142,9 @@ def test_invite_share_read_write_and_take_away(server: Product, tmp_path: Path) 
     (bob.path / "of bob").write_bytes(b"not sent")
     assert bob.read("plan") == b"meet at one"
 
+    events = alice.cli("audit", "--since", "1h")["events"]
+    roles = [one["role"] for one in events if one["kind"] == "role"]
+    assert roles == ["owner", "auditor", "reader", "contributor", "none"]
     code, asked = alice.run("user", "revoke", "bob@acme.example")
     assert (code, "nothing was done" in asked["error"]) == (2, True)
     assert alice.cli("user", "revoke", "bob@acme.example", "--yes")["revoked"].startswith("bob <")

@@ -17,6 +17,7 @@ from parsec_fs.audit.commitments import absent
 from parsec_fs.audit.evidence import check_offline
 from parsec_fs.audit.headers import trust_anchor
 from parsec_fs.audit.ports import HeadPair
+from parsec_fs.audit.trusted_state import AnchoredRange
 from parsec_fs.audit.verdict import Verdict
 from parsec_fs.protocol import membership
 from parsec_fs.protocol.chain_types import TrustState
@@ -137,14 +138,16 @@ class MemoryStore:
     def __init__(self) -> None:
         self.record: bytes | None = None
         self.evidence: dict[str, bytes] = {}
+        self.anchored: list[AnchoredRange] = []
         self.before_save: Callable[[bytes], Awaitable[None]] = _nothing
 
     def load(self) -> bytes | None:
         return self.record
 
-    async def save(self, record: bytes) -> None:
+    async def save(self, record: bytes, anchored: Sequence[AnchoredRange] = ()) -> None:
         await self.before_save(record)
         self.record = record
+        self.anchored += anchored
 
     async def keep_evidence(self, name: str, file: bytes) -> None:
         self.evidence[name] = file

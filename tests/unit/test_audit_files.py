@@ -71,6 +71,21 @@ async def test_floor_and_conviction_survive_on_disk(tmp_path: Path) -> None:
     assert check_offline(file, device.anchor).kind.code == "P2"
 
 
+async def test_epochs_of_leaves_are_kept_with_the_floor(tmp_path: Path) -> None:
+    device = make_device()
+    store = OrgStore(tmp_path / "org.db", device.anchor.org)
+    await device.pull()
+    device.chain.publish(device.chain.server.cut())
+    await on_disk(device, store, tmp_path).audit_once()
+    store.close()
+    store = OrgStore(tmp_path / "org.db", device.anchor.org)
+    for history in (device.org, device.realm):
+        assert store.anchored(history.log) == [(0, history.size(), 0)]
+    (kept,) = DeviceAuditStore.all(store, tmp_path)
+    assert kept.load() == store.fact(f"audit:{device.realm.log.hex()}")
+    store.close()
+
+
 async def test_two_workspaces_of_one_device_keep_their_own_floors(tmp_path: Path) -> None:
     device = make_device()
     store = OrgStore(tmp_path / "org.db", device.anchor.org)

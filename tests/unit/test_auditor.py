@@ -432,6 +432,28 @@ async def test_another_past_than_the_anchored_one_shows_after_the_replay() -> No
     assert not late.auditor.convicted
 
 
+# Since when a leaf is anchored
+
+
+async def test_each_leaf_is_recorded_with_the_first_epoch_that_anchors_it() -> None:
+    """Whoever looks every day, comes late, or began with a snapshot: all record the same."""
+    world, late = await joined_late(4, vouched_for=2)
+    await late.audit()
+    daily = world.device.store.anchored
+    for log in late.auditor.state.logs:
+        ranges = [one for one in daily if one.log == log]
+        assert ranges[0].first == 0
+        assert [one.first for one in ranges[1:]] == [one.size for one in ranges[:-1]]
+        assert ranges[-1].size == late.auditor.state.of(log).size
+    realm = [one for one in daily if one.log == late.realm.log]
+    assert [one.epoch for one in realm] == [0, 1, 2, 3]
+    assert late.store.anchored == daily
+    late.store.anchored.clear()
+    late.realm.vouched = 0
+    await late.audit()
+    assert late.store.anchored == daily, "once more with the replayed log"
+
+
 # Other replicas than those that reached the floor: an audit without a mount
 
 
