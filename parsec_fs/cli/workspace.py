@@ -56,7 +56,8 @@ def list_workspaces(context: typer.Context) -> None:
         [one.title, _place(holders[one.realm]), *([one.realm.hex()] * settings.output.verbose)]
         for one in found
     ]
-    lines = table(["NAME", "MOUNTED AT", *(["ID"] * settings.output.verbose)], rows)
+    header = ["NAME", "MOUNTED AT", *(["ID"] * settings.output.verbose)]
+    lines = table(header, rows) if found else []
     if not found and not closed:
         lines = ["No workspaces. Create one: parsec-fs workspace create NAME"]
     if offline:

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.support.product import Machine, Product
+from tests.support.product import WORKSPACE, Machine, Product
 
 OLD, NEW = b"price: 100", b"price: 250"
 
@@ -45,13 +45,16 @@ def fork(product: Product, name: str, *victims: Machine) -> int:
 
 
 def test_a_fork_convicts(hostile: Product, alice: Machine) -> None:
-    bob = hostile.victim(alice, "bob")
-    before = fork(hostile, "hidden", bob)
+    """A mounted device, and one that audits without a mount and without keys."""
+    bob, blind = hostile.victim(alice, "bob"), hostile.next_device(alice, "blind")
+    before = fork(hostile, "hidden", bob, blind)
     (alice.path / "fork").write_bytes(NEW)
     alice.wait("audited")
     bob.convicted_of("P1")
     assert bob.epochs() - before <= 1
     assert bob.read("fork") == OLD  # verified before the lie
+    assert blind.run("audit", WORKSPACE)[0] == 30
+    assert blind.proven() == {"P1"}
 
 
 def test_a_fork_without_the_check_shows_the_past_for_ever(hostile: Product, alice: Machine) -> None:

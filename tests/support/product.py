@@ -321,10 +321,10 @@ class Machine:
         assert self.errno_of(lambda: (self.path / "refused").write_bytes(b"")) == errno.EROFS
         assert self.verify() == 30
         assert self.run("status")[0] == 30
-        assert self._proven() <= set(codes), self._proven()
-        assert self._proven()
+        assert self.proven() <= set(codes), self.proven()
+        assert self.proven()
 
-    def _proven(self) -> set[str]:
+    def proven(self) -> set[str]:
         """Types of the evidence files, as a stranger's offline check names them."""
         stranger = Machine(self.product, "stranger")
         anchor = self.product.root / "anchor"
