@@ -1,10 +1,9 @@
 """The README's first screen is executed: its commands work, its outputs are what is printed.
 
-In an expected output `...` stands for anything in a line, and alone in a line for any lines.
+Data flow: README -> commands, run in order -> outputs compared with those that it shows.
 """
 
 import os
-import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,29 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.chain import require_cometbft
+from tests.support.console_blocks import blocks, console_steps, pattern
 from tests.support.installation import ROOT, lazy_unmount
 
 COMMAND_TIMEOUT_S = 120
-
-
-def blocks(language: str) -> list[str]:
-    text = (ROOT / "README.md").read_text()
-    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-
-
-def steps(block: str) -> Iterator[tuple[str, str]]:
-    """(command, expected output) of a console block."""
-    parts = re.split(r"^\$ (.*)\n", block, flags=re.MULTILINE)[1:]
-    yield from zip(parts[::2], parts[1::2], strict=True)
-
-
-def pattern(expected: str) -> re.Pattern[str]:
-    """A regular expression for an expected output."""
-    lines = [
-        r"(?:.*\n)*" if line == "..." else re.escape(line).replace(r"\.\.\.", ".*?") + r"\n"
-        for line in expected.splitlines()
-    ]
-    return re.compile("".join(lines))
 
 
 class Shell:
@@ -80,13 +60,16 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
 
 
 def test_the_demo_does_what_the_readme_says(shell: Shell) -> None:
+    readme = (ROOT / "README.md").read_text()
     start = next(
-        line for line in blocks("sh")[0].splitlines() if line.startswith("scripts/quickstart")
+        line
+        for line in blocks(readme, "sh")[0].splitlines()
+        if line.startswith("scripts/quickstart")
     )
     assert "Your folder:" in shell.run(start)
-    for command, expected in steps(blocks("console")[0]):
-        printed = shell.run(command)
-        assert pattern(expected).fullmatch(printed), (
-            f"$ {command}\n{printed}\nexpected:\n{expected}"
+    for step in console_steps(blocks(readme, "console")[0]):
+        printed = shell.run(step.command)
+        assert pattern(step.output).fullmatch(printed), (
+            f"$ {step.command}\n{printed}\nexpected:\n{step.output}"
         )
     assert not os.path.ismount(shell.folder / "Parsec")

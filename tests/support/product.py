@@ -348,6 +348,7 @@ class Product:
     node_port: int
     hostile: bool
     cometbft: Path
+    keep: bool = False
     machines: list[Machine] = field(default_factory=list)
 
     # Servers
@@ -515,8 +516,7 @@ class Product:
         self.programs.kill_all()
         for machine in self.machines:
             lazy_unmount(machine.path)
-        keep = os.environ.get("PARSEC_KEEP_PRODUCT")
-        if not keep:
+        if not (self.keep or os.environ.get("PARSEC_KEEP_PRODUCT")):
             shutil.rmtree(self.root, ignore_errors=True)
 
 
@@ -534,11 +534,17 @@ def get_json(url: str) -> Json:
 
 @contextlib.contextmanager
 def product(
-    *, hostile: bool = False, epoch_ms: int = EPOCH_MS, validators: int = 1
+    *,
+    hostile: bool = False,
+    epoch_ms: int = EPOCH_MS,
+    validators: int = 1,
+    root: Path | None = None,
+    keep: bool = False,
 ) -> Iterator[Product]:
-    """Chain and server running, no device yet."""
+    """Chain and server running, no device yet. `root`: where, instead of a temporary folder; what
+    lies there stays in the end if it is to be kept."""
     cometbft = require_cometbft()
-    root = Path(tempfile.mkdtemp(prefix="pfs-"))
+    root = root or Path(tempfile.mkdtemp(prefix="pfs-"))
     server_home = root / "server"
     init = [str(Path(sys.executable).parent / "parsec-server"), "init", "--name", "server"]
     timing = ["--epoch-ms", str(epoch_ms), "--heartbeat-ms", str(TEST_TIMING.heartbeat_ms)]
@@ -566,6 +572,7 @@ def product(
         node_port=node_port,
         hostile=hostile,
         cometbft=cometbft,
+        keep=keep,
     )
     try:
         running.start_chain()

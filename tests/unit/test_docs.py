@@ -18,6 +18,8 @@ RULE = re.compile(r"\b(?:rules? |R-)((?:\d+)(?:(?:, | and |-)\d+)*)", re.IGNOREC
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ +(.*)$", re.MULTILINE)
 DEFINED_RULE = re.compile(r"^\*\*R-(\d+)\b", re.MULTILINE)
+PROMPT = re.compile(r"[\w@-]*\$ ")
+"""Of nobody, a device, or a person at a device."""
 SHELL_BLOCK = re.compile(r"^```(?:sh|bash|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -60,7 +62,7 @@ def shell_commands(text: str) -> Iterator[list[str]]:
     """Words of every command in shell blocks; in a console block only lines after a prompt."""
     for block in SHELL_BLOCK.findall(text):
         lines = block.replace("\\\n", " ").splitlines()
-        prompted = [line[2:] for line in lines if line.startswith("$ ")]
+        prompted = [line.partition("$ ")[2] for line in lines if PROMPT.match(line)]
         for line in prompted or lines:
             words = shlex.split(line, comments=True)
             if words:
@@ -124,4 +126,10 @@ def test_checkers_notice() -> None:
     assert cited_rules("see rule 3, rules 6, 8 and 9; R-12. Rule 7") == {3, 6, 7, 8, 9, 12}
     assert anchors("## 2. Blocks & keys\n") == {"2-blocks--keys"}
     text = "```console\n$ scripts/no-such --flag # why\noutput\n```\n```sh\nls\n```\n"
-    assert list(shell_commands(text)) == [["scripts/no-such", "--flag"], ["ls"]]
+    text += "```console\nbob@desktop$ cat it\nthat's it\nlaptop$ rm it\n```\n"
+    assert list(shell_commands(text)) == [
+        ["scripts/no-such", "--flag"],
+        ["ls"],
+        ["cat", "it"],
+        ["rm", "it"],
+    ]
