@@ -110,6 +110,13 @@ class Held:
         files = (self._tree.nodes.get(id) for id in self._obstacles)
         return sum(len(one.blocks or ()) for one in files if type(one) is FileNode) > BLOCKS_MAX
 
+    def release(self) -> None:
+        """What the server refused is not held back: it waits with everything else."""
+        for id, obstacle in list(self._obstacles.items()):
+            if obstacle.reason is not Reason.DAMAGED:
+                del self._obstacles[id]
+        self.stir()
+
     def _add(self, id: ObjectId, obstacle: Obstacle) -> None:
         known = self._obstacles.get(id)
         if known is None or known.reason is not Reason.DAMAGED:

@@ -80,6 +80,7 @@ class Uploader:
         if round.errors:
             raise round.errors[0]
         if round.full and self._held.is_too_much():
+            self._held.release()
             raise round.full[0]
         return not round.obstructed
 
