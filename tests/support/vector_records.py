@@ -18,7 +18,13 @@ CHAIN = b"parsec-test"
 HEAD_SEED, CO_SEED, ROOT_SEED = (ref.sha256(one) for one in (b"head", b"co", b"root"))
 ALICE, BOB = ref.sha256(b"alice")[:16], ref.sha256(b"bob")[:16]
 ALICE_DEVICE, BOB_DEVICE = ref.sha256(b"alice 1")[:16], ref.sha256(b"bob 1")[:16]
-SEEDS = {bytes(16): ROOT_SEED, ALICE_DEVICE: ref.sha256(ALICE), BOB_DEVICE: ref.sha256(BOB)}
+CAROL, CAROL_DEVICE = ref.sha256(b"carol")[:16], ref.sha256(b"carol 1")[:16]
+SEEDS = {
+    bytes(16): ROOT_SEED,
+    ALICE_DEVICE: ref.sha256(ALICE),
+    BOB_DEVICE: ref.sha256(BOB),
+    CAROL_DEVICE: ref.sha256(CAROL),
+}
 CO_KEY = MLDSA44PrivateKey.from_seed_bytes(CO_SEED).public_key().public_bytes_raw()
 SERVER_LOG = ref.server_log_id(b"server", ref.public_key(HEAD_SEED), CO_KEY)
 UNSEEN: Plain = [0, ZERO, ZERO, 0, ZERO, 0, ZERO]

@@ -1,6 +1,7 @@
-"""Test vectors of revocations: bob with his device, and what may not follow.
+"""Test vectors of revocations: bob with his device, what may not follow, and who owns a realm then.
 
-Data flow: the org log of `vector_records` -> bob is revoked -> tests/vectors/revocations.json.
+Data flow: the logs of `vector_records` -> bob is revoked; or alice, the only owner of the realm, by
+           carol, another administrator -> tests/vectors/revocations.json.
 """
 
 from tests.support import reference as ref
@@ -11,13 +12,23 @@ from tests.support.vector_records import (
     ALICE_DEVICE,
     BOB,
     BOB_DEVICE,
+    CAROL,
+    CAROL_DEVICE,
     CERTIFICATE,
+    COMMIT,
+    DEVICE_KIND,
+    ROLE,
+    USER,
     Log,
+    device,
+    filler,
     logs,
+    object_record,
     user,
 )
 
 DEVICE_REVOKED, USER_REVOKED = 9, 10
+READER, OWNER = 2, 5
 
 
 def revocations() -> Vectors:
@@ -31,6 +42,7 @@ def revocations() -> Vectors:
         "log": [org.summary()],
         "bad_leaf": before,
         "bad_leaf_after": _bad_after(org, ref.map_value([BOB])),
+        **_ownership(),
     }
 
 
@@ -75,3 +87,51 @@ def _leaves(org: Log, cases: list[tuple[str, str, bytes, int, bytes, list[Plain]
         )
         for name, error, who, kind, old, one in cases
     ]
+
+
+def _ownership() -> Vectors:
+    """In the realm, before and after alice is revoked: the org log, and leaves that come next. Each
+    is judged by as much of the org log as it names."""
+    org, realm, _ = logs()
+    carol: list[tuple[int, bytes, bytes, Plain]] = [
+        (USER, b"user", CAROL, user(CAROL, b"carol", 1)),
+        (DEVICE_KIND, b"device", CAROL_DEVICE, device(CAROL_DEVICE, CAROL)),
+    ]
+    for kind, name, subject, content in carol:
+        _certify(org, ALICE_DEVICE, kind, ZERO, content)
+        org.put(name, subject, content)
+    before = len(org.leaves)
+    alice = ref.map_value(user(ALICE, b"alice", 1))
+    _certify(org, CAROL_DEVICE, USER_REVOKED, alice, [ALICE])
+    org.put(b"user", ALICE, [ALICE])
+    after = len(org.leaves)
+    bobs = realm.entries[ref.map_key(b"role", BOB)]
+    takes_over = realm.certificate(BOB_DEVICE, ROLE, bobs, [BOB, OWNER])
+    steps_down = realm.certificate(ALICE_DEVICE, ROLE, ZERO, [ALICE, READER])
+    stranger = realm.certificate(CAROL_DEVICE, ROLE, ZERO, [CAROL, OWNER])
+    young = [filler(b"young", 16), *object_record(1, ZERO)[1:]]
+    by_alice = realm.commit(ALICE_DEVICE, [young])
+    good = {
+        "taken-over": realm.leaf(CERTIFICATE, takes_over, after),
+        "written-before-the-end": realm.leaf(COMMIT, by_alice, before),
+    }
+    wrong = [
+        ("taken-over-from-the-living", "NotAllowedError", CERTIFICATE, takes_over, before),
+        ("taken-over-by-a-stranger", "NotAllowedError", CERTIFICATE, stranger, after),
+        ("last-owner-steps-down", "NotAllowedError", CERTIFICATE, steps_down, before),
+        ("written-after-the-end", "RevokedError", COMMIT, by_alice, after),
+        ("given-after-the-end", "RevokedError", CERTIFICATE, steps_down, after),
+    ]
+    return {
+        "ownership_org": [org.summary()],
+        "realm_leaf": [{"name": name, "leaf": leaf.hex()} for name, leaf in good.items()],
+        "bad_realm_leaf": [
+            bad(name, error, leaf=realm.leaf(kind, body, org_size).hex())
+            for name, error, kind, body, org_size in wrong
+        ],
+    }
+
+
+def _certify(org: Log, by: bytes, kind: int, replaces: bytes, content: Plain) -> None:
+    body = org.certificate(by, kind, replaces, content)
+    org.append(by, CERTIFICATE, body, len(org.leaves))

@@ -137,6 +137,30 @@ def test_bad_leaf_after_a_revocation(case: Case) -> None:
     refuses(case, lambda: membership.append(state, leaf))
 
 
+@cache
+def without_alice() -> OrgState:
+    state = org()
+    for leaf in only("revocations", "ownership_org")["leaves"][state.position.size :]:
+        state = membership.append(state, decode(Leaf, h(leaf)))
+    assert state.map.root() == h(only("revocations", "ownership_org")["map_root"])
+    return state
+
+
+@pytest.mark.parametrize("case", cases("revocations", "realm_leaf"))
+def test_realm_leaf_about_a_revocation(case: Case) -> None:
+    state, objects, _ = realm()
+    leaf = decode(Leaf, h(case["leaf"]))
+    step = verify_leaf(state, leaf, org=without_alice(), objects=objects.get)
+    assert step.state.position.size == state.position.size + 1
+
+
+@pytest.mark.parametrize("case", cases("revocations", "bad_realm_leaf"))
+def test_bad_realm_leaf_about_a_revocation(case: Case) -> None:
+    state, objects, _ = realm()
+    leaf = decode(Leaf, h(case["leaf"]))
+    refuses(case, lambda: verify_leaf(state, leaf, org=without_alice(), objects=objects.get))
+
+
 def signed(name: str) -> Signed:
     case = only("signed_records", name)
     return Signed(record=h(case["record"]), signature=h(case["signature"]))
