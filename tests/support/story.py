@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,8 +42,8 @@ class Computer:
     person: str
     device: str
     home: Path
-    places: Mapping[str, str] = field(default_factory=dict)
-    """Environment: addresses that people were told."""
+    places: dict[str, str] = field(default_factory=dict)
+    """Environment: addresses and ids that people were told."""
 
     @property
     def folder(self) -> Path:
@@ -89,6 +89,11 @@ class Computer:
     def names(self) -> set[str]:
         """Every path in the workspace."""
         return {str(path.relative_to(self.folder)) for path in self.folder.rglob("*")}
+
+    def holds(self, *words: bytes) -> bool:
+        """Does any file of this computer contain one of these words?"""
+        files = [one for one in self.home.rglob("*") if one.is_file()]
+        return any(word in file.read_bytes() for file in files for word in words)
 
     def refusal(self, action: Callable[[], object]) -> int:
         """errno of a system call, 0 if it succeeds."""

@@ -10,6 +10,20 @@ from tests.support.story import SLOWEST_S, Computer, Story
 from tests.support.terminals import Terminal
 
 
+class Cast:
+    """The computers, and what somebody has on paper."""
+
+    def __init__(self, story: Story) -> None:
+        self.story = story
+        self.laptop = story.computer("alice", "laptop")
+        self.desktop = story.computer("bob", "desktop")
+        self.notebook = story.computer("bob", "notebook")
+        self.tablet = story.computer("carol", "tablet")
+        self.replacement = story.computer("alice", "replacement")
+        self.paper = ""
+        self.kit = ""
+
+
 def pick(terminal: Terminal, code: str) -> None:
     """One of the three codes that are shown: the one that was heard."""
     shown = terminal.expect(r"\[1\] (\S+)  \[2\] (\S+)  \[3\] (\S+)  \[0\] none", SLOWEST_S)
