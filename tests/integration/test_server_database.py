@@ -83,6 +83,18 @@ def verify(database: Database) -> VerifiedDatabase:
         return verify_database(transaction, IDENTITY, CHAIN_ID)
 
 
+async def test_roles_from_before_auditors_are_not_read_with_todays_numbers(
+    opened: Database,
+) -> None:
+    with opened.writing() as transaction:
+        transaction.execute(text("UPDATE alembic_version SET version_num = '0003'"))
+    with pytest.raises(InputError, match="other numbers"):
+        opened.migrate()
+    with opened.reading() as transaction:
+        version = transaction.execute(text("SELECT version_num FROM alembic_version")).scalar_one()
+    assert version == "0003"
+
+
 async def test_everything_follows_from_the_leaves(opened: Database) -> None:
     found = verify(opened)
     assert (found.logs, found.leaves) == (3, 5 + 2 + 2 * 6)
