@@ -22,16 +22,21 @@ Row = tuple[Any, ...]
 
 
 class Database:
-    """An open file. `tables` creates what is missing; `version` refuses another format."""
+    """An open file. `tables` creates what is missing; `version` refuses another format, but for
+    those that `tables` completes (`older`): from then on the program that wrote it refuses it."""
 
-    def __init__(self, path: Path, tables: str, *, version: int) -> None:
+    def __init__(
+        self, path: Path, tables: str, *, version: int, older: tuple[int, ...] = ()
+    ) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # SQLite gives its -wal and -shm files the mode of the file: whatever the umask, ours alone.
         path.touch(mode=0o600)
         self._writer = _connect(path)
         self._writer.execute("PRAGMA synchronous = FULL")
+        found = _check_version(self._writer, (0, version, *older), version)
         self._writer.executescript(tables)
-        _check_version(self._writer, version)
+        if found != version:
+            self._writer.execute(f"PRAGMA user_version = {version}")
         self._reader = _connect(path)
         self._lock = trio.Lock()
 
@@ -75,9 +80,9 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _check_version(connection: sqlite3.Connection, version: int) -> None:
+def _check_version(connection: sqlite3.Connection, known: tuple[int, ...], version: int) -> int:
+    """Before anything is created: another program's file stays as it is."""
     found = connection.execute("PRAGMA user_version").fetchone()[0]
-    if found not in (0, version):
+    if found not in known:
         raise DataError(f"local store has format {found}, this program knows {version}")
-    if found != version:
-        connection.execute(f"PRAGMA user_version = {version}")
+    return int(found)

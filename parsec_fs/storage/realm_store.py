@@ -17,6 +17,7 @@ from parsec_fs.protocol.ids import DeviceId, Hash, LogId, ObjectId, RealmId
 from parsec_fs.protocol.log_state import DeviceChain, LogPosition
 from parsec_fs.protocol.merkle import Frontier
 from parsec_fs.protocol.records import LeafHeader, LogState, ObjectState
+from parsec_fs.storage.before import Before, Takeovers
 from parsec_fs.storage.database import Database, Row
 from parsec_fs.storage.heads import HeadStore
 from parsec_fs.storage.outbox import Outbox
@@ -37,16 +38,18 @@ class RealmStore:
     """realm.db of one workspace on this device."""
 
     def __init__(self, path: Path, realm: RealmId) -> None:
-        self._db = Database(path, REALM_TABLES, version=1)
+        self._db = Database(path, REALM_TABLES, version=2, older=(1,))
         self.log = LogId(realm)
         self.heads = HeadStore(self._db, realm)
         self.outbox = Outbox(self._db)
+        self.before = Before(self._db)
+        self.takeovers = Takeovers()
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[RealmWriter]:
         """One atomic, durable change."""
         async with self._db.transaction() as connection:
-            yield RealmWriter(connection, self.heads)
+            yield RealmWriter(connection, self.heads, self.takeovers)
 
     # Position and log
 

@@ -29,6 +29,24 @@ CREATE TABLE IF NOT EXISTS objects (
                                           -- sealed under the device's local key
 );
 CREATE INDEX IF NOT EXISTS closed ON objects (id) WHERE kind = 0 AND sealed IS NOT NULL;
+-- Rows of `objects` as they were before other devices' changes, as long as the journal holds what
+-- was changed here before (decision 0013). `size`: of the log after that group of leaves.
+CREATE TABLE IF NOT EXISTS before (
+    size INTEGER NOT NULL,
+    id BLOB NOT NULL,
+    version INTEGER,                      -- NULL, and all that follows: there was no such object
+    write_index INTEGER,
+    write_hash BLOB,
+    operations INTEGER,
+    history BLOB,
+    flags INTEGER,
+    author BLOB,
+    kind INTEGER,
+    sealed BLOB,
+    flat BLOB,
+    PRIMARY KEY (id, size)
+);
+CREATE INDEX IF NOT EXISTS before_sizes ON before (size);
 -- Which leaf made which version of an object: `parsec-fs log`.
 CREATE TABLE IF NOT EXISTS operations (
     object BLOB NOT NULL,

@@ -14,7 +14,9 @@ from typing import Annotated, Final
 from parsec_fs.protocol.codec import U64, Size, encode_trusted
 from parsec_fs.protocol.ids import DeviceId, Hash, ObjectId
 from parsec_fs.protocol.log_state import DeviceChain, LogPosition
+from parsec_fs.protocol.manifests import PAGE
 from parsec_fs.protocol.records import LeafHeader
+from parsec_fs.storage.before import Takeovers
 from parsec_fs.storage.heads import HeadStore, VerifiedPair
 from parsec_fs.storage.realm_base import BASE, StoredBase
 from parsec_fs.storage.realm_tables import StoredObject
@@ -59,8 +61,11 @@ class OutboxEntry:
 class RealmWriter:
     """An open transaction."""
 
-    def __init__(self, connection: sqlite3.Connection, heads: HeadStore) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, heads: HeadStore, takeovers: Takeovers
+    ) -> None:
         self._sql = connection.execute
+        self._takeovers = takeovers
         self._connection = connection
         self._heads = heads
 
@@ -81,6 +86,22 @@ class RealmWriter:
             "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (row.id, *state, row.author, row.kind, row.sealed, row.flat),
         )
+
+    def replaced(self, size: int, row: StoredObject) -> None:
+        """Keep what another device's new state replaces; call before `object`. `size`: of the log
+        after the group. Of what did not exist only pages matter: they change what names say."""
+        kept = self._sql("INSERT INTO before SELECT ?, * FROM objects WHERE id = ?", (size, row.id))
+        if kept.rowcount == 0 and row.kind == PAGE:
+            self._sql("INSERT INTO before (size, id) VALUES (?, ?)", (size, row.id))
+
+    def replaced_here(self, id: ObjectId) -> None:
+        """This device wrote the object, over all that others had: what was before does not count
+        any more."""
+        self._sql("DELETE FROM before WHERE id = ?", (id,))
+
+    def forget_replaced(self, size: int) -> None:
+        """Nothing pending is older than the changes up to this size."""
+        self._sql("DELETE FROM before WHERE size <= ?", (size,))
 
     def operation(self, id: ObjectId, version: int, leaf: int) -> None:
         """A leaf made this version of an object."""
@@ -147,6 +168,7 @@ class RealmWriter:
 
     def journal_position(self, position: int) -> None:
         """Journal records up to this one are in the store."""
+        self.forget_replaced(self._takeovers.covered(position))
         self.fact(JOURNAL, position.to_bytes(8, "big"))
 
     # Outbox

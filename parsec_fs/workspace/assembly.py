@@ -41,6 +41,7 @@ from parsec_fs.workspace.replica_checks import REPLICA_CHECKS, ReplicaChecks
 from parsec_fs.workspace.sharing import Sharing
 from parsec_fs.workspace.store_loader import StoreLoader
 from parsec_fs.workspace.sync import Sync
+from parsec_fs.workspace.takeovers import Takeovers
 from parsec_fs.workspace.upload import Uploader
 
 
@@ -159,10 +160,9 @@ def assemble(directory: Path, realm: RealmId, outside: Outside) -> Workspace:
         rekeying=rekeying,
         mending=mending,
         uploader=uploader,
-        contest=Contest(filesystem, label=outside.label, invalidate=outside.invalidate),
+        takeovers=_takeovers(store, loader, filesystem, outside),
         filesystem=filesystem,
         events=EventStream(outside.signer),
-        invalidate=outside.invalidate,
         random=random,
         epoch_s=outside.epoch_s,
         used=outside.used,
@@ -184,6 +184,15 @@ def assemble(directory: Path, realm: RealmId, outside: Outside) -> Workspace:
             replica, outside.org, rekeying, outside.server, author=author, signing=sync.signing
         ),
     )
+
+
+def _takeovers(
+    store: RealmStore, loader: StoreLoader, filesystem: Filesystem, outside: Outside
+) -> Takeovers:
+    contest = Contest(filesystem, label=outside.label, invalidate=outside.invalidate)
+    takeovers = Takeovers(store, loader, filesystem, contest, invalidate=outside.invalidate)
+    filesystem.memory.past = takeovers
+    return takeovers
 
 
 def _contents(directory: Path, realm: RealmId, outside: Outside, blocks: BlockClient) -> Contents:

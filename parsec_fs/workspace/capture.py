@@ -274,6 +274,22 @@ def attributes_of(node: Node) -> Attributes:
     )
 
 
+def lift_off(tree: Tree, position: int) -> Capture:
+    """What is pending while the journal is replayed up to a signed capture's position: that is what
+    it took, and it is in flight again. Its manifests lie in the outbox."""
+    taking = _Taking(nodes=dict(tree.dirty_nodes), names=dict(tree.dirty_names))
+    nodes = tuple(_in_outbox(id, tree.nodes.get(id)) for id in taking.nodes)
+    _lift_off(tree, taking)
+    return Capture(position=position, nodes=nodes, folders=())
+
+
+def _in_outbox(id: ObjectId, node: Node | None) -> CapturedNode:
+    gone = node is None or node.nlink == 0
+    kind = FILE if node is None else node.kind
+    created = node is not None and node.created
+    return CapturedNode(id=id, kind=kind, created=created, deleted=gone, manifest=None)
+
+
 def _lift_off(tree: Tree, taking: _Taking) -> None:
     for id in taking.nodes:
         tree.dirty_nodes.pop(id, None)

@@ -16,6 +16,7 @@ from parsec_fs.protocol.manifests import FOLDER, Child, FolderManifest
 from parsec_fs.workspace import capture as captures
 from parsec_fs.workspace import file_ops, files, records
 from parsec_fs.workspace.circles import pending_move, undo_move
+from parsec_fs.workspace.contested import entry_id, named_here, needed
 from parsec_fs.workspace.filesystem import Filesystem
 from parsec_fs.workspace.manifest_build import Build
 from parsec_fs.workspace.nodes import Entry, FileNode, FolderNode, Node
@@ -65,8 +66,8 @@ class Contest:
         """What others changed, before it is applied to the tree; returns what may be applied now.
 
         Names of what was deleted elsewhere but is needed here are held back until `settle`."""
-        held = self._needed(found)
-        named = self._named_here()
+        held = needed(self._tree, found.changes)
+        named = named_here(self._tree)
         passed: list[RemoteChange] = []
         for change in found.changes:
             if isinstance(change, RemoteNames):
@@ -80,47 +81,12 @@ class Contest:
             passed.append(change)
         return passed
 
-    def _named_here(self) -> set[ObjectId]:
-        """What names that are not logged stand for here."""
-        pending = (*self._tree.dirty_names, *self._tree.flying_names)
-        return {id for id in (self._entry_id(*key) for key in pending) if id is not None}
-
     def _note_deletions(self, change: RemoteNames) -> None:
         """We deleted what was moved there, or the folder that something was put into."""
         put = [child.id for child in change.names.values() if child is not None]
         for id in (*put, change.folder) if put else ():
             if is_deleted_here(self._tree, id):
                 self._nodes.setdefault(id, None)
-
-    def _needed(self, found: Found) -> set[ObjectId]:
-        """Objects deleted elsewhere that have changes here, and the folders above them."""
-        deleted = {
-            change.id
-            for change in found.changes
-            if isinstance(change, RemoteNode) and change.manifest is None
-        }
-        if not deleted:
-            return deleted
-        tree = self._tree
-        needed = {id for id in deleted if tree.is_dirty(id)}
-        parents = [tree.nodes.get(folder) for folder, _ in (*tree.dirty_names, *tree.flying_names)]
-        for change in found.changes:
-            if isinstance(change, RemoteNames) and self._names_any(change, needed):
-                parents.append(tree.nodes.get(change.folder))
-        for folder in parents:
-            while isinstance(folder, FolderNode) and folder.nlink > 0:
-                needed.add(folder.id)
-                folder = folder.parent
-        return needed & deleted
-
-    def _names_any(self, change: RemoteNames, ids: set[ObjectId]) -> bool:
-        return any(self._entry_id(change.folder, name) in ids for name in change.names)
-
-    def _entry_id(self, folder_id: ObjectId, name: bytes) -> ObjectId | None:
-        folder = self._tree.nodes.get(folder_id)
-        children = folder.children if isinstance(folder, FolderNode) else None
-        entry = children.get(name) if children else None
-        return None if entry is None else entry[0]
 
     def _note_names(self, change: RemoteNames, held: set[ObjectId]) -> RemoteNames:
         pending = (self._tree.dirty_names, self._tree.flying_names)
@@ -135,14 +101,31 @@ class Contest:
                 moved = pending_move(self._tree, change.folder, child.id)
             if moved is not None:
                 self._circles.add(moved)
-            ours = self._entry_id(change.folder, name)
+            ours = entry_id(self._tree, change.folder, name)
             if moved or (ours in held and (child is None or child.id != ours)):
                 self._names[key] = change
                 del passed[name]
         return replace(change, names=passed)
 
-    def settle(self) -> None:
-        """Settle everything. Call with no capture in flight and changed files sealed."""
+    def forget(self) -> None:
+        """All of it is settled already."""
+        self._names, self._nodes, self._circles = {}, {}, set()
+
+    def objects(self) -> set[ObjectId]:
+        """Contested objects that have changes here."""
+        return {id for id in self._nodes if self._tree.is_dirty(id)}
+
+    def settle(self) -> bool:
+        """Settle everything; False: nothing was contested. Call with no capture in flight, changed
+        files sealed, and the places of `objects` in memory. Only once its records are durable may
+        what it led to be sent: settled anew it would be there twice."""
+        if not self:
+            return False
+        self._settle()
+        self._tree.record((records.SETTLED,))
+        return True
+
+    def _settle(self) -> None:
         names, self._names = self._names, {}
         nodes, self._nodes = self._nodes, {}
         circles, self._circles = self._circles, set()
@@ -164,7 +147,7 @@ class Contest:
     def _break_circles(self) -> None:
         """What was given back may lie below what we moved: then our move is given up too."""
         for folder_id, name in list(self._tree.dirty_names):
-            folder, id = self._tree.nodes.get(folder_id), self._entry_id(folder_id, name)
+            folder, id = self._tree.nodes.get(folder_id), entry_id(self._tree, folder_id, name)
             moved = None if id is None else self._tree.nodes.get(id)
             if type(moved) is not FolderNode or type(folder) is not FolderNode:
                 continue
@@ -175,6 +158,8 @@ class Contest:
         """What was logged without a folder's second name: the tree shows what the store says."""
         for folder_id, name in build.withdrawn:
             folder = self._tree.nodes.get(folder_id)
+            if (folder_id, name) in self._names:
+                continue
             if type(folder) is FolderNode and folder.children is not None:
                 theirs = self._stored_child(folder_id, name)
                 times = {"mtime_ns": folder.mtime_ns, "ctime_ns": folder.ctime_ns}

@@ -33,7 +33,7 @@ from parsec_fs.workspace.nodes import (
     Node,
 )
 from parsec_fs.workspace.overlay import show_names
-from parsec_fs.workspace.replay import Replay
+from parsec_fs.workspace.replay import NoPast, Past, Replay
 from parsec_fs.workspace.tree import Tree
 
 T = TypeVar("T")
@@ -51,6 +51,7 @@ class Memory:
         self.journal = journal
         self.contents = contents
         self.loader = loader
+        self.past: Past = NoPast()
         self.resident: dict[FileNode, int] = {}
         self.resident_size = 0
 
@@ -61,8 +62,9 @@ class Memory:
         tree = self.tree
         recovered = self.journal.open(self.loader.journal_position())
         tree.position = self.loader.journal_position()
+        self.past.begin()
         is_new = self._load_root(now, root_owner)
-        replay = Replay(tree)
+        replay = Replay(tree, self.past)
         clean = [self._replay(replay, position, record) for position, record in recovered.records]
         replay.finish()
         tree.position = self.journal.position
@@ -70,6 +72,7 @@ class Memory:
         if is_new and not tree.is_dirty(ROOT_OBJECT):
             tree.mark(tree.nodes[ROOT_OBJECT])
             tree.record(files.node_record(tree.nodes[ROOT_OBJECT]))
+        self.past.finish()
         if all(clean) and not recovered.damaged:
             self._sweep_contents()
         return recovered

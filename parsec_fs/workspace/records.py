@@ -51,3 +51,10 @@ REVERT: Final = 12
 
 THEIRS: Final = 13
 """folder, name: our change of the name is given up, it stands for what the store says."""
+
+TAKEN: Final = 14
+"""size: from here on the store says what others wrote up to that size of the log (decision 0013).
+The exception: replayed over a store that has it, it does nothing."""
+
+SETTLED: Final = 15
+"""Nothing more: all that was contested before is settled, by the records before this one."""

@@ -9,7 +9,7 @@ was logged) are passed over.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from parsec_fs.protocol.errors import DataError
 from parsec_fs.protocol.ids import BlockId, Hash, ObjectId
@@ -26,6 +26,7 @@ from parsec_fs.workspace.nodes import (
     SymlinkNode,
     new_node,
 )
+from parsec_fs.workspace.overlay import place
 from parsec_fs.workspace.tree import Tree
 
 
@@ -33,11 +34,56 @@ class Unknown(Exception):  # noqa: N818 - not an error: the record has lost its 
     """The record speaks of an object that does not exist any more."""
 
 
+class Past(Protocol):
+    """What others had changed when a record was made."""
+
+    def begin(self) -> None:
+        """Before the first record."""
+
+    def reach(self, position: int) -> None:
+        """Before the record at this position."""
+
+    def take(self, size: int) -> None:
+        """The tree shows what others wrote up to this size of the log."""
+
+    def settled(self) -> None:
+        """What was contested is settled."""
+
+    def take_rest(self) -> None:
+        """After the last record: the tree shows what the store says."""
+
+    def finish(self) -> None:
+        """The tree is complete; records can be made."""
+
+
+class NoPast:
+    """Nobody else changed anything."""
+
+    def begin(self) -> None:
+        return
+
+    def reach(self, position: int) -> None:
+        return
+
+    def take(self, size: int) -> None:
+        return
+
+    def settled(self) -> None:
+        return
+
+    def take_rest(self) -> None:
+        return
+
+    def finish(self) -> None:
+        return
+
+
 class Replay:
     """Applies records to a tree. `absent`: ids that the store was asked for and does not have."""
 
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, tree: Tree, past: Past | None = None) -> None:
         self.tree = tree
+        self.past: Past = past or NoPast()
         self.absent: set[ObjectId] = set()
         self.apply_tag: dict[int, Callable[..., None]] = {
             records.CREATE: self._create,
@@ -53,11 +99,14 @@ class Replay:
             records.XATTR_GONE: self._xattr_gone,
             records.REVERT: self._revert,
             records.THEIRS: self._theirs,
+            records.TAKEN: self._taken,
+            records.SETTLED: self.past.settled,
         }
 
     def apply(self, position: int, record: tuple[Any, ...]) -> None:
         """Apply one record. Raises Missing (load, then repeat), DataError (not a record)."""
         self.tree.position = position - 1
+        self.past.reach(position)
         try:
             self.apply_tag[record[0]](*record[1:])
         except Unknown:
@@ -66,8 +115,13 @@ class Replay:
             raise DataError("journal: not a record") from error
         self.tree.position = position
 
+    def _taken(self, size: int) -> None:
+        self.past.take(size)
+        self.absent.clear()
+
     def finish(self) -> None:
         """After the last record: objects left without a name are deletions, or never were."""
+        self.past.take_rest()
         for node in list(self.tree.nodes.values()):
             if type(node) is FileNode:
                 node.journaled_size = node.size
@@ -100,11 +154,12 @@ class Replay:
         return node
 
     def _named(self, folder: FolderNode, name: bytes) -> None:
-        """What the name stood for must be in memory: its link count changes."""
+        """What the name stood for must be in memory, a folder with its place: its link count
+        changes."""
         assert folder.children is not None
         entry = folder.children.get(name)
         if entry is not None and entry[0] not in self.absent:
-            self._get(entry[0])
+            place(self._get(entry[0]), folder)
 
     def _create(
         self,

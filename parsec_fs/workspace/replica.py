@@ -5,8 +5,8 @@ payloads fetched and checked -> one transaction in realm_store -> tree.
 
 Everything is verified before it is stored, stored before it is applied, applied before it is shown
 (rules 20, 22, 23). Own commits come back the same way: their payloads lie in the outbox, and the
-transaction that stores their effects takes them out of it and moves the journal watermark.
-Rule 26: a commit of this device that it does not remember means that its state was restored.
+transaction that stores their effects takes them out of it (`own_commits`). What another device's
+change replaces is kept as long as something that was made over it is pending (decision 0013).
 """
 
 import logging
@@ -20,7 +20,6 @@ from parsec_fs.identity import DeviceSecrets
 from parsec_fs.protocol.codec import decode, encode_trusted
 from parsec_fs.protocol.errors import (
     DataError,
-    ForkError,
     ProofError,
     RollbackError,
     VerificationError,
@@ -28,10 +27,12 @@ from parsec_fs.protocol.errors import (
 from parsec_fs.protocol.ids import Hash, LogId, RealmId
 from parsec_fs.protocol.log_state import log_state
 from parsec_fs.protocol.realm_state import RealmState, StampBatch
-from parsec_fs.protocol.records import COMMIT, STAMPS, Leaf, LeafHeader, LogState, Seen
+from parsec_fs.protocol.records import STAMPS, Leaf, LeafHeader, LogState, Seen
 from parsec_fs.remote.server_client import ServerClient, UnverifiedLeaves
 from parsec_fs.storage.realm_store import RealmStore
+from parsec_fs.storage.realm_tables import StoredObject
 from parsec_fs.storage.realm_writer import RealmWriter
+from parsec_fs.workspace import own_commits
 from parsec_fs.workspace.audit_view import AuditView
 from parsec_fs.workspace.leaf_groups import LeafGroup, LeafGroups
 from parsec_fs.workspace.org_replica import OrgReplica
@@ -75,6 +76,9 @@ class RealmReplica:
         self._checks = checks
         self._shown: HeadPair | None = None
         self.on_changes = on_changes
+        self.on_taken: Callable[[int], bool] | None = None
+        """The tree shows what others wrote up to a size of the log. False: nothing is pending, so
+        that nobody needs what the store said before."""
         self.store = store
         self.slices = Slices()
         self._client = client
@@ -350,7 +354,10 @@ class RealmReplica:
 
     async def _store_group(self, group: LeafGroup, head: HeadPair | None) -> None:
         found = await self._payloads.read(group, self.slices)
-        restored = self._checks.restored(self._unremembered(group))
+        joined = self.store.fact(_JOINED) is not None
+        unremembered = joined and own_commits.unremembered(self.store, group, self._device)
+        restored = self._checks.restored(unremembered)
+        size = group.state.position.size
         async with self.store.writing() as write:
             for leaf in group.leaves:
                 write.leaf(leaf)
@@ -358,13 +365,14 @@ class RealmReplica:
             for operation in group.operations:
                 write.operation(*operation)
             for row in found.rows:
+                self._keep_replaced(write, group, row)
                 write.object(row)
                 await self.slices.pause()
             for id, change in found.links.items():
                 write.links(id, change)
             write.position(group.state.position)
             write.chains(group.state.chains, group.authors())
-            self._take_from_outbox(write, group)
+            own_commits.take_from_outbox(write, self.store, group, self._device)
             if head is not None:
                 write.head(head)
             if restored:
@@ -372,28 +380,16 @@ class RealmReplica:
         self._state = group.state
         if found.changes:
             self.on_changes(found)
+        if self.on_taken is not None and not group.own and not self.on_taken(size):
+            async with self.store.writing() as write:
+                write.forget_replaced(size)
 
-    def _take_from_outbox(self, write: RealmWriter, group: LeafGroup) -> None:
-        """Own commits that are logged need not be sent again; the last of a capture moves the
-        journal watermark, in the transaction that stores its effects."""
-        logged = {row.record for row in group.leaves if row.author == self._device}
-        for entry in self.store.outbox.entries() if logged else ():
-            if entry.record in logged:
-                write.posted(entry.sequence)
-                if entry.position is not None:
-                    write.journal_position(entry.position)
-
-    def _unremembered(self, group: LeafGroup) -> bool:
-        """True iff a commit of this device is new to this device (rule 26)."""
-        if self.store.fact(_JOINED) is None:
-            return False
-        for row in group.leaves:
-            if row.author != self._device or row.header.kind != COMMIT or row.record is None:
-                continue
-            refusal = self.store.refusal(row.record)
-            if refusal is not None:
-                evidence = (refusal, encode_trusted(row.header))
-                raise ForkError("a refused commit is in the log (P6)", evidence=evidence)
-            if not self.store.outbox.has(row.record):
-                return True
-        return False
+    def _keep_replaced(self, write: RealmWriter, group: LeafGroup, row: StoredObject) -> None:
+        """What is pending here was made over what the store said before. Always: something may
+        change here while the transaction is being committed."""
+        if self.on_taken is None:
+            return
+        if group.own:
+            write.replaced_here(row.id)
+        else:
+            write.replaced(group.state.position.size, row)

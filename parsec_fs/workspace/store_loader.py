@@ -8,12 +8,14 @@ of: its id must follow from the folder's page key (rule 12; a hostile page names
 
 import errno
 import logging
+from collections import Counter
 from collections.abc import Callable
 
 from parsec_fs.protocol.errors import LocalError
 from parsec_fs.protocol.ids import ObjectId
-from parsec_fs.protocol.manifests import PAGE, FolderManifest, PageManifest, page_id
+from parsec_fs.protocol.manifests import PAGE, FolderManifest, Manifest, PageManifest, page_id
 from parsec_fs.storage.realm_store import RealmStore
+from parsec_fs.storage.realm_tables import StoredObject
 from parsec_fs.workspace.loader import Names
 from parsec_fs.workspace.nodes import Entry
 from parsec_fs.workspace.opener import DAMAGE, Opener
@@ -30,10 +32,58 @@ class StoreLoader:
         self.on_closed: Callable[[], None] = lambda: None
         self._store = store
         self._opener = opener
+        self._taken: int | None = None
+        self._links = Counter[ObjectId]()
+
+    # The store as it was: while the journal is replayed
+
+    def go_back(self) -> None:
+        """From now on this tells what the store said before the first change that it keeps."""
+        self._taken = 0
+        for id in self._store.before.pages():
+            self._count(self._row(id), self._store.object(id))
+
+    def advance(self, size: int) -> None:
+        """What others wrote up to this size of the log is told now."""
+        for id, before in self._store.before.group(size):
+            self._count(self.row_after(id, size), before)
+        self._taken = size
+
+    def come_back(self) -> None:
+        """The store is told as it is."""
+        self._taken = None
+        self._links.clear()
+
+    def row_after(self, id: ObjectId, size: int) -> StoredObject | None:
+        """An object as a group has left it."""
+        changed, row = self._store.before.find(id, size)
+        return row if changed else self._store.object(id)
+
+    def opened(self, row: StoredObject | None) -> Manifest | None:
+        """What a row says; None also if it is damaged, or a page that belongs to no folder."""
+        if row is None or row.kind == 0:
+            return None
+        try:
+            return self._opener.open(row)
+        except DAMAGE:
+            return None
+
+    def _row(self, id: ObjectId) -> StoredObject | None:
+        return self._store.object(id) if self._taken is None else self.row_after(id, self._taken)
+
+    def _count(self, told: StoredObject | None, instead: StoredObject | None) -> None:
+        """Names in one page are told instead of those in another version of it."""
+        for row, change in ((told, 1), (instead, -1)):
+            page = self.opened(row)
+            if isinstance(page, PageManifest):
+                for child in page.children:
+                    self._links[child.id] += change
+
+    # Reading
 
     def load(self, id: ObjectId) -> NodeManifest | None:
         """An object's manifest. Raises LocalError (EIO) if it is damaged."""
-        row = self._store.object(id)
+        row = self._row(id)
         if row is None:
             return None
         try:
@@ -55,7 +105,7 @@ class StoreLoader:
 
     def page(self, id: ObjectId, folder: ObjectId) -> PageManifest | None:
         """One page of a folder, None if there is none (or none that opens)."""
-        row = self._store.object(id)
+        row = self._row(id)
         if row is None or row.kind != PAGE:
             return None
         try:
@@ -75,7 +125,7 @@ class StoreLoader:
 
     def link_count(self, id: ObjectId) -> int:
         """Names of this object in the store."""
-        return self._store.link_count(id)
+        return self._store.link_count(id) + self._links.get(id, 0)
 
     def version(self, id: ObjectId) -> int:
         """Version in the store, 0 if it is not there."""

@@ -28,16 +28,16 @@ from parsec_fs.protocol.ids import LogId, ObjectId
 from parsec_fs.remote.events import EventStream
 from parsec_fs.remote.sessions import outcome_name
 from parsec_fs.workspace.capture import Capture
-from parsec_fs.workspace.contest import Contest, Invalidate
 from parsec_fs.workspace.filesystem import Filesystem
+from parsec_fs.workspace.manifest_build import Build
 from parsec_fs.workspace.mending import Mending
 from parsec_fs.workspace.org_replica import OrgReplica
-from parsec_fs.workspace.payloads import Found
 from parsec_fs.workspace.progress import Progress
 from parsec_fs.workspace.push import Pusher
 from parsec_fs.workspace.rekeying import Rekeying
 from parsec_fs.workspace.replica import RealmReplica
 from parsec_fs.workspace.standing import Standing
+from parsec_fs.workspace.takeovers import Takeovers
 from parsec_fs.workspace.upload import Uploader
 
 log = logging.getLogger(__name__)
@@ -64,10 +64,9 @@ class Sync:
         rekeying: Rekeying,
         mending: Mending,
         uploader: Uploader,
-        contest: Contest,
+        takeovers: Takeovers,
         filesystem: Filesystem,
         events: EventStream,
-        invalidate: Invalidate,
         random: Callable[[int], bytes],
         epoch_s: float,
         used: Callable[[], bool] = lambda: False,
@@ -83,10 +82,10 @@ class Sync:
         self._rekeying = rekeying
         self._mending = mending
         self._uploader = uploader
-        self.contest = contest
+        self.contest = takeovers.contest
+        self._takeovers = takeovers
         self._filesystem = filesystem
         self._events = events
-        self._invalidate = invalidate
         self._random = random
         self._epoch_s = epoch_s
         self._used = used
@@ -101,7 +100,9 @@ class Sync:
         self._wanted = trio.Event()
         self._advanced = trio.Event()
         self._org_grown = True
-        replica.on_changes = mending.on_changes = self._on_changes
+        replica.on_changes = mending.on_changes = takeovers.show
+        replica.on_taken, takeovers.wake = takeovers.taken, self.wake
+        takeovers.resume = self._resume
         filesystem.on_change = self.wake
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -166,12 +167,6 @@ class Sync:
         if grown is None or grown in (self._org.log, self.replica.log):
             self._wanted.set()
 
-    def _on_changes(self, found: Found) -> None:
-        changes = self.contest.note(found)
-        self._invalidate(self._filesystem.apply_remote(changes))
-        if self.contest:
-            self.wake()
-
     async def pull_once(self) -> None:
         """Take over what is new: it does not stand back, and ends the standing back of a push that
         it has to wait for. Raises OfflineError, VerificationError."""
@@ -217,15 +212,15 @@ class Sync:
                 return True
             self._rekeying.check()
             await self.replica.ready()
-            await self._filesystem.settle()
-            self.contest.settle()
+            await self._takeovers.place_contested(self.replica.slices)
+            settled = self.contest.settle()
             capture = self._filesystem.capture()
             if not capture:
                 await self._nothing_left(capture)
                 return False
             self._settled_position = self.replica.store.journal_position()
             self._flying = capture
-            if await self._post(capture):
+            if await self._post(capture, settled=settled):
                 await self._deliver()
             return bool(self.contest) or self._filesystem.held.is_new()
 
@@ -252,9 +247,12 @@ class Sync:
         and the pull, which replays own leaves too, was first to see it in the log."""
         return self._flying is not None or not self.replica.store.outbox.empty()
 
-    async def _post(self, capture: Capture) -> bool:
+    async def _post(self, capture: Capture, *, settled: bool) -> bool:
         """True iff there is something to deliver."""
         try:
+            self._filesystem.flush()
+            if settled:
+                await self._filesystem.fsync(None)
             if not await self._uploader.upload(capture):
                 self._rejected()
                 return False
@@ -294,15 +292,17 @@ class Sync:
         # Devices that met once must not meet again: a random pause, longer each time.
         await trio.sleep(jitter.uniform(0, min(0.05 * 2**self._refusals, 2.0)))
 
+    def _resume(self, capture: Capture) -> None:
+        self._settled_position = self.replica.store.journal_position()
+        self._flying = capture
+        self._pusher.build = Build(withdrawn=list(self._filesystem.tree.flying_names))
+
     def _logged(self) -> None:
         capture, self._flying = self._flying, None
         if capture is not None:
             self._filesystem.logged(capture)
             self._uploader.logged(capture)
             self.contest.take_back(self._pusher.build)
-        else:
-            # Signed before the last start: only the journal is left to be cut.
-            self._filesystem.journal.forget(self.replica.store.journal_position())
         self._advance()
 
     def _rejected(self) -> None:

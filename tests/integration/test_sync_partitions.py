@@ -1,4 +1,4 @@
-"""Three devices, random partitions, lost answers: all converge, nothing is lost or done twice.
+"""Three devices, random partitions, lost answers, sudden ends: all converge, nothing is lost.
 
 A few histories of each kind run everywhere. HYPOTHESIS_PROFILE=nightly runs two hundred of each,
 some of which fail today: docs/threat-model.md says which kinds of loss are known.
@@ -12,7 +12,16 @@ from pathlib import Path
 import pytest
 
 from tests.support.laptops import found, laptop, second_device
-from tests.support.partitions import DAYS, FOLDERS, ORDINARY, Kind, Step, Story, history
+from tests.support.partitions import (
+    DAYS,
+    FOLDERS,
+    ORDINARY,
+    Kind,
+    Step,
+    Story,
+    history,
+    with_restarts,
+)
 from tests.support.server import in_process
 
 NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
@@ -53,7 +62,20 @@ async def test_nothing_is_lost(tmp_path: Path, kind: str, seed: int) -> None:
         await told.check()
 
 
-CONTEST_FORGOTTEN = (
+def _restarted() -> list[tuple[str, int]]:
+    return [(name, seed) for name in KINDS for seed in (range(60) if NIGHTLY else range(2))]
+
+
+@pytest.mark.parametrize(("kind", "seed"), _restarted())
+async def test_nothing_is_lost_when_devices_end_at_any_time(
+    tmp_path: Path, kind: str, seed: int
+) -> None:
+    async with story(tmp_path) as told:
+        await told.play(with_restarts(history(seed, KINDS[kind]), seed, 0.08))
+        await told.check()
+
+
+BOTH_WROTE = (
     Step(0, "make"),
     Step(0, "push"),
     Step(1, "pull"),
@@ -61,13 +83,42 @@ CONTEST_FORGOTTEN = (
     Step(1, "write"),
     Step(0, "push"),
     Step(1, "pull"),
-    Step(1, "restart"),
 )
+DELETED_THERE = (*BOTH_WROTE[:3], Step(0, "unlink"), Step(1, "write"), *BOTH_WROTE[5:])
+DELETED_HERE = (*BOTH_WROTE[:3], Step(0, "write"), Step(1, "unlink"), *BOTH_WROTE[5:])
+ENDS = ("restart", "kill")
 
 
-async def test_a_restart_before_a_contest_is_settled_still_loses(tmp_path: Path) -> None:
-    """A weakness that docs/threat-model.md names; this fails when it is mended."""
+@pytest.mark.parametrize("how", ENDS)
+async def test_both_wrote_and_one_ends_before_it_is_settled(tmp_path: Path, how: str) -> None:
     async with story(tmp_path) as told:
-        await told.play(CONTEST_FORGOTTEN)
-        with pytest.raises(AssertionError, match=r"lost: \[b'one 2"):
-            await told.check()
+        await told.play((*BOTH_WROTE, Step(1, how)))
+        assert told.devices[1].contested()
+        assert sorted((await told.check()).values()) == [b"one 2\n", b"two 3\n"]  # type: ignore
+
+
+@pytest.mark.parametrize("how", ENDS)
+async def test_a_change_of_what_was_deleted_elsewhere_survives_an_end(
+    tmp_path: Path, how: str
+) -> None:
+    async with story(tmp_path) as told:
+        await told.play((*DELETED_THERE, Step(1, how), Step(1, how)))
+        assert list((await told.check()).values()) == [b"two 3\n"]
+
+
+@pytest.mark.parametrize("how", ENDS)
+async def test_a_deletion_of_what_was_changed_elsewhere_is_given_up_after_an_end(
+    tmp_path: Path, how: str
+) -> None:
+    async with story(tmp_path) as told:
+        await told.play((*DELETED_HERE, Step(1, how)))
+        assert list((await told.check()).values()) == [b"one 2\n"]
+
+
+async def test_what_was_replaced_is_kept_no_longer_than_it_is_needed(tmp_path: Path) -> None:
+    async with story(tmp_path) as told:
+        await told.play(BOTH_WROTE)
+        store = told.devices[1].workspace.store
+        assert store.before.sizes()
+        await told.check()
+        assert not any(one.workspace.store.before.sizes() for one in told.devices)

@@ -197,12 +197,20 @@ class Laptop:
             await filesystem.run(task_status=task_status)
         self.ended.set()
 
-    async def restart(self) -> None:
-        """The program ends and starts again: only what is on disk goes on."""
+    async def restart(self, *, killed: bool = False) -> None:
+        """The program ends and starts again: only what is on disk goes on. `killed`: what it had
+        not written is lost."""
         parts = self.workspace
+        place = self.folder / parts.store.log.hex()[:8]
+        copy = place.with_suffix(".killed")
+        if killed:
+            shutil.copytree(place, copy)
         self.running.cancel()
         await self.ended.wait()
         parts.close()
+        if killed:
+            shutil.rmtree(place)
+            copy.rename(place)
         self.author = replace(self.author, incarnation=os.urandom(16))
         await self.open(RealmId(parts.store.log))
 

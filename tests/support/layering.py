@@ -79,7 +79,9 @@ SHELLS: dict[str, tuple[str, ...]] = {
             "nesting",
             "opener",
             "org_replica",
+            "own_commits",
             "payloads",
+            "places",
             "push",
             "realm_keys",
             "realm_rebuild",
@@ -94,6 +96,7 @@ SHELLS: dict[str, tuple[str, ...]] = {
             "store_loader",
             "strict_open",
             "sync",
+            "takeovers",
             "upload",
         )
     },

@@ -30,6 +30,8 @@ REFUSED: Final = {
 """What POSIX refuses is no failure."""
 
 POINTS: Final = ("after_outbox", "after_send", "after_store")
+MEETING: Final = ("pull", "push", "lost")
+ENDING: Final = ("restart", "kill", "die")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,19 @@ def history(seed: int, kind: Kind, *, devices: int = 3, steps: int = 60) -> list
     return found
 
 
+def with_restarts(steps: Sequence[Step], seed: int, share: float) -> list[Step]:
+    """The same steps, and in between devices that end (by themselves, killed, or killed while they
+    send) and start again: mostly those that have just met the server."""
+    dice = random.Random(seed)
+    found = []
+    for step in steps:
+        found.append(step)
+        if dice.random() < (share if step.what not in MEETING else 3 * share):
+            what = dice.choice(("restart", "kill", "kill", "die"))
+            found.append(Step(step.who, what, dice.randrange(1 << 16)))
+    return found
+
+
 class Died(Exception):
     """The moment of a crash."""
 
@@ -125,7 +140,7 @@ class Story:
         """One step after the other."""
         for step in steps:
             device = self.devices[step.who]
-            if step.what in ("push", "pull", "lost", "cut", "join", "restart", "die"):
+            if step.what in (*MEETING, *ENDING, "cut", "join"):
                 await self._meet(device, step)
             else:
                 await self._act(device, step)
@@ -219,6 +234,8 @@ class Story:
                 device.wire.cut = step.what == "cut"
             case "restart":
                 await device.restart()
+            case "kill":
+                await device.restart(killed=True)
             case "die":
                 await self._die(device, POINTS[step.first % len(POINTS)])
             case "pull":
@@ -242,7 +259,7 @@ class Story:
         with suppress(OfflineError, Died):
             await device.push()
         device.hook = lambda point: None
-        await device.restart()
+        await device.restart(killed=True)
 
 
 def _pick(paths: Sequence[str], number: int) -> str:

@@ -1,0 +1,50 @@
+"""What of ours another device's changes concern: questions to the tree, nothing is changed.
+
+Data flow: contest, takeovers -> this -> tree (names and folders in memory).
+"""
+
+from collections.abc import Sequence
+
+from parsec_fs.protocol.ids import ObjectId
+from parsec_fs.workspace.nodes import FolderNode
+from parsec_fs.workspace.remote_changes import RemoteChange, RemoteNames, RemoteNode
+from parsec_fs.workspace.tree import Tree
+
+
+def entry_id(tree: Tree, folder_id: ObjectId, name: bytes) -> ObjectId | None:
+    """What a name in memory stands for."""
+    folder = tree.nodes.get(folder_id)
+    children = folder.children if isinstance(folder, FolderNode) else None
+    entry = children.get(name) if children else None
+    return None if entry is None else entry[0]
+
+
+def named_here(tree: Tree) -> set[ObjectId]:
+    """What names that are not logged stand for here."""
+    pending = (*tree.dirty_names, *tree.flying_names)
+    return {id for id in (entry_id(tree, *key) for key in pending) if id is not None}
+
+
+def needed(tree: Tree, changes: Sequence[RemoteChange]) -> set[ObjectId]:
+    """Objects deleted elsewhere that have changes here, and the folders above them."""
+    deleted = {
+        change.id
+        for change in changes
+        if isinstance(change, RemoteNode) and change.manifest is None
+    }
+    if not deleted:
+        return deleted
+    needed = {id for id in deleted if tree.is_dirty(id)}
+    parents = [tree.nodes.get(folder) for folder, _ in (*tree.dirty_names, *tree.flying_names)]
+    for change in changes:
+        if isinstance(change, RemoteNames) and _names_any(tree, change, needed):
+            parents.append(tree.nodes.get(change.folder))
+    for folder in parents:
+        while isinstance(folder, FolderNode) and folder.nlink > 0:
+            needed.add(folder.id)
+            folder = folder.parent
+    return needed & deleted
+
+
+def _names_any(tree: Tree, change: RemoteNames, ids: set[ObjectId]) -> bool:
+    return any(entry_id(tree, change.folder, name) in ids for name in change.names)
