@@ -86,6 +86,16 @@ def find_device(org: OrgState, text: str) -> DeviceEntry:
     raise InputError(f"no device is called {text}; see: parsec-fs device list")
 
 
+def has_revoked_namesake(org: OrgState, text: str) -> bool:
+    """Was a device or person revoked that this text names too? Who types a command again because
+    its answer was lost must not end another one by it."""
+    typed = text.strip()
+    names = [one.device.label for one in org.devices.values() if one.revoked is not None]
+    for gone in org.revoked_users:
+        names += [org.users[gone].email, org.users[gone].name]
+    return any(plain_name(name) == typed for name in names)
+
+
 def _meant(
     known: Collection[T],
     typed: str,

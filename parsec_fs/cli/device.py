@@ -20,14 +20,14 @@ from parsec_fs.cli.exit_codes import CommandError, ExitCode
 from parsec_fs.cli.fingerprint import device_fingerprint, same_fingerprint
 from parsec_fs.cli.locks import keyring_app, passphrase_app
 from parsec_fs.cli.output import Output, table
-from parsec_fs.cli.questions import confirm_or_stop
+from parsec_fs.cli.questions import confirm_once
 from parsec_fs.cli.settings import Settings, check_free, settings_of
 from parsec_fs.connection import connect
 from parsec_fs.device_joining import invite, join
 from parsec_fs.identity import Identity
 from parsec_fs.joining import JoinRequest, parse_code
 from parsec_fs.key_renewal import renew_user_key
-from parsec_fs.people import find_device
+from parsec_fs.people import find_device, has_revoked_namesake
 from parsec_fs.plain_text import plain_name
 from parsec_fs.protocol.certificates import Device
 from parsec_fs.revocation import Revoked, revoke_device
@@ -175,9 +175,10 @@ def revoke_command(
             found = find_device(org, device)
             name, person = plain_name(found.device.label), org.users[found.device.user]
             owner = f"{plain_name(person.name)} <{plain_name(person.email)}>"
-            if not yes and found.revoked is None:
+            if found.revoked is None:
+                again = has_revoked_namesake(org, device)
                 question = f"Revoke {name} of {owner}, for good?"
-                await trio.to_thread.run_sync(confirm_or_stop, question)
+                await trio.to_thread.run_sync(confirm_once, question, yes, again)
             return name, owner, await revoke_device(connection, found)
 
     name, owner, done = trio.run(run)

@@ -16,3 +16,16 @@ def confirm_or_stop(question: str) -> None:
         raise CommandError(ExitCode.USAGE, f"nothing was done: {question} To say yes: --yes")
     if not typer.confirm(question, err=True):
         raise CommandError(ExitCode.FAILED, "nothing was done")
+
+
+def confirm_once(question: str, yes: bool, again: bool) -> None:
+    """Before somebody is revoked. `yes`: said already; it is not believed if one of the same name
+    was revoked before (`again`), for then it may be meant for that one. Raises CommandError."""
+    if yes and again:
+        raise CommandError(
+            ExitCode.USAGE,
+            f"nothing was done: one of this name is revoked already. {question} If this one is "
+            "meant too, give the id, or leave --yes out",
+        )
+    if not yes:
+        confirm_or_stop("One of this name is revoked already. " * again + question)

@@ -20,7 +20,7 @@ from parsec_fs.cli.connected import connected
 from parsec_fs.cli.exit_codes import CommandError, ExitCode
 from parsec_fs.cli.hints import NO_KIT
 from parsec_fs.cli.output import Output, table
-from parsec_fs.cli.questions import confirm_or_stop
+from parsec_fs.cli.questions import confirm_once
 from parsec_fs.cli.settings import Settings, check_no_device, settings_of
 from parsec_fs.connection import Connection, connect
 from parsec_fs.conversation import wall_ms
@@ -28,7 +28,7 @@ from parsec_fs.greeting import PersonInvitation, choices, format_link, parse_lin
 from parsec_fs.identity import Identity
 from parsec_fs.last_owners import owned_alone
 from parsec_fs.pending import Greeting, GreetingFiles, Joining, JoiningFile
-from parsec_fs.people import PROFILES, find_user, profile_name
+from parsec_fs.people import PROFILES, find_user, has_revoked_namesake, profile_name
 from parsec_fs.person_joining import VALID_S, accept, greet, new_greeting, new_joining
 from parsec_fs.plain_text import plain_name
 from parsec_fs.protocol.ids import UserId
@@ -296,9 +296,10 @@ def revoke_command(
             found = find_user(await connection.org.pull(), user)
             name = f"{plain_name(found.name)} <{plain_name(found.email)}>"
             vacant = owned_alone(settings.home, connection, found.user)
-            if not yes and connection.org.state.is_member(found.user):
+            if connection.org.state.is_member(found.user):
+                again = has_revoked_namesake(connection.org.state, user)
                 question = f"{_without_owner(vacant)}Revoke {name} and all their devices, for good?"
-                await trio.to_thread.run_sync(confirm_or_stop, question)
+                await trio.to_thread.run_sync(confirm_once, question, yes, again)
             return name, vacant, await revoke_user(connection, found)
 
     name, vacant, done = trio.run(run)

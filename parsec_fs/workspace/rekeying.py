@@ -227,7 +227,14 @@ class Rekeying:
 
     async def _renew_user_key(self) -> None:
         """The revoked device holds the present one, and could open every box sealed to it."""
-        body = make_user_key(org=self._org.state, seen=self._org.seen(), author=self._author)
+        try:
+            body = make_user_key(org=self._org.state, seen=self._org.seen(), author=self._author)
+        except DecryptionError as error:
+            # Nobody's lie: this device was given no generation that opens. Another one has to.
+            raise StaleError(
+                "your user key does not open here; make a new one on another device of yours: "
+                "parsec-fs device rotate-user-key"
+            ) from error
         await self._client.append_certificate(self._org.log, body)
         self._keys.learn(await self._org.pull())
         log.info("made a new user key: a device was revoked")

@@ -8,7 +8,9 @@ from dataclasses import replace
 import pytest
 
 from parsec_fs.admission import check_address_is_free
-from parsec_fs.people import find_device, find_user
+from parsec_fs.cli.exit_codes import CommandError
+from parsec_fs.cli.questions import confirm_once
+from parsec_fs.people import find_device, find_user, has_revoked_namesake
 from parsec_fs.protocol.certificates import STANDARD, DeviceRevoked, UserRevoked
 from parsec_fs.protocol.errors import InputError
 from parsec_fs.protocol.hashing import map_key
@@ -65,6 +67,22 @@ def test_a_revoked_device_is_found_where_no_other_is_meant() -> None:
         find_device(org.state, "tablet")
     with pytest.raises(InputError, match="no device"):
         find_device(org.state, gone.device.hex()[:7])
+
+
+def test_a_command_typed_again_ends_no_namesake() -> None:
+    org = HonestOrg()
+    gone, _ = (add_device(org, org.alice, b"tablet") for _ in range(2))
+    assert not has_revoked_namesake(org.state, "tablet")
+    end_device(org, gone)
+    bob = add_user(org, b"bob", b"bob@acme.example")
+    end_user(org, bob)
+    add_user(org, b"robert", b"bob@acme.example")
+    for typed in ("tablet", "bob@acme.example", "bob"):
+        assert has_revoked_namesake(org.state, typed)
+        with pytest.raises(CommandError, match="revoked already"):
+            confirm_once("Revoke?", yes=True, again=True)
+    assert not has_revoked_namesake(org.state, "robert")
+    confirm_once("Revoke?", yes=True, again=False)
 
 
 def test_the_address_of_a_revoked_person_is_free_again() -> None:
