@@ -11,7 +11,7 @@ change replaces is kept as long as something that was made over it is pending (d
 
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 import trio
@@ -76,6 +76,7 @@ class RealmReplica:
         self._checks = checks
         self._shown: HeadPair | None = None
         self.on_changes = on_changes
+        self.on_taking: Callable[[Slices], Awaitable[None]] | None = None
         self.on_taken: Callable[[int], bool] | None = None
         """The tree shows what others wrote up to a size of the log. False: nothing is pending, so
         that nobody needs what the store said before."""
@@ -353,6 +354,8 @@ class RealmReplica:
                     self._stamps[stamp] = leaf.header.index
 
     async def _store_group(self, group: LeafGroup, head: HeadPair | None) -> None:
+        if self.on_taking is not None and not group.own:
+            await self.on_taking(self.slices)
         found = await self._payloads.read(group, self.slices)
         joined = self.store.fact(_JOINED) is not None
         unremembered = joined and own_commits.unremembered(self.store, group, self._device)

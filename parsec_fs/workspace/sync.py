@@ -102,7 +102,7 @@ class Sync:
         self._org_grown = True
         replica.on_changes = mending.on_changes = takeovers.show
         replica.on_taken, takeovers.wake = takeovers.taken, self.wake
-        takeovers.resume = self._resume
+        replica.on_taking, takeovers.resume = takeovers.prepare, self._resume
         filesystem.on_change = self.wake
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

@@ -52,6 +52,7 @@ class Takeovers:
         self._flight: Capture | None = None
         self._waiting: list[int] = []
         self._unrecorded: list[int] = []
+        self._replayed: set[ObjectId] = set()
 
     # While the workspace is open
 
@@ -81,6 +82,13 @@ class Takeovers:
 
     def _note(self, position: int, size: int) -> None:
         self._store.takeovers.add(position, size, logged=self._store.journal_position())
+
+    async def prepare(self, slices: Slices) -> None:
+        """Before others' changes are stored: the places of what was replayed come into memory, once
+        after a start. Where they delete such a place, nobody could tell it afterwards."""
+        replayed, self._replayed = self._replayed, set()
+        for _ in load_places(self._filesystem.memory, unplaced(self._tree, replayed)):
+            await slices.pause()
 
     async def place_contested(self, slices: Slices) -> None:
         """Before contested changes are settled: what changed files hold is sealed, and their places
@@ -150,6 +158,8 @@ class Takeovers:
             self._record(size)
         if self.contest or moves_folders(self._tree):
             self._load_places(())
+        tree = self._tree
+        self._replayed = {*tree.dirty_nodes, *tree.flying_nodes, *pending_folders(tree)}
 
     def _take(self, size: int) -> None:
         """One group, as `show` did it."""

@@ -115,6 +115,23 @@ async def test_a_deletion_of_what_was_changed_elsewhere_is_given_up_after_an_end
         assert list((await told.check()).values()) == [b"one 2\n"]
 
 
+WRITTEN_IN_A_FOLDER = (
+    Step(0, "mkdir"),
+    Step(0, "make", 1),
+    Step(0, "push"),
+    Step(1, "pull"),
+    Step(1, "write"),
+)
+FOLDER_GOES = (Step(0, "unlink"), Step(0, "rmdir"), Step(0, "push"), Step(1, "pull"))
+
+
+async def test_after_a_start_it_is_known_where_pending_files_are(tmp_path: Path) -> None:
+    """Nobody looks into the folder between the start and its deletion elsewhere."""
+    async with story(tmp_path) as told:
+        await told.play((*WRITTEN_IN_A_FOLDER, Step(1, "restart"), *FOLDER_GOES))
+        assert list((await told.check()).values()) == [None, b"two 3\n"]
+
+
 async def test_what_was_replaced_is_kept_no_longer_than_it_is_needed(tmp_path: Path) -> None:
     async with story(tmp_path) as told:
         await told.play(BOTH_WROTE)
