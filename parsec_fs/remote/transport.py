@@ -74,9 +74,7 @@ class Transport:
                 data = await body_of(answer, max_size)
                 return HttpAnswer(answer.status_code, answer.headers, data, peer)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            # Behind the question mark of a presigned URL is what it takes to use it.
-            place = plain(path.partition("?")[0])
-            raise OfflineError(f"{method} {place}: {plain(repr(error))}") from error
+            raise OfflineError(self._unreachable(path, error)) from error
 
     @asynccontextmanager
     async def lines(self, path: str, headers: dict[str, str]) -> AsyncIterator[AsyncIterator[str]]:
@@ -90,7 +88,13 @@ class Transport:
                 async with aclosing(lines_of(answer)) as lines:
                     yield lines
         except httpx.HTTPError as error:
-            raise OfflineError(f"GET {path}: {error!r}") from error
+            raise OfflineError(self._unreachable(path, error)) from error
+
+    def _unreachable(self, path: str, error: Exception) -> str:
+        """For people. Behind the question mark of a presigned URL is what it takes to use it."""
+        place = f"the server at {self.base_url}" if path.startswith("/") else path.partition("?")[0]
+        why = str(error) or type(error).__name__
+        return plain(f"{place} cannot be reached: {why}")
 
 
 def _peer(answer: httpx.Response) -> str | None:

@@ -147,7 +147,10 @@ async def test_presigned_urls_stay_out_of_errors() -> None:
         transport = Transport(client, "http://server.example")
         with pytest.raises(OfflineError) as caught:
             await transport.send("GET", "https://s3.example/b?sig=secret", b"", {})
-    assert "secret" not in str(caught.value)
+        assert "secret" not in str(caught.value)
+        with pytest.raises(OfflineError) as caught:
+            await transport.send("POST", "/v1/server/info", b"", {})
+    assert str(caught.value) == "the server at http://server.example cannot be reached: refused"
 
 
 async def test_the_address_of_an_answer_is_known(nursery: trio.Nursery) -> None:
