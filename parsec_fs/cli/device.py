@@ -74,7 +74,7 @@ async def _invite(settings: Settings, identity: Identity, yes: bool) -> JoinRequ
         if yes:
             return True
         output.clear()
-        return await trio.to_thread.run_sync(_is_the_same, request)
+        return _is_the_same(request)
 
     async with connect(settings.home, identity) as connection:
         states = realm_states(settings.home, identity)
@@ -178,7 +178,7 @@ def revoke_command(
             if found.revoked is None:
                 again = has_revoked_namesake(org, device)
                 question = f"Revoke {name} of {owner}, for good?"
-                await trio.to_thread.run_sync(confirm_once, question, yes, again)
+                confirm_once(question, yes, again)
             return name, owner, await revoke_device(connection, found)
 
     name, owner, done = trio.run(run)

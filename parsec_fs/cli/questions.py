@@ -1,6 +1,9 @@
 """Questions before what cannot be undone.
 
 Data flow: command -> question on the terminal -> goes on, or an error that says nothing was done.
+
+Questions are asked on the main thread, also where an event loop runs on it: nothing else has to go
+on while a person thinks, and Ctrl-C ends the command at once. In a thread it would wait for Enter.
 """
 
 import sys

@@ -70,7 +70,7 @@ def create(
         elif not no_check:
             # A program that reads this line can write the paper while the command still asks.
             print(json.dumps(shown), flush=True)
-        return no_check or await trio.to_thread.run_sync(_types_back, settings.output, parts)
+        return no_check or _types_back(settings.output, parts)
 
     async def run() -> tuple[Device, int]:
         async with connect(settings.home, identity) as connection:

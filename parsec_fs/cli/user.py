@@ -60,7 +60,7 @@ class AtThisSide:
     async def recognizes(self, code: str) -> bool:
         """One of three on a terminal; else the code that was heard, on standard input."""
         self._output.clear()
-        return await trio.to_thread.run_sync(self._ask, code)
+        return self._ask(code)
 
     def _ask(self, code: str) -> bool:
         if not sys.stdin.isatty():
@@ -299,7 +299,7 @@ def revoke_command(
             if connection.org.state.is_member(found.user):
                 again = has_revoked_namesake(connection.org.state, user)
                 question = f"{_without_owner(vacant)}Revoke {name} and all their devices, for good?"
-                await trio.to_thread.run_sync(confirm_once, question, yes, again)
+                confirm_once(question, yes, again)
             return name, vacant, await revoke_user(connection, found)
 
     name, vacant, done = trio.run(run)

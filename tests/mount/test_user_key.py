@@ -4,12 +4,15 @@ one comes back from paper that is older than the key.
 Data flow: `parsec-fs device rotate-user-key` -> org log -> daemons make a new realm key -> files.
 """
 
+import os
+import shlex
 from collections.abc import Iterator
 
 import pytest
 
-from tests.support.product import Machine, Product, poll, product
+from tests.support.product import ROOT, Machine, Product, poll, product
 from tests.support.requirements import require_fuse
+from tests.support.terminals import Terminal
 
 SLOWEST_S = 30.0
 
@@ -31,11 +34,24 @@ def from_paper(server: Product, words: list[str]) -> Machine:
     return machine
 
 
+def interrupted(machine: Machine) -> int:
+    """Exit code of a command that is interrupted at its question."""
+    command = shlex.join(machine.command("recovery", "create"))
+    terminal = Terminal(command, environment=os.environ, folder=ROOT)
+    try:
+        terminal.expect("Type words", SLOWEST_S)
+        terminal.interrupt()
+        return terminal.end(SLOWEST_S)
+    finally:
+        terminal.kill()
+
+
 def test_new_user_key_under_mounted_workspaces(server: Product) -> None:
     alice = server.first_device("alice").mount()
     (alice.path / "before").write_bytes(b"under the first key")
     bob = server.next_device(alice, "bob").mount()
     bob.wait_file("before", b"under the first key")
+    assert interrupted(alice) == 130
     assert alice.status()["recovery"] == []
     kit = alice.cli("recovery", "create", "--no-check")
 

@@ -69,6 +69,10 @@ class Terminal:
         """A line, with Enter."""
         os.write(self._master, line.encode() + b"\n")
 
+    def interrupt(self) -> None:
+        """Ctrl-C."""
+        os.killpg(self._process.pid, signal.SIGINT)
+
     def end(self, timeout_s: float) -> int:
         """Exit code, once it has ended by itself. Raises TerminalError."""
         deadline = time.monotonic() + timeout_s
