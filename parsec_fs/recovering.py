@@ -19,9 +19,7 @@ from typing import Final
 from parsec_fs.config import Home
 from parsec_fs.connection import Connection, connect
 from parsec_fs.device_joining import certify, check_reached, enrol, with_user_key
-from parsec_fs.enrolment import device_content
-from parsec_fs.identity import Identity, label, new_secrets
-from parsec_fs.joining import JoinRequest
+from parsec_fs.identity import Identity, label
 from parsec_fs.protocol.certificates import Device
 from parsec_fs.protocol.codec import encode
 from parsec_fs.protocol.errors import InputError, RefusedError
@@ -38,6 +36,7 @@ from parsec_fs.recovery import (
     paper_keys,
     paper_secrets,
 )
+from parsec_fs.recovery_begun import begin, end
 from parsec_fs.remote.server_client import PublicClient
 from parsec_fs.remote.transport import HttpClients, Transport, http_client
 from parsec_fs.user_keys import newest_user_key
@@ -102,28 +101,27 @@ async def use(
     checks: RecoveryChecks = RECOVERY_CHECKS,
     clients: HttpClients = http_client,
 ) -> Identity:
-    """Become a device of the kit's user; the device file is written last.
+    """Become a device of the kit's user; the device file is written last. What was interrupted goes
+    on with the same device.
 
     Raises InputError, OfflineError, RefusedError, VerificationError, DeviceFileError."""
     record = await fetch_record(kit, server_url, checks=checks, clients=clients)
-    org, user = record.anchor.org, record.user
-    secrets = new_secrets(org=org, user=user, user_keys=(), random=os.urandom)
-    content = device_content(secrets, label(device_label))
-    request = JoinRequest(
-        device=content.device,
-        label=content.label,
-        sign_key=content.sign_key,
-        box_key=content.box_key,
-    )
+    begun = begin(home, kit, record, device_label)
+    secrets, request = begun.secrets, begun.request
     try:
         async with _as_paper(home, kit, record, clients) as paper:
-            await certify(paper, request)
+            if request.device not in paper.org.state.devices:
+                await certify(paper, request)
             reached = paper.org.roots_at(paper.org.size())
     except BaseException:
         home.org_database.unlink(missing_ok=True)
         raise
     provisional = Identity(anchor=record.anchor, secrets=secrets, pins=(record.org_state, reached))
-    return await enrol(home, provisional, lambda org: with_user_key(org, secrets, request), clients)
+    identity = await enrol(
+        home, provisional, lambda org: with_user_key(org, secrets, request), clients
+    )
+    end(home)
+    return identity
 
 
 async def drill(

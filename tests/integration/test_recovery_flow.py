@@ -3,11 +3,13 @@
 Data flow: `create` on a device -> kit -> `drill`, `use` on a new machine -> files, keys, errors.
 """
 
+import stat
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from parsec_fs.config import Home
@@ -17,7 +19,13 @@ from parsec_fs.device_joining import certify
 from parsec_fs.identity import Identity
 from parsec_fs.protocol.certificates import DeviceRevoked
 from parsec_fs.protocol.codec import encode
-from parsec_fs.protocol.errors import InputError, RefusedError, TrustchainError, VerificationError
+from parsec_fs.protocol.errors import (
+    InputError,
+    OfflineError,
+    RefusedError,
+    TrustchainError,
+    VerificationError,
+)
 from parsec_fs.protocol.hashing import sha256
 from parsec_fs.protocol.ids import UserId
 from parsec_fs.recovering import (
@@ -64,6 +72,13 @@ class World:
         )
 
 
+class InterruptedServer(InProcess):
+    """As somebody reaches it whose line is cut."""
+
+    def http(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(transport=Interrupted(self), base_url=BASE_URL)
+
+
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     async with in_process(tmp_path / "server") as server:
@@ -100,6 +115,40 @@ async def test_every_device_is_lost_and_the_files_are_read(world: World) -> None
         await new.push()
         await one.pull()
         assert (await one.walk())["written"] == b"by the new device"
+
+
+class Interrupted(httpx.AsyncBaseTransport):
+    """A line that is cut once a certificate was taken, before anybody is told."""
+
+    def __init__(self, server: InProcess) -> None:
+        self._inner = httpx.ASGITransport(app=server.server.app)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        answer = await self._inner.handle_async_request(request)
+        if request.url.path.endswith("/append"):
+            raise httpx.ReadError("cut")
+        return answer
+
+
+async def test_what_was_interrupted_goes_on_with_the_same_device(world: World) -> None:
+    kit, other = await world.kit(), await world.kit()
+    before = len((await world.one.org.pull()).devices)
+    cut = replace(world, server=InterruptedServer(**vars(world.server)))
+    with pytest.raises(OfflineError):
+        await cut.use(kit)
+    assert len((await world.one.org.pull()).devices) == before + 1
+    (begun,) = world.home("new").device.iterdir()
+    assert stat.S_IMODE(begun.stat().st_mode) == 0o600
+
+    identity = await world.use(kit)
+    assert len((await world.one.org.pull()).devices) == before + 1
+    assert identity.secrets.device in world.one.org.state.devices
+    assert not begun.exists()
+
+    with pytest.raises(OfflineError):
+        await replace(cut).use(kit, "newer")
+    await world.use(other, "newer")  # other words: another device, whatever was begun there
+    assert len((await world.one.org.pull()).devices) == before + 3
 
 
 async def test_a_drill_changes_nothing_and_says_which(world: World) -> None:
