@@ -224,13 +224,13 @@ class Contents:
 
     async def _instead(self, ref: BlockRef, error: VerificationError) -> bytearray:
         """A damaged copy in the cache costs a download; one that is pending is all there is."""
-        damaged = self._damaged(ref, error)
         if self.files.is_pending(ref.id):
-            raise damaged from error
+            raise self._damaged(ref, error) from error
+        self.files.drop_cached(ref.id)
         try:
             return await self._fetched(ref)
         except LocalError:
-            raise damaged from error
+            raise self._damaged(ref, error) from error
 
     def _damaged(self, ref: BlockRef, error: VerificationError) -> LocalError:
         """The error for readers; a damaged copy in the cache is gone."""

@@ -114,11 +114,13 @@ def capture(
     *,
     limit: int = DEFAULT_LIMIT,
     waiting: Waiting = NOTHING,
+    carried: bool = False,
     stored_xattrs: StoredXattrs = lambda id: (),
 ) -> Capture:
     """Take up to `limit` objects and the names that may go with them, oldest changes first.
 
-    `read_inline` gives the content of a small file that is not in memory.
+    `read_inline` gives the content of a small file that is not in memory. `carried`: what waits is
+    recorded behind everything else already.
     """
     if tree.flying_nodes or tree.flying_names:
         raise RuntimeError("one capture at a time")
@@ -135,7 +137,7 @@ def capture(
     folders = _captured_folders(tree, taking)
     nodes = tuple(_captured_node(tree, id, read_inline) for id in taking.nodes)
     _lift_off(tree, taking)
-    if waiting and (nodes or folders):
+    if waiting and (nodes or folders) and not carried:
         carry(tree, waiting, stored_xattrs)
     return Capture(position=_covered(tree), nodes=nodes, folders=folders)
 
@@ -155,10 +157,19 @@ def _take_names(tree: Tree, taking: _Taking, limit: int) -> None:
             taking.names[key] = (position, base)
         else:
             taking.leave(base)
-    while taking.stay:
+    while True:
         stay, taking.stay = taking.stay, set()
-        for key in [key for key in taking.names if entry_at(tree, key) in stay]:
+        kept = [key for key in taking.names if entry_at(tree, key) in stay]
+        # Nor does a folder lose anything whose deletion has to wait: it is there for the others.
+        kept += [key for key in taking.names if _stays(tree, taking, key[0])]
+        if not kept:
+            return
+        for key in dict.fromkeys(kept):
             taking.leave(taking.names.pop(key)[1])
+
+
+def _stays(tree: Tree, taking: _Taking, id: ObjectId) -> bool:
+    return id in taking.still_named and _gone(tree, id)
 
 
 def _nameable(tree: Tree, taking: _Taking, key: NameKey) -> bool:

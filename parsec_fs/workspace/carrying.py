@@ -48,8 +48,9 @@ NOTHING: Final = Waiting()
 
 
 def waiting_for(tree: Tree, held: Set[ObjectId]) -> Waiting:
-    """What waits with these files: a name of a file that the store does not have, and the new name
-    of a folder whose old place is to be taken by such a name."""
+    """What waits with these files: a name of a file that the store does not have, the new name of a
+    folder whose old place is to be taken by such a name, and all names in a folder that is to be
+    deleted for it."""
     if not held:
         return NOTHING
     entries = {key: entry_at(tree, key) for key in tree.dirty_names}
@@ -58,7 +59,9 @@ def waiting_for(tree: Tree, held: Set[ObjectId]) -> Waiting:
     while more:
         covered = {base for key in more if (base := tree.dirty_names[key][1]) is not None}
         moved = {base for base in covered if base[1] == FOLDER}
-        more = {key for key, entry in entries.items() if entry in moved} - names
+        # A folder that cannot be deleted yet keeps what was in it.
+        kept = {base[0] for base in moved if _is_gone(tree, base[0])}
+        more = {key for key, at in entries.items() if at in moved or key[0] in kept} - names
         names |= more
     bases = (tree.dirty_names[key][1] for key in names)
     gone = {base[0] for base in bases if base is not None and _is_gone(tree, base[0])}

@@ -107,6 +107,15 @@ class Contest:
                 del passed[name]
         return replace(change, names=passed)
 
+    def held_back(self) -> list[RemoteChange]:
+        """Names that are contested, and that nothing pending stands for here any more."""
+        pending = self._tree.dirty_names.keys() | self._tree.flying_names.keys()
+        return [
+            replace(change, names={name: change.names[name]})
+            for (folder, name), change in self._names.items()
+            if (folder, name) not in pending
+        ]
+
     def forget(self) -> None:
         """All of it is settled already."""
         self._names, self._nodes, self._circles = {}, {}, set()

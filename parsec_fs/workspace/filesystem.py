@@ -95,7 +95,7 @@ class Filesystem:
         self.small_content = self.memory.small_content
         self.keep_resident = self.memory.keep_resident
         self.room = Room(lambda: free_bytes(journal.directory), contents.files)
-        self.held = Held(self.tree, trio.current_time)
+        self.held = Held(self.tree, trio.current_time, contents.files.is_pending)
         contents.on_damage = self.held.suspect
         self.oldest_change: float | None = None
         self.newest_change: float | None = None
@@ -366,16 +366,17 @@ class Filesystem:
             self.small_content,
             limit=limit,
             waiting=waiting,
+            carried=self.held.is_carried(waiting),
             stored_xattrs=self.memory.stored_xattrs,
         )
         self.held.captured(waiting)
         return captured
 
     async def secure(self) -> None:
-        """Before a capture is sent: its blocks, and what was left behind, are durable."""
+        """Before a capture is sent: its blocks, its records and what was left behind are durable. A
+        position that is signed, or logged, must not be one that a power cut gives away again."""
         await trio.to_thread.run_sync(self.contents.files.sync_job())
-        if self.held:
-            await self._sync(self.tree.position)
+        await self._sync(self.tree.position)
 
     def logged(self, capture: captures.Capture) -> None:
         """The store has the capture (and `capture.position`): clean, and out of the journal."""

@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import Final
 
 from parsec_fs.protocol.errors import LocalError, StorageFullError, VerificationError
-from parsec_fs.protocol.ids import ObjectId
+from parsec_fs.protocol.ids import BlockId, ObjectId
 from parsec_fs.protocol.manifests import BlockRef
 from parsec_fs.workspace import file_ops
 from parsec_fs.workspace.carrying import Waiting, waiting_for
@@ -52,14 +52,20 @@ class Obstacle:
 class Held:
     """The files of one workspace that wait."""
 
-    def __init__(self, tree: Tree, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        tree: Tree,
+        now: Callable[[], float],
+        is_pending: Callable[[BlockId], bool] = lambda id: True,
+    ) -> None:
         self._tree = tree
         self._now = now
+        self._is_pending = is_pending
         self._obstacles: dict[ObjectId, Obstacle] = {}
         self._suspects: list[BlockRef] = []
         self._waiting = waiting_for(tree, set())
         self._new = False
-        self._rests_at = -1
+        self._rests_at = self._carried_at = -1
 
     def __bool__(self) -> bool:
         return bool(self._obstacles)
@@ -91,11 +97,11 @@ class Held:
         suspects, self._suspects = self._suspects, []
         for ref in suspects:
             for file in self._pending_files():
-                if _needs(file, ref):
+                if self._needs(file, ref):
                     self._add(file.id, Obstacle(ref=ref, reason=Reason.DAMAGED))
         for id, obstacle in list(self._obstacles.items()):
             node = self._tree.nodes.get(id)
-            still = type(node) is FileNode and node.nlink > 0 and _needs(node, obstacle.ref)
+            still = type(node) is FileNode and node.nlink > 0 and self._needs(node, obstacle.ref)
             if not still or obstacle.again_at <= self._now():
                 del self._obstacles[id]
                 self.stir()
@@ -124,6 +130,18 @@ class Held:
         self._new = True
         self.stir()
 
+    def _needs(self, node: FileNode, ref: BlockRef) -> bool:
+        """True iff a manifest of the file cannot be made, or not be used, without this block: it is
+        still to be uploaded, or something lies over it that is sealed anew with the rest of it."""
+        for index, base in enumerate(node.blocks or ()):
+            if base is not None and base.id == ref.id:
+                length = file_ops.block_length(node.size, index)
+                if file_ops.needs_base(node, index, 0, length) is None:
+                    return False
+                is_sealed_anew = index in node.buffers or index in node.cuts
+                return is_sealed_anew or self._is_pending(ref.id)
+        return False
+
     def _pending_files(self) -> list[FileNode]:
         ids = (*self._tree.dirty_nodes, *self._tree.flying_nodes)
         nodes = (self._tree.nodes.get(id) for id in ids)
@@ -135,9 +153,14 @@ class Held:
         """What a capture has to leave behind."""
         return waiting_for(self._tree, self._obstacles.keys())
 
+    def is_carried(self, waiting: Waiting) -> bool:
+        """True iff it is recorded behind everything else since the last capture, which was not
+        logged then."""
+        return waiting == self._waiting and self._tree.position == self._carried_at
+
     def captured(self, waiting: Waiting) -> None:
         """A capture was made that left this behind."""
-        self._waiting = waiting
+        self._waiting, self._carried_at = waiting, self._tree.position
         rests = bool(waiting) and waiting.is_all(self._tree)
         self._rests_at = self._tree.position if rests else -1
 
@@ -178,12 +201,3 @@ class Held:
             return ""
         count = f"{len(reasons)} files are" if len(reasons) > 1 else "1 file is"
         return f"{count} held back, everything else goes on; see: parsec-fs status"
-
-
-def _needs(node: FileNode, ref: BlockRef) -> bool:
-    """True iff a manifest of the file cannot be made, or not be used, without this block."""
-    for index, base in enumerate(node.blocks or ()):
-        if base is not None and base.id == ref.id:
-            length = file_ops.block_length(node.size, index)
-            return file_ops.needs_base(node, index, 0, length) is not None
-    return False

@@ -349,6 +349,11 @@ class Replay:
         if ours is not None and type(ours) is not FolderNode:
             ours.nlink -= 1
         drop_pending(self.tree, folder, name, pending[1])
+        base = None if pending[1] is None else self.tree.nodes.get(pending[1][0])
+        if base is not None and type(base) is not FolderNode and base.nlink == 0:
+            # What we had put over it made it lose its name: it has that again, and was not deleted.
+            base.nlink = 1
+            self.tree.dirty_nodes.pop(base.id, None)
 
 
 def set_extra(node: Node, extra: bytes) -> None:

@@ -13,8 +13,9 @@ workspace holds the same as the one that ended: also what is contested (decision
 from collections.abc import Callable, Iterable
 
 from parsec_fs.protocol.ids import ObjectId
-from parsec_fs.protocol.manifests import FOLDER, PageManifest
+from parsec_fs.protocol.manifests import FOLDER, PAGE, PageManifest
 from parsec_fs.storage.realm_store import RealmStore
+from parsec_fs.storage.realm_tables import StoredObject
 from parsec_fs.workspace import records
 from parsec_fs.workspace.capture import Capture, lift_off
 from parsec_fs.workspace.contest import Contest, Invalidate
@@ -128,8 +129,11 @@ class Takeovers:
         self._note(self._tree.position + 1, size)
 
     def settled(self) -> None:
-        """A record says that all that was contested is settled."""
+        """A record says that all that was contested is settled: by the records before it, but for
+        names that were held back and then shown as they came, which made none."""
+        changes = self.contest.held_back()
         self.contest.forget()
+        self._filesystem.apply_remote(changes)
 
     def take_rest(self) -> None:
         """After the last record: what was stored, but not recorded in time."""
@@ -195,6 +199,8 @@ class Takeovers:
         found, pages = Found(), PageChanges()
         for id, before in self._store.before.group(size):
             after = self._loader.row_after(id, size)
+            if not (_is_page(before) or _is_page(after) or self._concerns_tree(id)):
+                continue
             old, new = self._loader.opened(before), self._loader.opened(after)
             if isinstance(old, PageManifest):
                 pages.was(old)
@@ -220,3 +226,7 @@ class Takeovers:
                 wanted |= {change.folder, *(child.id for child in put if child.kind == FOLDER)}
         for _ in load_places(self._filesystem.memory, unplaced(tree, wanted)):
             pass
+
+
+def _is_page(row: StoredObject | None) -> bool:
+    return row is not None and row.kind == PAGE

@@ -309,3 +309,66 @@ async def test_a_full_cache_while_the_server_is_away(tmp_path: Path) -> None:
             one.make("next", CONTENT)
             await one.push()
             assert (await one.walk())["next"] == CONTENT
+
+
+async def test_what_was_in_a_folder_stays_until_its_place_can_be_taken(tmp_path: Path) -> None:
+    """A file is made where a folder was, and cannot be sent: the folder is still there for others,
+    with all that was moved out of it, or deleted."""
+    async with two_laptops(tmp_path) as (one, two):
+        one.mkdir("D")
+        one.mkdir("D/sub")
+        one.make("D/sub/precious", b"p")
+        one.make("D/gone", b"g")
+        await in_step(one, two)
+        one.rename("D/sub", "sub")
+        one.unlink("D/gone")
+        one.rmdir("D")
+        one.make("D", CONTENT)
+        await damage(one, "D", 1)
+        await push_rest(one)
+        await two.pull()
+        assert await one.read("sub/precious") == b"p"
+        assert set(two.names_in_store()) == {"/D", "/D/gone", "/D/sub", "/D/sub/precious"}
+        await one.restart()
+        await push_rest(one)
+        assert await one.read("sub/precious") == b"p"
+        one.write("D", b"now small")
+        assert await in_step(one, two) == {"D": b"now small", "sub": None, "sub/precious": b"p"}
+
+
+async def test_a_damaged_copy_of_what_is_stored_holds_nothing(tmp_path: Path) -> None:
+    async with two_laptops(tmp_path) as (one, two):
+        one.make("f", CONTENT)
+        await in_step(one, two)
+        blocks = one.filesystem.contents.files
+        ref = (one.file("f").blocks or [])[0]
+        assert ref is not None
+        copy = blocks.cache_dir / ref.id.hex()
+        copy.write_bytes(bytes(copy.stat().st_size))
+        one.filesystem.contents.opened.clear()
+        one.chmod("f", 0o600)
+        one.append("f", b"more")
+        assert await one.read("f") == CONTENT + b"more"
+        assert told(one) == {}
+        assert await in_step(one, two) == {"f": CONTENT + b"more"}
+        assert two.file("f").mode & 0o777 == 0o600
+
+
+@pytest.mark.allows_log("cut|cannot be reached")
+async def test_what_waits_is_not_recorded_again_for_nothing(tmp_path: Path) -> None:
+    """Without the server, attempts that come to nothing must not fill the journal."""
+    async with two_laptops(tmp_path) as (one, _):
+        one.make("bad", CONTENT)
+        await damage(one, "bad", 0)
+        await push_rest(one)
+        one.make("other", b"o")
+        one.filesystem.flush()
+        one.wire.cut = True
+        sizes = []
+        for _ in range(3):
+            one.workspace.replica.verified_at = -1e9
+            with pytest.raises(OfflineError):
+                await one.workspace.sync.push_once()
+            one.filesystem.flush()
+            sizes.append(one.filesystem.journal.size())
+        assert sizes[0] == sizes[1] == sizes[2]
