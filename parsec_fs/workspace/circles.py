@@ -30,7 +30,8 @@ def pending_move(tree: Tree, folder_id: ObjectId, upper: ObjectId) -> ObjectId |
     cannot stand beside that: one of `upper` itself (it would have two places), or, if `folder_id`
     lies below `upper` here, the first on the way up (it would be a circle). None: all is well."""
     moving = tree.nodes.get(upper)
-    if type(moving) is FolderNode and not moving.created and _is_pending(tree, moving):
+    # Whoever puts it there knows it: it is logged, though we may not have heard that of ours yet.
+    if type(moving) is FolderNode and _is_pending(tree, moving):
         return upper
     folder, moved = tree.nodes.get(folder_id), None
     while type(folder) is FolderNode and folder.id != upper:

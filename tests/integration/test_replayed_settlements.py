@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from parsec_fs.protocol.errors import LocalError
+from parsec_fs.protocol.errors import LocalError, OfflineError
 from parsec_fs.workspace import names
 from parsec_fs.workspace.nodes import ROOT_INODE
 from tests.support.laptops import Laptop, in_step, two_laptops
@@ -67,3 +67,21 @@ async def test_of_two_files_with_one_name_both_stay(tmp_path: Path, killed: bool
         shown = await two.walk()
         copies = [content for name, content in shown.items() if name.startswith("n (conflict")]
         assert (shown["n"], copies) == (b"two", [b"one"])
+
+
+async def test_a_new_folder_that_both_moved_has_one_place(tmp_path: Path) -> None:
+    """One made it, and has not heard that it is logged when the other moves it."""
+    async with two_laptops(tmp_path) as (one, two):
+        one.mkdir("d")
+        one.mkdir("d/b")
+        one.wire.cut_answers = True
+        with pytest.raises(OfflineError):
+            await one.push()
+        one.wire.cut_answers = False
+        await two.pull()
+        two.mkdir("d/c")
+        two.rename("d/b", "b")
+        await two.push()
+        one.rename("d", "c")
+        one.rename("c/b", "d")
+        assert set(await in_step(one, two)) == {"b", "c", "c/c"}
