@@ -266,6 +266,14 @@ class Machine:
 
         return poll(probe, timeout_s, lambda: (self.name, words, self.status()["state"]))
 
+    def wait_replayed(self, timeout_s: float = 30.0) -> None:
+        """Until a device that began with a snapshot has replayed the log from before it."""
+        poll(
+            lambda: "bootstrapped" not in self.status()["state"]["qualifiers"],
+            timeout_s,
+            lambda: (self.name, self.status()["state"]),
+        )
+
     def wait_file(self, name: str, content: bytes, timeout_s: float = 20.0) -> None:
         """Until a file shows this content."""
         poll(lambda: self.read(name) == content, timeout_s, lambda: (name, self.status()))
@@ -302,6 +310,7 @@ class Machine:
     def in_peace(self) -> None:
         """Nothing is suspected, nobody is accused, changes are taken."""
         self.wait_word("verified", "pending")
+        self.wait_replayed()
         code, report = self.run("verify", WORKSPACE)
         assert code == 0, report
         assert self.evidence_files() == []
@@ -493,6 +502,7 @@ class Product:
         """Another device, mounted, with nothing to complain about so far."""
         machine = self.next_device(inviter, name).mount(without=without)
         machine.wait_word("verified")
+        machine.wait_replayed()
         return machine
 
     def show(self, branch: str, *machines: Machine) -> None:
