@@ -22,6 +22,7 @@ from parsec_fs.protocol.ids import DeviceId, ObjectId
 from parsec_fs.recovery import kits_of
 from parsec_fs.workspace.assembly import Workspace
 from parsec_fs.workspace.conflicts import device_in_name, namesakes
+from parsec_fs.workspace.nodes import FileNode
 
 Json = dict[str, Any]
 _S: Final = 1_000_000_000
@@ -61,11 +62,13 @@ class WorkspaceFacts:
 
     def state_word(self, id: ObjectId) -> str:
         """local, uploaded, logged, anchored or audited."""
-        if self._workspace.filesystem.tree.is_dirty(id):
-            # What is in the outbox was uploaded before it was signed (rule 21).
-            flying = id in self._workspace.filesystem.tree.flying_nodes
-            sent = flying and not self._workspace.store.outbox.empty()
-            return "uploaded" if sent else "local"
+        tree = self._workspace.filesystem.tree
+        if tree.is_dirty(id):
+            # Blocks of what is in the outbox were uploaded before it was signed (rule 21). What has
+            # none is sent with the commit: nothing of it is beyond this device before.
+            signed = id in tree.flying_nodes and not self._workspace.store.outbox.empty()
+            node = tree.nodes.get(id)
+            return "uploaded" if signed and type(node) is FileNode and node.blocks else "local"
         index = self._workspace.sync.logged_index(id)
         if index is None:
             return "local"
