@@ -32,6 +32,7 @@ from parsec_fs.joining import (
     JoinRequest,
     format_code,
     invitation_digest,
+    join_request,
     open_invitation,
     open_mail,
     seal_mail,
@@ -159,12 +160,7 @@ async def join(
         secrets = new_secrets(
             org=invitation.anchor.org, user=invitation.user, user_keys=(), random=os.urandom
         )
-        request = JoinRequest(
-            device=secrets.device,
-            label=label(device_label),
-            sign_key=secrets.signing_key().verify_key.raw,
-            box_key=secrets.box_key().public,
-        )
+        request = join_request(secrets, label(device_label))
         await mailbox.put(request, REQUEST)
         show_request(request)
         sealed = await mailbox.wait(ADMISSION)

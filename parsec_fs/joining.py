@@ -20,7 +20,7 @@ import binascii
 from dataclasses import dataclass
 from typing import Annotated, Final, TypeVar
 
-from parsec_fs.identity import TrustAnchor
+from parsec_fs.identity import DeviceSecrets, TrustAnchor
 from parsec_fs.protocol.certificates import BoxPublic
 from parsec_fs.protocol.codec import U64, Bytes32, Label, Size, decode, encode
 from parsec_fs.protocol.errors import DataError, DecryptionError, InputError
@@ -78,6 +78,16 @@ class JoinRequest:
     label: Label
     sign_key: Bytes32
     box_key: BoxPublic
+
+
+def join_request(secrets: DeviceSecrets, name: bytes) -> JoinRequest:
+    """Of the device that these secrets will be; `name`: its label."""
+    return JoinRequest(
+        device=secrets.device,
+        label=name,
+        sign_key=secrets.signing_key().verify_key.raw,
+        box_key=secrets.box_key().public,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

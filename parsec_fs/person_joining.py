@@ -27,7 +27,6 @@ from parsec_fs.config import Home
 from parsec_fs.connection import Connection
 from parsec_fs.conversation import EXPIRED, Person, Talk, wall_ms
 from parsec_fs.device_joining import enrol
-from parsec_fs.enrolment import device_content
 from parsec_fs.greeting import (
     ADMISSION,
     ANSWER,
@@ -54,8 +53,8 @@ from parsec_fs.greeting import (
 from parsec_fs.identity import DeviceSecrets, Identity, UserKeySeed, label, new_secrets
 from parsec_fs.joining import (
     Admission,
-    JoinRequest,
     invitation_digest,
+    join_request,
     seal_mail,
 )
 from parsec_fs.pending import Greeting, GreetingFiles, Joining, JoiningFile
@@ -313,13 +312,7 @@ async def _answer_and_compare(talk: Talk, joining: Joining, link: Link, person: 
 
 def request_of(joining: Joining) -> PersonRequest:
     """Public keys of the user and the device that this side will be."""
-    content = device_content(joining.secrets, joining.device)
-    device = JoinRequest(
-        device=content.device,
-        label=content.label,
-        sign_key=content.sign_key,
-        box_key=content.box_key,
-    )
+    device = join_request(joining.secrets, joining.device)
     key = BoxKey(joining.secrets.newest_user_key().seed)
     return PersonRequest(user=joining.secrets.user, box_key=key.public, device=device)
 

@@ -14,9 +14,8 @@ from typing import Final
 
 from parsec_fs.config import Home
 from parsec_fs.device_file import replace_private
-from parsec_fs.enrolment import device_content
 from parsec_fs.identity import DeviceSecrets, label, new_secrets
-from parsec_fs.joining import JoinRequest
+from parsec_fs.joining import JoinRequest, join_request
 from parsec_fs.protocol.codec import decode, encode
 from parsec_fs.protocol.errors import DataError, DecryptionError
 from parsec_fs.protocol.hashing import tag
@@ -44,14 +43,7 @@ def begin(home: Home, kit: Kit, record: RecoveryRecord, device_label: str) -> Be
     if found is not None and (found.secrets.org, found.secrets.user) == (org, user):
         return found
     secrets = new_secrets(org=org, user=user, user_keys=(), random=os.urandom)
-    content = device_content(secrets, label(device_label))
-    request = JoinRequest(
-        device=content.device,
-        label=content.label,
-        sign_key=content.sign_key,
-        box_key=content.box_key,
-    )
-    begun = Begun(request=request, secrets=secrets)
+    begun = Begun(request=join_request(secrets, label(device_label)), secrets=secrets)
     _path(home).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     replace_private(_path(home), sealer.seal(encode(begun), context=_CONTEXT, salt=os.urandom(32)))
     return begun

@@ -33,13 +33,13 @@ class BlockFiles:
         self._unsynced: set[BlockId] = set()
         self._counting = threading.Lock()
         self._landing: dict[BlockId, int] = {}
-        self._landing_size = 0
         self.pending_size = _size_of(self.pending_dir)
         self._cache_size = _size_of(self.cache_dir)
 
     def room(self) -> int:
         """Bytes that may still be accepted; negative if more is waiting than the limit allows."""
-        return self.limit - self.pending_size + self._landing_size
+        with self._counting:
+            return self.limit - self.pending_size + sum(self._landing.values())
 
     # Pending
 
@@ -49,13 +49,12 @@ class BlockFiles:
         self._unsynced.add(block_id)
         with self._counting:
             self._landing[block_id] = len(sealed)
-        self._count(pending=len(sealed), landing=len(sealed))
+            self.pending_size += len(sealed)
 
     def landed(self, block_id: BlockId) -> None:
         """What a block was sealed from is in memory no more: from now on it takes room itself."""
         with self._counting:
-            size = self._landing.pop(block_id, 0)
-        self._count(landing=-size)
+            self._landing.pop(block_id, None)
 
     def discard(self, block_id: BlockId) -> None:
         """A sealed block that nothing refers to; nothing happens if it is not pending."""
@@ -145,10 +144,9 @@ class BlockFiles:
         except FileNotFoundError:
             return self._cache(block_id).read_bytes()
 
-    def _count(self, *, pending: int = 0, cached: int = 0, landing: int = 0) -> None:
+    def _count(self, *, pending: int = 0, cached: int = 0) -> None:
         with self._counting:
             self.pending_size += pending
-            self._landing_size += landing
             self._cache_size += cached
 
     def _pending(self, block_id: BlockId) -> Path:

@@ -213,14 +213,14 @@ class Sync:
             self._rekeying.check()
             await self.replica.ready()
             await self._takeovers.place_contested(self.replica.slices)
-            settled = self.contest.settle()
+            self.contest.settle()
             capture = self._filesystem.capture()
             if not capture:
                 await self._nothing_left(capture)
                 return False
             self._settled_position = self.replica.store.journal_position()
             self._flying = capture
-            if await self._post(capture, settled=settled):
+            if await self._post(capture):
                 await self._deliver()
             return bool(self.contest) or self._filesystem.held.is_new()
 
@@ -247,12 +247,10 @@ class Sync:
         and the pull, which replays own leaves too, was first to see it in the log."""
         return self._flying is not None or not self.replica.store.outbox.empty()
 
-    async def _post(self, capture: Capture, *, settled: bool) -> bool:
+    async def _post(self, capture: Capture) -> bool:
         """True iff there is something to deliver."""
         try:
             self._filesystem.flush()
-            if settled:
-                await self._filesystem.fsync(None)
             if not await self._uploader.upload(capture):
                 self._rejected()
                 return False

@@ -42,7 +42,7 @@ from parsec_fs.workspace.promises import AuditFirstError
 from parsec_fs.workspace.refused_leaf import LeafRefusedError
 from tests.support.audited import AuditedDevice, SimulatedChain
 from tests.support.history import HonestServer, Member, open_cut
-from tests.support.weakened import without
+from tests.support.weakened import believe_role, lenient, without
 
 pytestmark = pytest.mark.allows_log("audit: ")
 
@@ -381,28 +381,6 @@ def append_old_certificate(scene: Scene) -> None:
     server.append_realm(CERTIFICATE, server.certificate(server.alice, log, removed))
     leaf = server.next_realm_leaf(CERTIFICATE, old.body)
     server.take(leaf, believe_role(None, server.realm_state, leaf))
-
-
-def believe_role(self: object, state, leaf, **_: object) -> Transition:  # type: ignore[no-untyped-def]
-    """A transition that asks nobody."""
-    certificate = peek_certificate(leaf.body)
-    role = decode_content(certificate.kind, certificate.content)
-    assert isinstance(role, Role)
-    entry = (map_key(b"role", role.user), map_value(encode_trusted(role)))
-    after = replace(
-        state,
-        roles={**state.roles, role.user: role.role},
-        map=state.map.set(*entry),
-        position=state.position.after(leaf),
-    )
-    return Transition(state=after)
-
-
-def lenient(self: Checks, state, leaf, **context: object) -> Transition:  # type: ignore[no-untyped-def]
-    try:
-        return ALL_CHECKS.realm_leaf(state, leaf, **context)  # type: ignore[arg-type]
-    except (DataError, VerificationError):
-        return believe_role(self, state, leaf)
 
 
 async def test_old_certificate_appended_again(scene: Scene) -> None:
