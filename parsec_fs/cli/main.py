@@ -30,6 +30,7 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "status": ("status", "Daily"),
     "wait": ("status", "Daily"),
     "export": ("export", "Daily"),
+    "fsck": ("fsck", "Daily"),
     "members": ("sharing", "People"),
     "unlock": ("session", "Daily"),
     "lock": ("session", "Daily"),

@@ -65,6 +65,14 @@ class Database:
         """All rows of a query."""
         return self._reader.execute(query, values).fetchall()
 
+    def damage(self) -> list[str]:
+        """What is wrong with the file, in SQLite's words; reads all of it."""
+        try:
+            found = [str(row[0]) for row in self.all("PRAGMA integrity_check")]
+        except sqlite3.DatabaseError as error:
+            return [str(error)]
+        return [] if found == ["ok"] else found
+
     def close(self) -> None:
         """Close both connections."""
         self._reader.close()

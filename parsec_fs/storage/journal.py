@@ -9,9 +9,6 @@ Rules guarded here (decisions.md 6, rule 5):
 - a damaged group costs itself: what lies before it is applied, intact groups behind it are given
   back as salvage, and the damaged segments are kept aside, never deleted;
 - segments whose records are all logged are deleted by `forget`.
-
-A frame is: magic 4 | position 8 | count 4 | size of the sealed part 4 | CRC-32 of these 4 | sealed.
-The CRC only finds frames again behind damage; integrity comes from the seal.
 """
 
 import errno
@@ -27,6 +24,14 @@ from typing import Any, Final, Protocol
 import msgpack
 
 from parsec_fs.protocol.errors import DecryptionError
+from parsec_fs.storage.journal_frames import (
+    HEADER,
+    MAGIC,
+    Group,
+    frames,
+    frames_behind,
+    salvageable,
+)
 
 Record = tuple[int | bytes, ...]
 Positioned = tuple[int, Any]
@@ -37,8 +42,6 @@ GROUP_MAX_RECORDS: Final = 20_000
 GROUP_MAX_BYTES: Final = 8 * 1024 * 1024
 """A group larger than this is sealed as several: bounds memory when it is read again."""
 
-_MAGIC: Final = b"PFJ1"
-_HEADER: Final = struct.Struct(">4sQIII")
 _SUFFIX: Final = ".journal"
 
 
@@ -61,12 +64,13 @@ class Recovered:
 
 
 @dataclass(slots=True)
-class _Group:
-    position: int
-    count: int
-    path: Path
-    offset: int
-    size: int
+class _Scan:
+    """What lies in the segments. `torn`: where the last one has to be cut."""
+
+    recovered: Recovered = field(default_factory=Recovered)
+    groups: list[Group] = field(default_factory=list)
+    last: int = 0
+    torn: tuple[Path, int] | None = None
 
 
 class Journal:
@@ -91,7 +95,7 @@ class Journal:
         self.records: list[Record] = []
         self.append: Callable[[Record], None] = self.records.append
         self.position = self.written = self.synced = 0
-        self._groups: list[_Group] = []
+        self._groups: list[Group] = []
         self._fd = -1
         self._path = directory
         self._size = 0
@@ -105,54 +109,46 @@ class Journal:
 
     def open(self, after: int) -> Recovered:
         """Read everything behind position `after`; then new records continue behind it all."""
-        recovered = Recovered()
-        last, end, intact = after, 0, True
+        scan = self._scan(after)
+        if scan.torn is not None:
+            os.truncate(*scan.torn)
+        self._groups = scan.groups
+        self._set_aside(scan.recovered)
+        self.position = self.written = self.synced = scan.last
+        return scan.recovered
+
+    def damaged(self) -> list[Path]:
+        """Segments with damage; nothing is changed. A torn tail is none."""
+        return self._scan(0).recovered.damaged
+
+    def _scan(self, after: int) -> _Scan:
+        scan = _Scan(last=after)
+        end, intact = 0, True
         paths = sorted(self.directory.glob("*" + _SUFFIX))
         for path in paths:
             data = path.read_bytes()
-            groups, clean = _frames(path, data)
-            behind = 0 if clean else _frames_behind(data, groups)
-            last = max(last, int(path.stem, 16) - 1)
+            groups, clean = frames(path, data)
+            behind = 0 if clean else frames_behind(data, groups)
+            scan.last = max(scan.last, int(path.stem, 16) - 1)
             for group in groups:
                 items = self._open_group(group, data)
                 # Groups follow each other without a gap, but for the first of a segment.
                 follows = group.position == end + 1 or (group.offset == 0 and group.position > end)
                 intact = intact and items is not None and follows
                 end = group.position + group.count - 1
-                last = max(last, end)
-                self._take(recovered, group, items, after, intact)
+                _take(scan, group, items, after, intact)
             if not clean and behind == 0 and path == paths[-1]:
-                os.truncate(path, groups[-1].offset + groups[-1].size if groups else 0)
+                scan.torn = (path, groups[-1].offset + groups[-1].size if groups else 0)
             elif not clean:
                 intact = False
-                for group in _salvageable(path, data, behind):
-                    last = max(last, group.position + group.count - 1)
-                    self._take(recovered, group, self._open_group(group, data), after, False)
+                for group in salvageable(path, data, behind):
+                    _take(scan, group, self._open_group(group, data), after, False)
             if not intact:
-                recovered.damaged.append(path)
-        self._set_aside(recovered)
-        self.position = self.written = self.synced = last
-        return recovered
+                scan.recovered.damaged.append(path)
+        return scan
 
-    def _take(
-        self,
-        recovered: Recovered,
-        group: _Group,
-        items: list[Any] | None,
-        after: int,
-        intact: bool,
-    ) -> None:
-        if items is None:
-            return
-        target = recovered.records if intact else recovered.salvaged
-        for position, record in enumerate(items, group.position):
-            if position > after:
-                target.append((position, record))
-        if intact:
-            self._groups.append(group)
-
-    def _open_group(self, group: _Group, data: bytes) -> list[Any] | None:
-        sealed = data[group.offset + _HEADER.size : group.offset + group.size]
+    def _open_group(self, group: Group, data: bytes) -> list[Any] | None:
+        sealed = data[group.offset + HEADER.size : group.offset + group.size]
         try:
             plain = self.sealer.open(sealed, expected_context=_context(group.position, group.count))
             items = msgpack.unpackb(plain, raw=True, use_list=False, strict_map_key=False)
@@ -210,14 +206,14 @@ class Journal:
         if self._fd < 0 or self._size >= self.segment_size:
             self._start_segment(position)
         sealed = self.sealer.seal(packed, context=_context(position, count), salt=self.random(32))
-        head = _MAGIC + struct.pack(">QII", position, count, len(sealed))
+        head = MAGIC + struct.pack(">QII", position, count, len(sealed))
         frame = head + struct.pack(">I", zlib.crc32(head)) + sealed
         done = os.write(self._fd, frame)
         if done != len(frame):
             # Out of space: take the torn frame back, so that a later one follows intact ones.
             os.ftruncate(self._fd, self._size)
             raise OSError(28, "journal: no space left")
-        self._groups.append(_Group(position, count, self._path, self._size, len(frame)))
+        self._groups.append(Group(position, count, self._path, self._size, len(frame)))
         self._size += len(frame)
         self.written = self.position = position + count - 1
 
@@ -269,7 +265,7 @@ class Journal:
             with open(group.path, "rb") as file:
                 file.seek(group.offset)
                 data = file.read(group.size)
-            here = _Group(group.position, group.count, group.path, 0, len(data))
+            here = Group(group.position, group.count, group.path, 0, len(data))
             opened = self._open_group(here, data)
             if opened is None:
                 raise DecryptionError("journal: group does not open")
@@ -277,7 +273,7 @@ class Journal:
         record: Record = items[position - first]
         return record
 
-    def _group_of(self, position: int) -> _Group:
+    def _group_of(self, position: int) -> Group:
         index = bisect_right(self._groups, position, key=lambda group: group.position) - 1
         if index < 0 or position >= self._groups[index].position + self._groups[index].count:
             raise DecryptionError("journal: position is not there")
@@ -308,6 +304,18 @@ class Journal:
             self._fd = -1
 
 
+def _take(scan: _Scan, group: Group, items: list[Any] | None, after: int, intact: bool) -> None:
+    scan.last = max(scan.last, group.position + group.count - 1)
+    if items is None:
+        return
+    target = scan.recovered.records if intact else scan.recovered.salvaged
+    for position, record in enumerate(items, group.position):
+        if position > after:
+            target.append((position, record))
+    if intact:
+        scan.groups.append(group)
+
+
 def _context(position: int, count: int) -> bytes:
     return b"journal" + struct.pack(">QI", position, count)
 
@@ -328,52 +336,6 @@ def _parts(group: list[Record]) -> Iterator[list[Record]]:
             part, size = [], 0
     if part:
         yield part
-
-
-def _frames(path: Path, data: bytes) -> tuple[list[_Group], bool]:
-    """Frames from the beginning of a segment; False if something follows that is no frame."""
-    groups: list[_Group] = []
-    offset = 0
-    while offset < len(data):
-        group = _frame_at(path, data, offset)
-        if group is None:
-            return groups, False
-        groups.append(group)
-        offset += group.size
-    return groups, True
-
-
-def _frame_at(path: Path, data: bytes, offset: int) -> _Group | None:
-    if len(data) - offset < _HEADER.size:
-        return None
-    magic, position, count, size, crc = _HEADER.unpack_from(data, offset)
-    if magic != _MAGIC or crc != zlib.crc32(data[offset : offset + _HEADER.size - 4]):
-        return None
-    if offset + _HEADER.size + size > len(data):
-        return None
-    return _Group(position, count, path, offset, _HEADER.size + size)
-
-
-def _frames_behind(data: bytes, groups: list[_Group]) -> int:
-    """Where the first whole frame behind damage starts, or 0 if there is none."""
-    offset = groups[-1].offset + groups[-1].size if groups else 0
-    while True:
-        offset = data.find(_MAGIC, offset + 1)
-        if offset < 0:
-            return 0
-        if _frame_at(Path(), data, offset) is not None:
-            return offset
-
-
-def _salvageable(path: Path, data: bytes, offset: int) -> Iterator[_Group]:
-    """Whole frames from `offset` on, passing over damage."""
-    while 0 < offset < len(data):
-        group = _frame_at(path, data, offset)
-        if group is None:
-            offset = data.find(_MAGIC, offset + 1)
-            continue
-        yield group
-        offset += group.size
 
 
 def _sync_path(path: Path) -> None:

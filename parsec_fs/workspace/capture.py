@@ -337,6 +337,8 @@ def logged(tree: Tree, captured: Capture) -> None:
                 # Content that leaves memory comes from the store from now on, not the journal.
                 node.spilled = 0
     tree.flying_nodes, tree.flying_names = {}, {}
+    if not tree.dirty_names:
+        tree.relinked.clear()
 
 
 def rejected(tree: Tree, captured: Capture) -> None:

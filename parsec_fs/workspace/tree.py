@@ -57,7 +57,8 @@ class Tree:
     is not logged (the latter also what the name stood for then); both are in order of position.
     An id in `dirty_nodes` that is in no table is a deletion. `flying_*` are the same for what a
     capture took along until it is logged or rejected. `unjournaled` are the files whose content is
-    newer than the journal. `dropped` are blocks that nothing here refers to any more, with the
+    newer than the journal. `relinked` lost one of several names, which the store still counts until
+    that is logged. `dropped` are blocks that nothing here refers to any more, with the
     position of the record that says so.
     """
 
@@ -73,6 +74,7 @@ class Tree:
         "new_id",
         "nodes",
         "position",
+        "relinked",
         "unjournaled",
     )
 
@@ -95,6 +97,7 @@ class Tree:
         self.captured_at = 0
         self.dropped: list[tuple[int, list[BlockRef]]] = []
         self.unjournaled: dict[FileNode, None] = {}
+        self.relinked: set[ObjectId] = set()
 
     # Finding
 
@@ -244,7 +247,7 @@ class Tree:
 
     def _pinned(self, node: Node) -> bool:
         """Names of a hard-linked file that are pending elsewhere make its link count local."""
-        return type(node) is FileNode and node.nlink != 1
+        return type(node) is FileNode and (node.nlink != 1 or node.id in self.relinked)
 
     # Changing (for names, files and replay; everything needed is in memory)
 
@@ -347,6 +350,8 @@ class Tree:
                 node.nlink, node.parent = 0, None
         else:
             node.nlink -= 1
+            if node.nlink:
+                self.relinked.add(node.id)
 
     def settle_links(self, node: Node) -> None:
         """After the names changed: an object without a name becomes a deletion, or never was."""

@@ -123,9 +123,15 @@ def test_a_damaged_block_that_is_stored_is_fetched_again() -> None:
         alice.unmount()
         cached = [path for path in alice.home.root.rglob("blocks/cache/*") if path.is_file()]
         assert len(cached) == 2
+        assert alice.cli("fsck")["blocks"] == 2
         for path in cached:
             flip(path, 1000)
+        code, found = alice.run("fsck")
+        assert (code, [one["place"] for one in found["faults"]]) == (40, ["/file", "/file"])
+        assert all("fetched again" in one["what"] for one in found["faults"])
         alice.mount()
+        code, found = alice.run("fsck")
+        assert (code, "parsec-fs umount" in found["error"]) == (11, True)
         assert (alice.path / "file").read_bytes() == content
         server.programs.kill("server")
         (alice.path / "lost").write_bytes(content)
@@ -144,3 +150,13 @@ def test_a_damaged_block_that_is_stored_is_fetched_again() -> None:
         alice.wait("logged", timeout_s=60)
         assert alice.status()["held"] == []
         alice.in_peace()
+        (alice.path / "last").write_bytes(b"never sent")
+        fsync(alice.path / "last")
+        alice.kill()
+        segment = max(alice.home.root.rglob("journal/*.journal"))
+        flip(segment, segment.stat().st_size - 10)
+        code, found = alice.run("fsck")
+        assert (code, [one["place"] for one in found["faults"]]) == (
+            40,
+            [f"journal/{segment.name}"],
+        )

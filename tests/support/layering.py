@@ -72,6 +72,7 @@ SHELLS: dict[str, tuple[str, ...]] = {
             "bootstrap",
             "contest",
             "filesystem",
+            "fsck",
             "gate",
             "leaf_groups",
             "memory",
