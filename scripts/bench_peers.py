@@ -21,6 +21,8 @@ class Peer:
     """One file system: `start` mounts an empty one and returns the folder to work in."""
 
     name = ""
+    typed = b""
+    """What the program reads from its standard input."""
 
     def __init__(self, backing: Path) -> None:
         self.backing = backing / self.name
@@ -44,8 +46,15 @@ class Peer:
         self.mountpoint.mkdir()
         self.prepare()
         self.process = subprocess.Popen(
-            self.command(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT
+            self.command(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=ROOT,
         )
+        assert self.process.stdin is not None
+        with self.process.stdin as stdin:
+            stdin.write(self.typed)
         deadline = time.monotonic() + DEADLINE_S
         while not os.path.ismount(self.mountpoint):
             if time.monotonic() > deadline or self.process.poll() is not None:
@@ -152,18 +161,48 @@ class Securefs(Peer):
 
     def prepare(self) -> None:
         options = ["--pass", "throw-away", "--pbkdf", "pkcs5-pbkdf2-hmac-sha256", "-r", "1"]
-        subprocess.run(
-            ["securefs", "create", *options, str(self.backing)],
-            check=True,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        _quietly("securefs", "create", *options, str(self.backing))
 
     def command(self) -> list[str]:
         return [
             *("securefs", "mount", "--pass", "throw-away"),
             *(str(self.backing), str(self.mountpoint)),
         ]
+
+
+class Cryfs(Peer):
+    """CryFS, as it comes."""
+
+    name = "cryfs"
+    typed = b"throw-away\n"
+
+    def available(self) -> bool:
+        return shutil.which("cryfs") is not None
+
+    def command(self) -> list[str]:
+        quiet = ["CRYFS_FRONTEND=noninteractive", "CRYFS_NO_UPDATE_CHECK=true"]
+        return ["env", *quiet, "cryfs", "-f", str(self.backing), str(self.mountpoint)]
+
+
+class JuiceFS(Peer):
+    """JuiceFS, encrypted: names and tree in SQLite, data in a folder, a cache beside it."""
+
+    name = "juicefs"
+
+    def available(self) -> bool:
+        return shutil.which("juicefs") is not None and shutil.which("openssl") is not None
+
+    def prepare(self) -> None:
+        key, objects = self.backing / "key.pem", self.backing / "objects"
+        self.meta = f"sqlite3://{self.backing / 'meta.db'}"
+        _quietly("openssl", "genrsa", "-out", str(key), "2048")
+        where = ["--storage", "file", "--bucket", f"{objects}/"]
+        sealed = ["--encrypt-rsa-key", str(key), "--encrypt-algo", "aes256gcm-rsa"]
+        _quietly("juicefs", "format", *where, *sealed, self.meta, "bench")
+
+    def command(self) -> list[str]:
+        options = ["--cache-dir", str(self.backing / "cache"), "--no-usage-report"]
+        return ["juicefs", "mount", *options, self.meta, str(self.mountpoint)]
 
 
 class Plain(Peer):
@@ -174,6 +213,11 @@ class Plain(Peer):
     def start(self) -> Path:
         self.backing.mkdir(parents=True)
         return self.backing
+
+
+def _quietly(*command: str) -> None:
+    """A command whose words nobody needs."""
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def _python() -> str:
