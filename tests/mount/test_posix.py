@@ -223,6 +223,30 @@ def test_attributes_keep_nanoseconds(folder: Path) -> None:
     assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (1000, 1001, 0o751)
 
 
+def test_a_read_moves_atime_as_relatime_has_it(fresh: Daemon) -> None:
+    """Not newer than the last change: moved; newer: kept for a day, over a remount as well."""
+    path, day = fresh.path / "file", 86_400 * 10**9
+    path.write_bytes(b"content")
+    now = time.time_ns()
+    for atime, mtime, moves in [
+        (now - 5, now - 3, True),
+        (now - 3, now - 5, False),
+        (now - 2 * day, now - 3 * day, True),
+    ]:
+        os.utime(path, ns=(atime, mtime))
+        fresh.invalidate()
+        assert path.stat().st_atime_ns == atime
+        assert path.read_bytes() == b"content"
+        fresh.invalidate()
+        shown = path.stat().st_atime_ns
+        assert (shown > now) if moves else (shown == atime), (atime, mtime)
+    os.chmod(path, 0o600)  # what atime was then is stored with it
+    kept = path.stat().st_atime_ns
+    fresh.unmount()
+    fresh.start()
+    assert path.stat().st_atime_ns == kept
+
+
 def test_setgid_folder_gives_its_group(folder: Path) -> None:
     os.chown(folder, 0, 1234)
     folder.chmod(0o2775)

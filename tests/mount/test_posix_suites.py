@@ -4,32 +4,22 @@ Data flow: suites -> kernel -> mount -> verdicts; what may be skipped, and why, 
     docs/filesystem-semantics.md.
 """
 
-import contextlib
-import hashlib
 import os
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.fsx_rounds import fsx_rounds
 from tests.support.installation import installation
 from tests.support.mounts import Daemon, mounted
-from tests.support.posix_suites import (
-    PROFILES,
-    Verdict,
-    check_fsx,
-    start_fsx,
-    start_pjdfstest,
-    verdict_of,
-)
+from tests.support.posix_suites import Verdict, start_pjdfstest, verdict_of
 from tests.support.requirements import require_fuse
 
 TESTS = 398
 LINK_MAX = "link::link_count_max"
 OPERATIONS_PER_RUN = 4_200
-INVALIDATE_EVERY_S = 0.25
 
 
 @pytest.fixture
@@ -81,43 +71,6 @@ def test_pjdfstest_on_the_whole_product(reachable: Path, tmp_path: Path) -> None
         assert "unexpected error" not in installed.alice.daemon_log()
 
 
-def digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def sync(folder: Path) -> None:
-    """fsync of every file in a folder."""
-    for path in folder.iterdir():
-        descriptor = os.open(path, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
-
-
 def test_fsx_with_invalidations_and_remounts(fresh: Daemon, tmp_path: Path) -> None:
-    """Four kinds of files at once, six seeds: 100,800 operations. What fsx left is still there
-    after each remount, the last two of them after the daemon was killed."""
-    for seed in range(1, 7):
-        runs = [
-            start_fsx(
-                *(fresh.path / f"{profile.name}-{seed}", profile),
-                seed=seed,
-                operations=OPERATIONS_PER_RUN,
-                work=tmp_path,
-            )
-            for profile in PROFILES
-        ]
-        while busy := [run for run in runs if run.poll() is None]:
-            fresh.invalidate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                busy[0].wait(INVALIDATE_EVERY_S)
-        for run, profile in zip(runs, PROFILES, strict=True):
-            check_fsx(run, f"profile {profile.name}, seed {seed}")
-        left = {path.name: digest(path) for path in fresh.path.iterdir()}
-        assert len(left) == seed * len(PROFILES)
-        if seed > 4:
-            sync(fresh.path)
-            fresh.kill()
-        else:
-            fresh.unmount()
-        fresh.start()
-        assert {path.name: digest(path) for path in fresh.path.iterdir()} == left
+    """Four kinds of files at once, six seeds: 100,800 operations in sum."""
+    fsx_rounds(fresh, tmp_path, range(1, 7), OPERATIONS_PER_RUN)

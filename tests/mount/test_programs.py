@@ -17,23 +17,8 @@ import pytest
 
 from tests.support.inotify import Watch
 from tests.support.mounts import Daemon
-from tests.support.programs import run
+from tests.support.programs import commit, git, run
 from tests.support.requirements import require_program
-
-IDENTITY = ("-c", "user.name=n", "-c", "user.email=e@example.org")
-
-
-def git(repository: Path, *arguments: str | Path) -> str:
-    """A git command in a repository, with nobody's configuration."""
-    env = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_EDITOR": "true"}
-    return run("git", *IDENTITY, *arguments, cwd=repository, env=env)
-
-
-def commit(repository: Path, name: str, text: str) -> None:
-    """One file, one commit."""
-    (repository / name).write_text(text)
-    git(repository, "add", name)
-    git(repository, "commit", "-qm", f"{name}: {text[:20]!r}")
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.product import Machine, Product, poll, product
+from tests.support.programs import commit, git, run
 from tests.support.requirements import require_fuse, require_program
 
 FILES = 500
@@ -48,14 +49,6 @@ def at_once(*actions: Callable[[], None]) -> None:
     for thread in threads:
         thread.join(120)
         assert not thread.is_alive()
-
-
-def run(*command: str | Path) -> str:
-    """Output of a program that succeeds and complains about nothing."""
-    parts = [str(part) for part in command]
-    done = subprocess.run(parts, capture_output=True, text=True, timeout=120, check=False)
-    assert (done.returncode, done.stderr) == (0, ""), (parts, done.stdout, done.stderr)
-    return done.stdout
 
 
 def assert_identical(one: Path, other: Path) -> None:
@@ -176,6 +169,45 @@ def test_a_conflict_is_listed_and_settled(alice: Machine, bob: Machine) -> None:
     poll(lambda: [one.name for one in folder.iterdir()] == ["report.odt"])
     assert (folder / "report.odt").read_bytes() == b"of alice"
     assert alice.cli("conflicts") == {"conflicts": []}
+
+
+def test_programs_go_on_where_another_device_left(alice: Machine, bob: Machine) -> None:
+    """A repository and databases made on one device are whole on the other, which adds to them."""
+    require_program("git", "install git")
+    require_program("sqlite3", "install sqlite3")
+    work, there = alice.path / "work", bob.path / "work"
+    work.mkdir()
+    git(work, "init", "-q", "-b", "main")
+    for number in range(10):
+        commit(work, "file", f"version {number}\n")
+    git(work, "gc", "-q", "--prune=now")
+    rows = "with recursive c(n) as (select 0 union all select n + 1 from c where n < 199) "
+    rows += "insert into t select n, hex(randomblob(900)) from c; delete from t where n = 5"
+    for mode in ("wal", "delete"):
+        made = f"pragma journal_mode={mode}; create table t(n, text); {rows}"
+        assert run("sqlite3", work / mode, made) == f"{mode}\n"
+    head = git(work, "rev-parse", "HEAD")
+    poll(lambda: (there / "delete").exists() and same(work, there), CONVERGED_S * 3)
+    git(there, "fsck", "--full", "--strict", "--no-progress")
+    assert (git(there, "rev-parse", "HEAD"), git(there, "status", "--porcelain")) == (
+        head,
+        "?? delete\n?? wal\n",
+    )
+    commit(there, "file", "version 10\n")
+    for mode in ("wal", "delete"):
+        assert run("sqlite3", there / mode, "pragma integrity_check") == "ok\n"
+        more = "insert into t values(200, 'more'); select count(*) from t"
+        assert run("sqlite3", there / mode, more) == "200\n"
+    poll(lambda: same(work, there), CONVERGED_S * 3)
+    git(work, "fsck", "--full", "--strict", "--no-progress")
+    assert git(work, "log", "-1", "--format=%s").strip() == "file: 'version 10\\n'"
+    assert run("sqlite3", work / "wal", "select text from t where n = 200") == "more\n"
+
+
+def same(one: Path, other: Path) -> bool:
+    """The same names and content, as far as files do not come and go while they are compared."""
+    done = subprocess.run(["diff", "-r", one, other], capture_output=True, timeout=120, check=False)
+    return done.returncode == 0
 
 
 def test_a_copied_tree_is_identical_on_both(tmp_path: Path, alice: Machine, bob: Machine) -> None:

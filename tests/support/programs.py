@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 TIMEOUT_S = 120
+_IDENTITY = ("-c", "user.name=n", "-c", "user.email=e@example.org")
 
 
 def run(*command: str | Path, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> str:
@@ -23,3 +24,16 @@ def run(*command: str | Path, cwd: Path | None = None, env: Mapping[str, str] | 
     )
     assert (done.returncode, done.stderr) == (0, ""), (command, done.stdout, done.stderr)
     return done.stdout
+
+
+def git(repository: Path, *arguments: str | Path) -> str:
+    """A git command in a repository, with nobody's configuration."""
+    env = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_EDITOR": "true"}
+    return run("git", *_IDENTITY, *arguments, cwd=repository, env=env)
+
+
+def commit(repository: Path, name: str, text: str) -> None:
+    """One file, one commit."""
+    (repository / name).write_text(text)
+    git(repository, "add", name)
+    git(repository, "commit", "-qm", f"{name}: {text[:20]!r}")
