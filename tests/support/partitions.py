@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from parsec_fs.protocol.errors import LocalError, OfflineError
-from parsec_fs.workspace import names
+from tests.support.deeds import Deed
 from tests.support.laptops import Laptop, in_step
 
 REFUSED: Final = {
@@ -145,6 +145,19 @@ class Story:
             else:
                 await self._act(device, step)
 
+    async def tell(self, story: str) -> None:
+        """One deed a line, in paths: `DEVICE WHAT PATH [NEW_PATH or WORD]`, or `DEVICE MEETING`.
+        What a device writes is the word."""
+        called = [device.name for device in self.devices]
+        for told in filter(None, map(str.strip, story.splitlines())):
+            who, what, *words = told.split()
+            if what in (*MEETING, *ENDING, "cut", "join"):
+                first = POINTS.index(words[0]) if words else 0
+                await self.play([Step(called.index(who), what, first)])
+            else:
+                device = self.devices[called.index(who)]
+                await self._watch(device, Deed.told(what, *words), await device.walk())
+
     async def check(self) -> dict[str, bytes | None]:
         """Everybody is back and shows the same, nothing is lost, nothing is there twice."""
         for device in self.devices:
@@ -170,20 +183,24 @@ class Story:
     # What people do
 
     async def _act(self, device: Laptop, step: Step) -> None:
-        before = await device.walk()
         try:
-            written = await self._do(device, step, before)
+            before = await device.walk()
+            await self._watch(device, self._chosen(device, step, before), before)
         except LocalError as error:
             if error.errno not in REFUSED:
                 raise
-            return
+
+    async def _watch(
+        self, device: Laptop, deed: Deed | None, before: dict[str, bytes | None]
+    ) -> None:
+        written = deed.done(device, before) if deed is not None else None
         after = await device.walk()
         if written is not None:
             self.written.add(written)
         self.given_up |= _contents(before) - _contents(after)
 
-    async def _do(self, device: Laptop, step: Step, paths: dict[str, bytes | None]) -> bytes | None:
-        """Returns the content that was written."""
+    def _chosen(self, device: Laptop, step: Step, paths: dict[str, bytes | None]) -> Deed | None:
+        """None: there is nothing to do it with."""
         folders = [path for path, content in paths.items() if content is None]
         files = [path for path, content in paths.items() if content is not None]
         above = _pick(["", *folders], step.first)
@@ -194,36 +211,23 @@ class Story:
         line = f"{device.name} {self.lines}\n".encode()
         match step.what:
             case "make":
-                device.make(new, line)
-                return line
-            case "write" if old:
-                device.write(old, line)
-                return line
-            case "append" if old:
-                content = (paths[old] or b"") + line
-                device.append(old, line)
-                return content
-            case "replace" if old and new not in folders:
-                # As editors save: a new file over the old name.
-                device.make(f"{old}~", line)
-                device.rename(f"{old}~", old)
-                return line
+                return Deed("make", new, line=line)
             case "mkdir":
-                device.mkdir(new)
-            case "rename" if old:
-                device.rename(old, new)
+                return Deed("mkdir", new)
             case "move" if folder:
-                device.rename(folder, new)
-            case "swap" if old and new in paths:
-                device.rename(old, new, flags=names.RENAME_EXCHANGE)
-            case "unlink" if old:
-                device.unlink(old)
+                return Deed("rename", folder, new)
             case "rmdir" if folder:
-                device.rmdir(folder)
-            case "link" if old:
-                device.link(old, new)
+                return Deed("rmdir", folder)
+            case "replace" if old and new not in folders:
+                return Deed("replace", old, line=line)
+            case "swap" if old and new in paths:
+                return Deed("swap", old, new)
+            case "write" | "append" | "unlink" if old:
+                return Deed(step.what, old, line=line)
+            case "rename" | "link" if old:
+                return Deed(step.what, old, new)
             case "chmod" if old:
-                device.chmod(old, 0o600 + step.second % 0o100)
+                return Deed("chmod", old, mode=0o600 + step.second % 0o100)
         return None
 
     # When devices meet
