@@ -27,7 +27,7 @@ from parsec_fs.storage.realm_store import RealmStore
 from parsec_fs.workspace.audit_view import AuditView
 from parsec_fs.workspace.bootstrap import Bootstrap
 from parsec_fs.workspace.circles import places_above
-from parsec_fs.workspace.contest import Contest, Invalidate
+from parsec_fs.workspace.contest import Contest
 from parsec_fs.workspace.filesystem import Filesystem
 from parsec_fs.workspace.mending import Mending
 from parsec_fs.workspace.opener import Opener
@@ -38,6 +38,7 @@ from parsec_fs.workspace.realm_keys import RealmKeys
 from parsec_fs.workspace.rekeying import Rekeying
 from parsec_fs.workspace.replica import RealmReplica
 from parsec_fs.workspace.replica_checks import REPLICA_CHECKS, ReplicaChecks
+from parsec_fs.workspace.settling import Invalidate
 from parsec_fs.workspace.sharing import Sharing
 from parsec_fs.workspace.store_loader import StoreLoader
 from parsec_fs.workspace.sync import Sync

@@ -1,7 +1,7 @@
-"""Objects and names that changed both here and elsewhere, and how they are settled.
+"""Objects and names that changed both here and elsewhere: noted as they come, settled later.
 
 Data flow: replica (changes that meet something pending here) -> `note`; between captures
-    -> `settle` -> filesystem (conflict copy, give way, revert) -> next capture.
+    -> `settle` -> settling -> next capture.
 
 The store holds the other device's version already when this hears of it. Until it is settled ours
 must not be committed on top: that would silently undo theirs.
@@ -10,38 +10,18 @@ must not be committed on top: that would silently undo theirs.
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from parsec_fs.protocol.errors import LocalError
 from parsec_fs.protocol.ids import ObjectId
-from parsec_fs.protocol.manifests import FOLDER, Child, FolderManifest
-from parsec_fs.workspace import capture as captures
-from parsec_fs.workspace import file_ops, files, records
-from parsec_fs.workspace.circles import pending_move, undo_move
-from parsec_fs.workspace.contested import entry_id, named_here, needed
+from parsec_fs.protocol.manifests import FOLDER
+from parsec_fs.workspace import records
+from parsec_fs.workspace.circles import pending_move
+from parsec_fs.workspace.contested import entry_id, named_here, needed, unnamed
 from parsec_fs.workspace.filesystem import Filesystem
 from parsec_fs.workspace.manifest_build import Build
-from parsec_fs.workspace.nodes import Entry, FileNode, FolderNode, Node
-from parsec_fs.workspace.overlay import is_below, is_deleted_here, is_named_here, known
+from parsec_fs.workspace.overlay import is_deleted_here
 from parsec_fs.workspace.payloads import Found
-from parsec_fs.workspace.rebase import Verdict, judge, merged_attributes
-from parsec_fs.workspace.remote_changes import (
-    Invalidation,
-    RemoteChange,
-    RemoteNames,
-    RemoteNode,
-    links_now,
-    names_of,
-)
-from parsec_fs.workspace.revival import drop_names, reborn
+from parsec_fs.workspace.remote_changes import RemoteChange, RemoteNames
+from parsec_fs.workspace.settling import Invalidate, Settling
 from parsec_fs.workspace.tree import NameKey, NodeManifest
-
-Invalidate = Callable[[list[Invalidation]], None]
-
-
-def _depth(folder: FolderNode) -> int:
-    depth, above = 0, folder.parent
-    while above is not None:
-        depth, above = depth + 1, above.parent
-    return depth
 
 
 class Contest:
@@ -51,16 +31,16 @@ class Contest:
     def __init__(
         self, filesystem: Filesystem, *, label: Callable[[], bytes], invalidate: Invalidate
     ) -> None:
-        self._filesystem = filesystem
         self._tree = filesystem.tree
-        self._label = label
-        self._invalidate = invalidate
+        self._link_count = filesystem.loader.link_count
+        self._settling = Settling(filesystem, label=label, invalidate=invalidate)
         self._names: dict[NameKey, RemoteNames] = {}
         self._nodes: dict[ObjectId, NodeManifest | None] = {}
         self._circles: set[ObjectId] = set()
+        self._unnamed = False
 
     def __bool__(self) -> bool:
-        return bool(self._names or self._nodes)
+        return bool(self._names or self._nodes or self._unnamed)
 
     def note(self, found: Found) -> list[RemoteChange]:
         """What others changed, before it is applied to the tree; returns what may be applied now.
@@ -79,7 +59,12 @@ class Contest:
                 # Of several foreign versions only the first replaced what we started from.
                 self._nodes.setdefault(change.id, found.bases.get(change.id))
             passed.append(change)
+        self._note_unnamed(passed)
         return passed
+
+    def _note_unnamed(self, changes: Iterable[RemoteChange]) -> None:
+        if not self and any(isinstance(one, RemoteNames) for one in changes):
+            self._unnamed = bool(unnamed(self._tree, self._link_count))
 
     def _note_deletions(self, change: RemoteNames) -> None:
         """We deleted what was moved there, or the folder that something was put into."""
@@ -92,15 +77,14 @@ class Contest:
         pending = (self._tree.dirty_names, self._tree.flying_names)
         passed = dict(change.names)
         for name, child in change.names.items():
-            key = (change.folder, name)
-            if any(key in one for one in pending):
-                self._names[key] = change
-                continue
-            moved = None
+            key, moved = (change.folder, name), None
             if child is not None and child.kind == FOLDER:
                 moved = pending_move(self._tree, change.folder, child.id)
             if moved is not None:
                 self._circles.add(moved)
+            if any(key in one for one in pending):
+                self._names[key] = change
+                continue
             ours = entry_id(self._tree, change.folder, name)
             if moved or (ours in held and (child is None or child.id != ours)):
                 self._names[key] = change
@@ -118,7 +102,7 @@ class Contest:
 
     def forget(self) -> None:
         """All of it is settled already."""
-        self._names, self._nodes, self._circles = {}, {}, set()
+        self._names, self._nodes, self._circles, self._unnamed = {}, {}, set(), False
 
     def objects(self) -> set[ObjectId]:
         """Contested objects that have changes here."""
@@ -130,251 +114,14 @@ class Contest:
         what it led to be sent: settled anew it would be there twice."""
         if not self:
             return False
-        self._settle()
+        names, nodes, circles = self._names, self._nodes, self._circles
+        self.forget()
+        self._settling.settle(names, nodes, circles)
         self._tree.record((records.SETTLED,))
         return True
-
-    def _settle(self) -> None:
-        names, self._names = self._names, {}
-        nodes, self._nodes = self._nodes, {}
-        circles, self._circles = self._circles, set()
-        for id in circles:
-            self._undo_move(id)
-        # First what took a name: a file that is copied needs to be seen under its name. Names
-        # that are gone come last: copies and adopted folders take their places.
-        for (_, name), change in names.items():
-            if change.names[name] is not None:
-                self._settle_name(name, change)
-        for id, base in nodes.items():
-            self._settle_object(id, base)
-        self._adopt_folders(nodes)
-        for (_, name), change in names.items():
-            if change.names[name] is None:
-                self._settle_name(name, change)
-        self._break_circles()
-
-    def _break_circles(self) -> None:
-        """What was given back may lie below what we moved: then our move is given up too."""
-        for folder_id, name in list(self._tree.dirty_names):
-            folder, id = self._tree.nodes.get(folder_id), entry_id(self._tree, folder_id, name)
-            moved = None if id is None else self._tree.nodes.get(id)
-            if type(moved) is not FolderNode or type(folder) is not FolderNode:
-                continue
-            if is_below(folder, moved) and not moved.created:
-                self._undo_move(moved.id)
 
     def take_back(self, build: Build) -> None:
         """What was logged without a folder's second name: the tree shows what the store says."""
         for folder_id, name in build.withdrawn:
-            folder = self._tree.nodes.get(folder_id)
-            if (folder_id, name) in self._names:
-                continue
-            if type(folder) is FolderNode and folder.children is not None:
-                theirs = self._stored_child(folder_id, name)
-                times = {"mtime_ns": folder.mtime_ns, "ctime_ns": folder.ctime_ns}
-                self._apply(RemoteNames(folder=folder_id, names={name: theirs}, **times))
-
-    def _undo_move(self, id: ObjectId) -> None:
-        back, changed = undo_move(self._tree, id, self._filesystem.clock())
-        self._invalidate(changed)
-        for folder, name in back:
-            # What we have put there since goes aside.
-            theirs = Child(name=name, id=id, kind=FOLDER)
-            self._invalidate(self._filesystem.give_way(folder, name, theirs, self._label())[1])
-        self._place(id)
-
-    def _settle_object(self, id: ObjectId, base: NodeManifest | None) -> None:
-        if type(self._tree.nodes.get(id)) is FolderNode and self._stored(id) is None:
-            return
-        if self._tree.is_dirty(id):
-            self._settle_node(id, base)
-            return
-        theirs = self._stored(id)
-        if theirs is None:
-            uncovered, changed = drop_names(self._tree, id)
-            self._invalidate(changed)
-            for other in uncovered:
-                # What we had put aside for it stays after all.
-                if other in self._tree.dirty_nodes:
-                    self._revive(other)
-                self._place(other)
-        # Ours was logged before theirs: what flew then made the tree pass theirs over.
-        self._apply(RemoteNode(id=id, manifest=theirs))
-
-    def _adopt_folders(self, ids: Iterable[ObjectId]) -> None:
-        """Folders deleted elsewhere that hold something of ours go on under new ids, lower ones
-        first: so an upper one sees that what is left in it lives."""
-        gone = [
-            node
-            for node in map(self._tree.nodes.get, ids)
-            if type(node) is FolderNode and node.nlink > 0 and self._stored(node.id) is None
-        ]
-        for folder in sorted(gone, key=_depth, reverse=True):
-            self._invalidate(self._filesystem.adopt(folder.id))
-
-    def _settle_name(self, name: bytes, change: RemoteNames) -> None:
-        folder = self._tree.nodes.get(change.folder)
-        theirs = change.names[name]
-        if type(folder) is not FolderNode:
-            return
-        ours = (folder.children or {}).get(name)
-        if (folder.id, name) not in self._tree.dirty_names and not self._outlives(ours, theirs):
-            self._apply(replace(change, names={name: theirs}))
-            return
-        if theirs is not None and (ours is None or ours[0] != theirs.id):
-            done = self._filesystem.give_way(folder.id, name, theirs, self._label())
-            self._invalidate(done[1])
-            if is_deleted_here(self._tree, theirs.id):
-                # Its name here was the last one; theirs had been covered by what gave way.
-                self._revive(theirs.id)
-            self._place(theirs.id)
-
-    def _outlives(self, ours: Entry | None, theirs: Child | None) -> bool:
-        """They replaced what we changed, as editors save: ours goes on, and needs a name."""
-        if ours is None or theirs is None or ours[0] == theirs.id:
-            return False
-        return self._tree.is_dirty(ours[0]) and self._stored(ours[0]) is None
-
-    def _apply(self, change: RemoteChange) -> None:
-        self._invalidate(self._filesystem.apply_remote([change]))
-
-    def _stored(self, id: ObjectId) -> NodeManifest | None:
-        try:
-            return self._filesystem.loader.load(id)
-        except LocalError:
-            return None
-
-    def _settle_node(self, id: ObjectId, base: NodeManifest | None) -> None:
-        node = self._tree.nodes.get(id)
-        theirs = self._stored(id)
-        if node is not None and node.nlink > 0 and self._in_use(node):
-            verdict = Verdict.COPY
-        else:
-            verdict = judge(base, self._ours(node), theirs)
-        if verdict is Verdict.COPY and theirs is None and node is not None:
-            self._invalidate(
-                self._filesystem.call(reborn, self._tree, node, self._filesystem.clock())
-            )
-        elif verdict is Verdict.COPY and type(node) is FileNode:
-            self._copy(id, theirs)
-        elif verdict is Verdict.REVIVE:
-            self._revive(id)
-        elif verdict is Verdict.THEIRS and theirs is not None:
-            self._take(id, theirs)
-        elif verdict is Verdict.MERGE:
-            self._merge(id, node, base, theirs)
-
-    def _copy(self, id: ObjectId, theirs: NodeManifest | None) -> None:
-        copy, changed = self._filesystem.create_conflict_copy(id, self._label())
-        self._invalidate(changed)
-        if copy is None and theirs is not None:
-            # It has no name here any more, so nothing of ours is to be kept.
-            self._apply(RemoteNode(id=id, manifest=theirs))
-
-    def _merge(
-        self,
-        id: ObjectId,
-        node: Node | None,
-        base: NodeManifest | None,
-        theirs: NodeManifest | None,
-    ) -> None:
-        """Their content with the attributes that only we changed."""
-        ours = self._ours(node)
-        if node is None or base is None or ours is None or theirs is None:
-            return
-        merged = merged_attributes(base.attributes, ours.attributes, theirs.attributes)
-        self._take(id, theirs)
-        node = self._tree.nodes.get(id)
-        if node is None:
-            # Open here: the handles keep the old node, the name loads theirs when it is used.
-            return
-        files.set_attributes(
-            self._tree,
-            node,
-            merged.ctime_ns,
-            mode=merged.mode,
-            uid=merged.uid,
-            gid=merged.gid,
-            atime_ns=merged.atime_ns,
-            mtime_ns=merged.mtime_ns,
-        )
-
-    def _revive(self, id: ObjectId) -> None:
-        """Our deletion is given up: the names that we took away are back, and so is everything
-        that went with a folder, and the folders above."""
-        names = list(self._tree.dirty_names.items())
-        self._filesystem.revert(id)
-        self._apply(RemoteNode(id=id, manifest=self._stored(id)))
-        for (folder, name), (_, was) in names:
-            if was is None or was[0] != id:
-                continue
-            theirs = self._stored_child(folder, name)
-            if theirs is not None and theirs.id == id and is_deleted_here(self._tree, folder):
-                self._revive(folder)
-            self._give_back(folder, name)
-        below = [(name, was) for (folder, name), (_, was) in names if was and folder == id]
-        if isinstance(self._stored(id), FolderManifest):
-            self._refill(id, below)
-
-    def _refill(self, id: ObjectId, taken: list[tuple[bytes, Entry]]) -> None:
-        """A revived folder shows what the store says, but for what we moved away before: what was
-        put into it meanwhile had been passed over."""
-        folder = self._filesystem.call(known, self._tree, id)
-        if type(folder) is not FolderNode:
-            return
-        pending = self._tree.dirty_names.keys() | self._tree.flying_names.keys()
-        folder.pending = sum(1 for key in pending if key[0] == id)
-        folder.children, folder.nlink = None, 2
-        self._filesystem.call(self._tree.children, folder)
-        self._place(id)
-        for name, was in taken:
-            if is_named_here(self._tree, was):
-                continue
-            self._give_back(id, name)
-            if was[0] in self._tree.dirty_nodes:
-                self._revive(was[0])
-
-    def _give_back(self, folder_id: ObjectId, name: bytes) -> None:
-        """The name stands for what the store says now; where we put something else, that goes
-        aside."""
-        folder = self._tree.nodes.get(folder_id)
-        theirs = self._stored_child(folder_id, name)
-        if type(folder) is not FolderNode:
-            if self._tree.dirty_names.pop((folder_id, name), None) is not None:
-                self._tree.record((records.THEIRS, folder_id, name))
-            return
-        if theirs is None and (folder.children or {}).get(name) is not None:
-            return
-        self._invalidate(self._filesystem.give_way(folder_id, name, theirs, self._label())[1])
-        if theirs is not None:
-            self._place(theirs.id)
-
-    def _place(self, id: ObjectId) -> None:
-        """An object that is named again counts its names, and a folder knows where it is."""
-        node = self._tree.nodes.get(id)
-        if type(node) is FolderNode:
-            for folder, _ in names_of(self._tree, node):
-                if not is_below(folder, node):
-                    node.parent, node.nlink = folder, max(node.nlink, 2)
-        elif node is not None:
-            node.nlink = links_now(self._tree, id, self._filesystem.loader.link_count)
-
-    def _stored_child(self, folder_id: ObjectId, name: bytes) -> Child | None:
-        folder = self._stored(folder_id)
-        if folder is None:
-            return None
-        entry = self._filesystem.loader.load_children(folder_id, folder).names.get(name)
-        return None if entry is None else Child(name=name, id=entry[0], kind=entry[1])
-
-    def _in_use(self, node: Node) -> bool:
-        """A file that is being written: what it will be is not known yet, but not theirs."""
-        return type(node) is FileNode and (node.unjournaled or file_ops.unsettled(node))
-
-    def _ours(self, node: Node | None) -> NodeManifest | None:
-        if node is None or node.nlink == 0:
-            return None
-        return captures.manifest_of(node, self._filesystem.small_content)
-
-    def _take(self, id: ObjectId, theirs: NodeManifest) -> None:
-        self._filesystem.revert(id)
-        self._apply(RemoteNode(id=id, manifest=theirs))
+            if (folder_id, name) not in self._names:
+                self._settling.take_back(folder_id, name)

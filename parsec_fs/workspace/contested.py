@@ -3,12 +3,14 @@
 Data flow: contest, takeovers -> this -> tree (names and folders in memory).
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 from parsec_fs.protocol.ids import ObjectId
 from parsec_fs.workspace.nodes import FolderNode
-from parsec_fs.workspace.remote_changes import RemoteChange, RemoteNames, RemoteNode
-from parsec_fs.workspace.tree import Tree
+from parsec_fs.workspace.overlay import is_deleted_here
+from parsec_fs.workspace.remote_changes import LinkCount, RemoteChange, RemoteNames, RemoteNode
+from parsec_fs.workspace.tree import NameKey, Tree
 
 
 def entry_id(tree: Tree, folder_id: ObjectId, name: bytes) -> ObjectId | None:
@@ -23,6 +25,25 @@ def named_here(tree: Tree) -> set[ObjectId]:
     """What names that are not logged stand for here."""
     pending = (*tree.dirty_names, *tree.flying_names)
     return {id for id in (entry_id(tree, *key) for key in pending) if id is not None}
+
+
+def unnamed(tree: Tree, link_count: LinkCount) -> dict[ObjectId, NameKey]:
+    """Objects of the store that nobody deleted, but whose last name is taken away here: one of two
+    was, and another device took the other. By object: a name that we took."""
+    pending = {**tree.dirty_names, **tree.flying_names}
+    taken = dict[ObjectId, NameKey]()
+    for key, (_, base) in pending.items():
+        if base is not None and base[0] != entry_id(tree, *key):
+            taken.setdefault(base[0], key)
+    if not taken:
+        return taken
+    counts = Counter(entry_id(tree, *key) for key in pending)
+    counts.subtract(base[0] for _, base in pending.values() if base is not None)
+    return {
+        id: key
+        for id, key in taken.items()
+        if counts[id] < 0 and link_count(id) + counts[id] <= 0 and not is_deleted_here(tree, id)
+    }
 
 
 def needed(tree: Tree, changes: Sequence[RemoteChange]) -> set[ObjectId]:

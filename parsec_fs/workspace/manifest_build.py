@@ -172,14 +172,16 @@ class Builder:
         return self._links[id] if id in self._links else self._view.links(id)
 
     def _touch_linked(self) -> None:
-        """What got one more name is committed too, as it is: so that another device that deletes
-        it meanwhile conflicts, and no name is left without its object."""
+        """What got one more name, or one of several less, is committed too, as it is: so that
+        another device that deletes it or takes another name meanwhile conflicts, and no name is
+        left without its object, and no object without a name."""
+        gained = set[ObjectId]().union(*(change.gained for change in self.build.folders))
         lost = set[ObjectId]().union(*(change.lost for change in self.build.folders))
-        for change in self.build.folders:
-            for id in change.gained - lost - self.build.nodes.keys():
-                before, stored = self._view.state(id), self._view.load(id)
-                if before is not None and stored is not None:
-                    self.build.nodes[id] = NewVersion(id=id, manifest=stored, before=before)
+        left = {id for id in lost - gained if self._view.links(id) > 1}
+        for id in sorted((gained - lost | left) - self.build.nodes.keys()):
+            before, stored = self._view.state(id), self._view.load(id)
+            if before is not None and stored is not None and id not in self.build.tombstones:
+                self.build.nodes[id] = NewVersion(id=id, manifest=stored, before=before)
 
     def _node(self, node: CapturedNode) -> None:
         before = self._view.state(node.id)
@@ -270,9 +272,8 @@ class Builder:
             old = self._view.page(id, captured.id)
             children = {child.name: child for child in old.children} if old else {}
             names = {
-                name: self._living(child)
+                name: self._allowed(captured.id, child, children.get(name))
                 for name, child in by_page.get(number, {}).items()
-                if child is None or self._free(captured.id, child, children.get(name))
             }
             new = _merged({} if everything else children, names)
             if new == children:
@@ -290,6 +291,13 @@ class Builder:
             atomic=False,
         )
 
+    def _allowed(self, folder: ObjectId, child: Child | None, was: Child | None) -> Child | None:
+        """What a name may stand for; if not for what the capture says, then for nothing: what it
+        stood for has lost it all the same, and may have another place by now."""
+        if child is None or not self._free(folder, child, was):
+            return None
+        return self._living(child)
+
     def _free(self, folder: ObjectId, child: Child, was: Child | None) -> bool:
         """A folder has one place: where the store has it, unless this capture takes it away."""
         if child.kind != FOLDER or (was is not None and was.id == child.id):
@@ -300,26 +308,28 @@ class Builder:
         self._links[child.id] = 1
         return True
 
-    def _living(self, child: Child | None) -> Child | None:
+    def _living(self, child: Child) -> Child | None:
         """A name never stands for an object that is deleted, whatever the capture says."""
-        if child is None or child.id in self.build.nodes:
+        if child.id in self.build.nodes:
             return child
         known = self._view.state(child.id) is not None
         return child if not known or self._view.load(child.id) is not None else None
 
     def _split_folder(self, captured: CapturedFolder, stored: FolderManifest) -> FolderChange:
         """All names into twice as many pages (or more) with new ids; the old pages are deleted."""
-        old = set[ObjectId]()
-        for number in range(1 << stored.page_bits):
-            page = self._view.page(page_id(stored.page_key, stored.page_bits, number), captured.id)
-            old |= {child.id for child in page.children} if page else set()
+        was = self._names_in(captured.id, stored, range(1 << stored.page_bits))
+        left = [
+            (name, child)
+            for name, child in captured.names
+            if child is not None and self._free(captured.id, child, was.get(name))
+        ]
         key, bits = stored.page_key, captured.page_bits
         pages = []
-        for number, names in _by_page(captured.names, key, bits).items():
+        for number, names in _by_page(left, key, bits).items():
             id = page_id(key, bits, number)
             manifest = _page(captured, _merged({}, names), None)
             pages.append(NewVersion(id=id, manifest=manifest, before=self._view.state(id)))
-        new = {child.id for _, child in captured.names if child is not None}
+        old, new = _ids(was), {child.id for _, child in left}
         return FolderChange(
             folder=captured.id,
             pages=(*pages, *self._page_tombstones(stored)),

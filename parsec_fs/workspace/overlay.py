@@ -11,10 +11,10 @@ Pure and synchronous. Rules guarded here:
 from collections.abc import Mapping
 
 from parsec_fs.protocol.ids import ObjectId
-from parsec_fs.protocol.manifests import FOLDER
+from parsec_fs.protocol.manifests import FOLDER, Child
 from parsec_fs.workspace.nodes import NODE, ROOT_INODE, Entry, FolderNode, Missing, Node
 from parsec_fs.workspace.times import latest
-from parsec_fs.workspace.tree import Tree
+from parsec_fs.workspace.tree import NameKey, Tree
 
 
 def show_names(
@@ -86,6 +86,20 @@ def withhold(tree: Tree, folder: FolderNode, name: bytes, entry: Entry) -> None:
     if (folder.id, name) not in tree.dirty_names:
         tree.dirty_names[folder.id, name] = (tree.position + 1, entry)
         folder.pending += (folder.id, name) not in tree.flying_names
+
+
+def lay_over(tree: Tree, key: NameKey, child: Child | None) -> list[Entry | None]:
+    """The store says from now on that a name stands for `child`: what is pending of that name, also
+    what is under way, lies over this. Returns what it lay over before; empty: nothing is pending.
+
+    Counts of names add what is pending to what the store counts, so both must be of one moment."""
+    bases = []
+    for one in (tree.dirty_names, tree.flying_names):
+        if key in one:
+            position, base = one[key]
+            one[key] = (position, None if child is None else (child.id, child.kind))
+            bases.append(base)
+    return bases
 
 
 def known(tree: Tree, id: ObjectId) -> Node:

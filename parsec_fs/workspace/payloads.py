@@ -31,7 +31,7 @@ from parsec_fs.workspace.leaf_groups import ChangedObject, LeafGroup
 from parsec_fs.workspace.nesting import flatten
 from parsec_fs.workspace.opener import DAMAGE, Opener
 from parsec_fs.workspace.page_changes import PageChanges, belongs
-from parsec_fs.workspace.remote_changes import RemoteChange, RemoteNode
+from parsec_fs.workspace.remote_changes import RemoteChange, RemoteNames, RemoteNode
 from parsec_fs.workspace.replica_checks import REPLICA_CHECKS, ReplicaChecks
 from parsec_fs.workspace.slices import Slices
 from parsec_fs.workspace.tree import NodeManifest
@@ -45,12 +45,17 @@ ReadNode = Callable[[BlockRef], Awaitable[bytes]]
 @dataclass(slots=True)
 class Found:
     """What a group puts into the store, and what the tree has to take over. `bases`: what the
-    store said before of objects that have changes pending here."""
+    store said before of objects that have changes pending here. `logged`: names that this device
+    has changed, as the store says them from now on."""
 
     rows: list[StoredObject] = field(default_factory=list)
     links: dict[ObjectId, int] = field(default_factory=dict)
     changes: list[RemoteChange] = field(default_factory=list)
     bases: dict[ObjectId, NodeManifest] = field(default_factory=dict)
+    logged: list[RemoteNames] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.changes or self.logged)
 
 
 class PayloadSource(Protocol):
@@ -191,6 +196,7 @@ class _Reading:
             await slices.pause()
         self._found.links = self._all.links()
         self._found.changes += self._others.names()
+        self._found.logged = self._all.names() if self._own else []
         return self._found
 
     async def _opened(

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from parsec_fs.protocol.ids import ObjectId
 from parsec_fs.protocol.manifests import FOLDER, Child, FileManifest
 from parsec_fs.workspace.nodes import ROOT_INODE, Entry, FileNode, FolderNode, Node
-from parsec_fs.workspace.overlay import is_below, is_deleted_here, withhold
+from parsec_fs.workspace.overlay import is_below, is_deleted_here, lay_over, withhold
 from parsec_fs.workspace.times import latest
 from parsec_fs.workspace.tree import NodeManifest, Tree, assign_manifest
 
@@ -183,16 +183,11 @@ def _apply_name(
 ) -> None:
     key = (folder.id, name)
     new: Entry | None = None if child is None else (child.id, child.kind)
-    pending = [one for one in (tree.dirty_names, tree.flying_names) if key in one]
     assert folder.children is not None
     old = folder.children.get(name)
-    touched.update(entry[0] for entry in (old, new) if entry is not None)
-    for one in pending:
-        # The pending change now lies over what the other device said.
-        position, base = one[key]
-        one[key] = (position, new)
-        touched.update({base[0]} if base is not None else ())
-    if pending or old == new:
+    bases = lay_over(tree, key, child)
+    touched.update(entry[0] for entry in (old, new, *bases) if entry is not None)
+    if bases or old == new:
         return
     if old is not None:
         del folder.children[name]
@@ -223,13 +218,22 @@ def _recount(tree: Tree, node: Node | None, link_count: LinkCount) -> None:
     if node is None:
         return
     node.fresh = False
+    if is_deleted_here(tree, node.id):
+        # Whether it stays so is settled, also where a name of it is not in memory.
+        return
     if type(node) is not FolderNode:
         # A name of it that lies under one of ours comes to light when that is settled: what was not
         # deleted here does not look as if it were.
-        least = 1 if node.nlink and link_count(node.id) else 0
+        least = 1 if node.nlink and (link_count(node.id) or _is_held(tree, node)) else 0
         node.nlink = max(links_now(tree, node.id, link_count), least)
     elif node.parent is None and node.inode != ROOT_INODE and link_count(node.id) == 0:
         node.nlink = 0
+
+
+def _is_held(tree: Tree, node: Node) -> bool:
+    """What changed here keeps the name under which it is shown until it is settled, whatever the
+    store says of that name by now."""
+    return tree.is_dirty(node.id) and bool(names_of(tree, node))
 
 
 def links_now(tree: Tree, id: ObjectId, link_count: LinkCount) -> int:

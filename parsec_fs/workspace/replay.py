@@ -49,6 +49,9 @@ class Past(Protocol):
     def settled(self) -> None:
         """What was contested is settled."""
 
+    def reverted(self, folder: FolderNode) -> None:
+        """Changes of a folder itself were given up: it is what the store says, its names aside."""
+
     def take_rest(self) -> None:
         """After the last record: the tree shows what the store says."""
 
@@ -69,6 +72,9 @@ class NoPast:
         return
 
     def settled(self) -> None:
+        return
+
+    def reverted(self, folder: FolderNode) -> None:
         return
 
     def take_rest(self) -> None:
@@ -334,9 +340,19 @@ class Replay:
 
     def _revert(self, id: ObjectId) -> None:
         node = self.tree.nodes.get(id)
-        if node is not None:
-            self.tree.dirty_nodes.pop(id, None)
+        if node is None:
+            return
+        self.tree.dirty_nodes.pop(id, None)
+        if type(node) is not FolderNode:
             self.tree.drop(node)
+            return
+        # It stays: what is below refers to it, and what is pending of its names lies in it.
+        self.past.reverted(node)
+        if node.nlink == 0:
+            # Its deletion was given up: what is in it comes from the store again.
+            pending = self.tree.dirty_names.keys() | self.tree.flying_names.keys()
+            node.pending = sum(1 for key in pending if key[0] == id)
+            node.children, node.nlink = None, 2
 
     def _theirs(self, folder_id: ObjectId, name: bytes) -> None:
         folder = self._folder(folder_id)
@@ -354,6 +370,7 @@ class Replay:
             # What we had put over it made it lose its name: it has that again, and was not deleted.
             base.nlink = 1
             self.tree.dirty_nodes.pop(base.id, None)
+        place(base, folder)
 
 
 def set_extra(node: Node, extra: bytes) -> None:

@@ -381,7 +381,7 @@ class RealmReplica:
             if restored:
                 write.fact(_RESTORED, b"")
         self._state = group.state
-        if found.changes:
+        if found:
             self.on_changes(found)
         if self.on_taken is not None and not group.own and not self.on_taken(size):
             async with self.store.writing() as write:

@@ -18,12 +18,15 @@ from parsec_fs.storage.realm_store import RealmStore
 from parsec_fs.storage.realm_tables import StoredObject
 from parsec_fs.workspace import records
 from parsec_fs.workspace.capture import Capture, lift_off
-from parsec_fs.workspace.contest import Contest, Invalidate
+from parsec_fs.workspace.contest import Contest
 from parsec_fs.workspace.filesystem import Filesystem
+from parsec_fs.workspace.nodes import FolderNode
+from parsec_fs.workspace.overlay import lay_over
 from parsec_fs.workspace.page_changes import PageChanges
 from parsec_fs.workspace.payloads import Found
 from parsec_fs.workspace.places import load_places, moves_folders, pending_folders, unplaced
 from parsec_fs.workspace.remote_changes import RemoteNames, RemoteNode
+from parsec_fs.workspace.settling import Invalidate
 from parsec_fs.workspace.slices import Slices
 from parsec_fs.workspace.store_loader import StoreLoader
 
@@ -58,7 +61,12 @@ class Takeovers:
     # While the workspace is open
 
     def show(self, found: Found) -> None:
-        """What others changed; the store has it."""
+        """What others changed, or what of ours is logged; the store has it."""
+        for names in found.logged:
+            for name, child in names.names.items():
+                lay_over(self._tree, (names.folder, name), child)
+        if not found.changes:
+            return
         changes = self.contest.note(found)
         self._invalidate(self._filesystem.apply_remote(changes))
         if self.contest:
@@ -134,6 +142,11 @@ class Takeovers:
         changes = self.contest.held_back()
         self.contest.forget()
         self._filesystem.apply_remote(changes)
+
+    def reverted(self, folder: FolderNode) -> None:
+        """Changes of a folder itself were given up: it is what the store says, its names aside."""
+        manifest = self._loader.load(folder.id)
+        self._filesystem.apply_remote([RemoteNode(id=folder.id, manifest=manifest)])
 
     def take_rest(self) -> None:
         """After the last record: what was stored, but not recorded in time."""

@@ -71,6 +71,7 @@ SHELLS: dict[str, tuple[str, ...]] = {
             "audit_view",
             "bootstrap",
             "contest",
+            "settling",
             "filesystem",
             "fsck",
             "gate",
