@@ -116,6 +116,7 @@ class Contest:
             return False
         names, nodes, circles = self._names, self._nodes, self._circles
         self.forget()
+        self._tree.record((records.SETTLING,))
         self._settling.settle(names, nodes, circles)
         self._tree.record((records.SETTLED,))
         return True

@@ -34,6 +34,7 @@ from parsec_fs.workspace.nodes import (
 )
 from parsec_fs.workspace.overlay import show_names
 from parsec_fs.workspace.replay import NoPast, Past, Replay
+from parsec_fs.workspace.settlements import whole
 from parsec_fs.workspace.tree import Tree
 
 T = TypeVar("T")
@@ -65,10 +66,13 @@ class Memory:
         self.past.begin()
         is_new = self._load_root(now, root_owner)
         replay = Replay(tree, self.past)
-        clean = [self._replay(replay, position, record) for position, record in recovered.records]
+        kept, unfinished = whole(recovered.records)
+        clean = [self._replay(replay, position, record) for position, record in kept]
         replay.finish()
         tree.position = self.journal.position
         tree.dropped.clear()
+        if unfinished:
+            tree.record((records.ABANDONED,))
         if is_new and not tree.is_dirty(ROOT_OBJECT):
             tree.mark(tree.nodes[ROOT_OBJECT])
             tree.record(files.node_record(tree.nodes[ROOT_OBJECT]))

@@ -58,3 +58,10 @@ The exception: replayed over a store that has it, it does nothing."""
 
 SETTLED: Final = 15
 """Nothing more: all that was contested before is settled, by the records before this one."""
+
+SETTLING: Final = 16
+"""Nothing more: records up to the next SETTLED settle what is contested, all of them or none."""
+
+ABANDONED: Final = 17
+"""Nothing more: the program ended while a settlement was being journalled; the records since
+SETTLING count for nothing."""

@@ -107,6 +107,8 @@ class Replay:
             records.THEIRS: self._theirs,
             records.TAKEN: self._taken,
             records.SETTLED: self.past.settled,
+            records.SETTLING: self._nothing,
+            records.ABANDONED: self._nothing,
         }
 
     def apply(self, position: int, record: tuple[Any, ...]) -> None:
@@ -120,6 +122,9 @@ class Replay:
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise DataError("journal: not a record") from error
         self.tree.position = position
+
+    def _nothing(self) -> None:
+        """It told which records to replay (`settlements`)."""
 
     def _taken(self, size: int) -> None:
         self.past.take(size)

@@ -115,6 +115,43 @@ async def test_a_deletion_of_what_was_changed_elsewhere_is_given_up_after_an_end
         assert list((await told.check()).values()) == [b"one 2\n"]
 
 
+CONTESTED = """
+    one make a first
+    one make b second
+    one push
+    two pull
+    one write a third
+    one unlink b
+    one push
+    two append a fourth
+    two write b fifth
+    two pull
+"""
+
+
+@pytest.mark.parametrize("left", [1, 3, -2])
+async def test_a_settlement_is_journalled_as_a_whole_or_counts_for_nothing(
+    tmp_path: Path, left: int
+) -> None:
+    """One with much content fills several groups: here only the first ones get to the disk."""
+    async with story(tmp_path) as told:
+        await told.tell(CONTESTED)
+        two = told.devices[1]
+        two.filesystem.flush()
+        assert two.workspace.sync.contest.settle()
+        del two.filesystem.journal.records[left:]
+        two.filesystem.flush()
+        await told.tell("two kill")
+        await told.tell("two append b sixth")
+        await told.tell("two kill")
+        shown = await told.check()
+        assert sorted(content or b"" for content in shown.values()) == [
+            b"fifth\nsixth\n",
+            b"first\nfourth\n",
+            b"third\n",
+        ]
+
+
 WRITTEN_IN_A_FOLDER = (
     Step(0, "mkdir"),
     Step(0, "make", 1),
