@@ -21,7 +21,7 @@ from parsec_fs.protocol.commands import (
     verify_request,
 )
 from parsec_fs.protocol.errors import DataError, SignatureError
-from parsec_fs.protocol.ids import ServerLogId
+from parsec_fs.protocol.ids import Hash, ServerLogId
 from parsec_fs.protocol.keys import VerifyKey
 from parsec_fs.protocol.limits import SESSION_LIFETIME_S
 from server.log.sequencer import Caller
@@ -89,7 +89,7 @@ class Sessions:
         return opened
 
     def authenticate(
-        self, authorization: str | None, *, method: str, path: str, body: bytes
+        self, authorization: str | None, *, method: str, path: str, body_hash: Hash
     ) -> Caller | Outcome:
         """Who signed this request, first time and in time."""
         try:
@@ -108,7 +108,7 @@ class Sessions:
             counter=unverified.counter,
             method=method,
             path=path,
-            body=body,
+            body_hash=body_hash,
         )
         try:
             verify_request(request, unverified.signature, key=session.key)

@@ -26,7 +26,7 @@ from parsec_fs.protocol.codec import (
     encode_trusted,
 )
 from parsec_fs.protocol.errors import SignatureError
-from parsec_fs.protocol.hashing import sha256, tag
+from parsec_fs.protocol.hashing import tag
 from parsec_fs.protocol.ids import DeviceId, Hash, LogId, OrgId, RealmId, ServerLogId, UserId
 from parsec_fs.protocol.keys import SigningKey, VerifyKey
 from parsec_fs.protocol.limits import COMMIT_MAX_OBJECTS, ENTRY_MAX_SIZE, MANIFEST_MAX_SIZE
@@ -345,9 +345,10 @@ def request_to_sign(
     counter: int,
     method: str,
     path: str,
-    body: bytes,
+    body_hash: Hash,
 ) -> RequestToSign:
-    """What both sides compute over a request. `path` starts with /v1/ and has no query."""
+    """What both sides compute over a request. `path` starts with /v1/ and has no query;
+    `body_hash` is the SHA-256 of the body."""
     return RequestToSign(
         server_log=server_log,
         org=org,
@@ -356,7 +357,7 @@ def request_to_sign(
         counter=counter,
         method=method.encode(),
         path=path.encode(),
-        body=sha256(body),
+        body=body_hash,
     )
 
 

@@ -9,7 +9,7 @@ manifest names: the reader checks it.
 
 from parsec_fs.protocol.commands import Outcome
 from parsec_fs.protocol.errors import OfflineError, RefusedError
-from parsec_fs.protocol.ids import BlockId, RealmId
+from parsec_fs.protocol.ids import BlockId, Hash, RealmId
 from parsec_fs.protocol.limits import SEALED_BLOCK_MAX_SIZE
 from parsec_fs.remote.redirects import Resolve, Target, by_system, targets
 from parsec_fs.remote.sessions import Signer, body_of
@@ -26,10 +26,10 @@ class BlockClient:
         self._realm = realm
         self._resolve = resolve
 
-    async def put(self, block_id: BlockId, sealed: bytes) -> None:
-        """Store a block; repeating it with the same bytes is fine. Raises OfflineError,
-        RefusedError (EXISTS: other bytes under this id)."""
-        answer = await self._signer.send("PUT", self._path(block_id), sealed)
+    async def put(self, block_id: BlockId, sealed: bytes, *, digest: Hash) -> None:
+        """Store a block, `digest` being the SHA-256 of its bytes; repeating it with the same bytes
+        is fine. Raises OfflineError, RefusedError (EXISTS: other bytes under this id)."""
+        answer = await self._signer.send("PUT", self._path(block_id), sealed, body_hash=digest)
         if answer.status in _REDIRECTS:
             answer = await self._follow("PUT", answer, sealed)
             if answer.status >= 300:

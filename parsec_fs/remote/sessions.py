@@ -29,7 +29,8 @@ from parsec_fs.protocol.errors import (
     RefusedError,
     StorageFullError,
 )
-from parsec_fs.protocol.ids import DeviceId, OrgId, ServerLogId
+from parsec_fs.protocol.hashing import sha256
+from parsec_fs.protocol.ids import DeviceId, Hash, OrgId, ServerLogId
 from parsec_fs.protocol.keys import SigningKey
 from parsec_fs.protocol.limits import SESSION_LIFETIME_S
 from parsec_fs.remote.transport import ANSWER_MAX_SIZE, HttpAnswer, Transport
@@ -70,30 +71,41 @@ class Signer:
         self._idle: list[_Session] = []
 
     async def send(
-        self, method: str, path: str, body: bytes = b"", *, max_size: int = ANSWER_MAX_SIZE
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        *,
+        body_hash: Hash | None = None,
+        max_size: int = ANSWER_MAX_SIZE,
     ) -> HttpAnswer:
         """One signed request, repeated under a new session if the old one has expired.
+        `body_hash`: SHA-256 of a large body, from a thread; the event loop serves the mount.
         Raises OfflineError, RefusedError."""
-        answer = await self._send_once(method, path, body, max_size)
+        if body_hash is None:
+            body_hash = sha256(body)
+        answer = await self._send_once(method, path, body, body_hash, max_size)
         if is_unauthenticated(answer):
             self._idle.clear()
-            answer = await self._send_once(method, path, body, max_size)
+            answer = await self._send_once(method, path, body, body_hash, max_size)
         return answer
 
     async def headers(self, method: str, path: str) -> dict[str, str]:
         """Headers of one signed request without a body, for answers that do not end."""
         session = await self._open()
-        return self._sign(session, method, path, b"")
+        return self._sign(session, method, path, sha256(b""))
 
-    async def _send_once(self, method: str, path: str, body: bytes, max_size: int) -> HttpAnswer:
+    async def _send_once(
+        self, method: str, path: str, body: bytes, body_hash: Hash, max_size: int
+    ) -> HttpAnswer:
         session = await self._borrow()
-        headers = self._sign(session, method, path, body)
+        headers = self._sign(session, method, path, body_hash)
         answer = await self.transport.send(method, path, body, headers, max_size=max_size)
         if not is_unauthenticated(answer):
             self._idle.append(session)
         return answer
 
-    def _sign(self, session: _Session, method: str, path: str, body: bytes) -> dict[str, str]:
+    def _sign(self, session: _Session, method: str, path: str, body_hash: Hash) -> dict[str, str]:
         session.counter += 1
         request = request_to_sign(
             server_log=self._server_log,
@@ -103,7 +115,7 @@ class Signer:
             counter=session.counter,
             method=method,
             path=path,
-            body=body,
+            body_hash=body_hash,
         )
         return {AUTH_HEADER: sign_request(request, self._key)}
 

@@ -159,7 +159,7 @@ class Uploader:
     ) -> None:
         try:
             sealed = await trio.to_thread.run_sync(self._contents.read_checked, ref)
-            await self._blocks.put(ref.id, sealed)
+            await self._blocks.put(ref.id, sealed, digest=ref.digest)
             self._stored.add(ref.id)
         except FileNotFoundError:
             round.errors.append(StaleError("a block was replaced before it was uploaded"))

@@ -2,7 +2,8 @@
 
 Data flow: signed request -> endpoint -> this -> server/blocks.
 
-Contents and length are bound by the request's signature, which covers the hash of the body.
+Contents and length are bound by the request's signature, which covers the hash of the body: the
+same SHA-256 that the database keeps of the block, computed once, from what arrived.
 """
 
 import errno
@@ -15,10 +16,10 @@ from starlette.routing import Route
 from parsec_fs.protocol.certificates import CONTRIBUTOR, READER
 from parsec_fs.protocol.commands import STORAGE_FULL, Nothing, Outcome
 from parsec_fs.protocol.hashing import sha256
-from parsec_fs.protocol.ids import BlockId, LogId, RealmId
+from parsec_fs.protocol.ids import BlockId, Hash, LogId, RealmId
 from parsec_fs.protocol.limits import SEALED_BLOCK_MAX_SIZE
 from server.blocks.base import Redirect
-from server.http.endpoint import Refused, authenticate, read_body, route
+from server.http.endpoint import Refused, authenticate, hash_of, read_body, route
 from server.http.services import Services
 from server.store import logs, records
 from server.store.records import StoredBlock
@@ -35,15 +36,16 @@ def routes(services: Services) -> list[Route]:
         body = await read_body(request, SEALED_BLOCK_MAX_SIZE)
         if isinstance(body, Outcome):
             return body
-        allowed = await _allowed(services, request, body, least=CONTRIBUTOR)
+        digest = await hash_of(body)
+        allowed = await _allowed(services, request, digest, least=CONTRIBUTOR)
         if isinstance(allowed, Outcome):
             return allowed
         if not body:
             return Outcome.BAD_REQUEST
-        return await _store(services, *allowed, body)
+        return await _store(services, *allowed, body, StoredBlock(digest=digest, size=len(body)))
 
     async def get(request: Request) -> object:
-        allowed = await _allowed(services, request, b"", least=READER)
+        allowed = await _allowed(services, request, sha256(b""), least=READER)
         if isinstance(allowed, Outcome):
             return allowed
         found = await services.blocks.get(*allowed)
@@ -57,9 +59,9 @@ def routes(services: Services) -> list[Route]:
 
 
 async def _allowed(
-    services: Services, request: Request, body: bytes, *, least: int
+    services: Services, request: Request, body_hash: Hash, *, least: int
 ) -> tuple[RealmId, BlockId] | Outcome:
-    caller = await authenticate(services, request, body)
+    caller = await authenticate(services, request, body_hash)
     if isinstance(caller, Outcome):
         return caller
     try:
@@ -73,8 +75,9 @@ async def _allowed(
     return state if isinstance(state, Outcome) else (realm, block)
 
 
-async def _store(services: Services, realm: RealmId, block: BlockId, body: bytes) -> object:
-    stored = StoredBlock(digest=sha256(body), size=len(body))
+async def _store(
+    services: Services, realm: RealmId, block: BlockId, body: bytes, stored: StoredBlock
+) -> object:
     realm_log = LogId(realm)
     known, used = await services.database.read(
         lambda transaction: (

@@ -21,6 +21,8 @@ from starlette.routing import Route
 from parsec_fs.protocol.codec import decode
 from parsec_fs.protocol.commands import AUTH_HEADER, Outcome, ok, refused
 from parsec_fs.protocol.errors import DataError
+from parsec_fs.protocol.hashing import sha256
+from parsec_fs.protocol.ids import Hash
 from parsec_fs.protocol.limits import BATCH_MAX_SIZE, KIB
 from server.http.services import Services
 from server.log.sequencer import Caller
@@ -88,7 +90,7 @@ def command(
         body = await read_body(request, limit)
         if isinstance(body, Outcome):
             return body
-        caller = await authenticate(services, request, body)
+        caller = await authenticate(services, request, await hash_of(body))
         if isinstance(caller, Outcome):
             return caller
         return await handler(caller, await _decode(cls, body))
@@ -135,11 +137,14 @@ def route(
     return Route(path, endpoint, methods=[method])
 
 
-async def authenticate(services: Services, request: Request, body: bytes) -> Caller | Outcome:
-    """The device that signed this request; REVOKED if it was revoked since it exists, so that it
-    can say so; QUOTA if it sends too many."""
+async def authenticate(services: Services, request: Request, body_hash: Hash) -> Caller | Outcome:
+    """The device that signed this request over this body; REVOKED if it was revoked since it
+    exists, so that it can say so; QUOTA if it sends too many."""
     caller = services.sessions.authenticate(
-        request.headers.get(AUTH_HEADER), method=request.method, path=request.url.path, body=body
+        request.headers.get(AUTH_HEADER),
+        method=request.method,
+        path=request.url.path,
+        body_hash=body_hash,
     )
     if isinstance(caller, Caller) and services.request_limits.take(caller) is None:
         return Outcome.QUOTA
@@ -169,6 +174,13 @@ async def _bounded(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
             size += len(part)
             if size > limit:
                 return
+
+
+async def hash_of(body: bytes) -> Hash:
+    """SHA-256 of a body. Of a block it takes a millisecond: not on the event loop."""
+    if len(body) <= SMALL:
+        return sha256(body)
+    return await anyio.to_thread.run_sync(sha256, body)
 
 
 async def _decode(cls: type[T], body: bytes) -> T:

@@ -14,6 +14,7 @@ from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
 from parsec_fs.protocol.commands import Outcome
+from parsec_fs.protocol.hashing import sha256
 from parsec_fs.protocol.ids import LogId
 from server.announcer import Subscription
 from server.http.endpoint import authenticate, route
@@ -25,7 +26,7 @@ def routes(services: Services) -> list[Route]:
     """Data flow: announcer -> logs that the device may read -> stream."""
 
     async def events(request: Request) -> object:
-        caller = await authenticate(services, request, b"")
+        caller = await authenticate(services, request, sha256(b""))
         if isinstance(caller, Outcome):
             return caller
         if services.announcer.streams(caller) >= services.config.quotas.streams_per_device:

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from parsec_fs.protocol.errors import InputError, RefusedError
+from parsec_fs.protocol.hashing import sha256
 from parsec_fs.protocol.ids import BlockId, RealmId
 from parsec_fs.remote.blocks import BlockClient
 from server.blocks.base import BlockStore, Redirect, block_name
@@ -93,10 +94,10 @@ async def test_devices_follow_the_server_to_storage(tmp_path: Path, s3: S3Addres
             block = new_block()
             with pytest.raises(RefusedError, match="NOT_FOUND"):
                 await blocks.get(block)
-            await blocks.put(block, b"sealed")
+            await blocks.put(block, b"sealed", digest=sha256(b"sealed"))
             assert await blocks.get(block) == b"sealed"
             with pytest.raises(RefusedError, match="EXISTS"):
-                await blocks.put(block, b"other")
+                await blocks.put(block, b"other", digest=sha256(b"other"))
 
 
 class FromHere(httpx.AsyncBaseTransport):

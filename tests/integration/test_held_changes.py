@@ -16,6 +16,7 @@ import trio.testing
 
 from parsec_fs.held_files import held_files
 from parsec_fs.protocol.errors import LocalError, OfflineError
+from parsec_fs.protocol.hashing import sha256
 from parsec_fs.protocol.ids import BlockId, RealmId
 from parsec_fs.protocol.limits import BLOCK_SIZE, MIB
 from parsec_fs.remote.blocks import BlockClient
@@ -271,7 +272,9 @@ async def test_a_block_whose_place_is_taken(tmp_path: Path) -> None:
         ref = (one.file("bad").blocks or [])[1]
         assert ref is not None
         realm = RealmId(one.workspace.store.log)
-        await BlockClient(one.signer, realm).put(ref.id, b"other bytes")
+        await BlockClient(one.signer, realm).put(
+            ref.id, b"other bytes", digest=sha256(b"other bytes")
+        )
         one.make("good", CONTENT)
         await push_rest(one)
         await two.pull()

@@ -3,7 +3,7 @@
 Data flow: RawDevice -> ASGI -> real server over SQLite -> replayed and compared with signed heads.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,6 +61,11 @@ async def test_commit_is_logged_and_replayed(alice: RawDevice) -> None:
     assert set(alice.realms[realm].objects) == set(objects)
     (found,) = await alice.server.read_payloads(realm, (payload_hash(PAYLOAD),))
     assert found == PAYLOAD
+
+
+def put(blocks: BlockClient, block: BlockId, sealed: bytes) -> Awaitable[None]:
+    """A block with its own digest."""
+    return blocks.put(block, sealed, digest=sha256(sealed))
 
 
 async def refused(outcome: Outcome, call: object) -> None:
@@ -135,7 +140,7 @@ async def test_outsiders_learn_nothing(http: httpx.AsyncClient, alice: RawDevice
         )
         blocks = BlockClient(bob.signer, asked)
         await refused(Outcome.NOT_ALLOWED, blocks.get(BlockId(bytes(16))))
-        await refused(Outcome.NOT_ALLOWED, blocks.put(BlockId(bytes(16)), b"x"))
+        await refused(Outcome.NOT_ALLOWED, put(blocks, BlockId(bytes(16)), b"x"))
     assert await bob.server.list_realms() == ()
 
 
@@ -147,7 +152,7 @@ async def test_auditors_read_the_log_and_nothing_that_is_sealed(
     realm = await alice.create_realm()
     log, block = LogId(realm), BlockId(sha256(b"id")[:16])
     await alice.write(realm, new_object())
-    await BlockClient(alice.signer, realm).put(block, b"sealed")
+    await put(BlockClient(alice.signer, realm), block, b"sealed")
     await alice.give(realm, bob.secrets.user, AUDITOR)
     body, boxes = alice.rotation(realm)
     assert bob.secrets.user not in {one.user for one in boxes}
@@ -167,7 +172,7 @@ async def test_auditors_read_the_log_and_nothing_that_is_sealed(
         bob.server.read_snapshot_page(realm, 1, (), 10),
         bob.server.observe(realm, read_stamp(b"x")),
         BlockClient(bob.signer, realm).get(block),
-        BlockClient(bob.signer, realm).put(BlockId(bytes(16)), b"x"),
+        put(BlockClient(bob.signer, realm), BlockId(bytes(16)), b"x"),
     ):
         await refused(Outcome.NOT_ALLOWED, refusing)
     commit = bob.sign(realm, bob.record(realm, new_object()))
@@ -358,13 +363,16 @@ async def test_blocks_are_created_once(http: httpx.AsyncClient, alice: RawDevice
     mine, reader = BlockClient(alice.signer, realm), BlockClient(bob.signer, realm)
     block = BlockId(sha256(b"id")[:16])
     await refused(Outcome.NOT_FOUND, reader.get(block))
-    await mine.put(block, b"sealed" * 1000)
-    await mine.put(block, b"sealed" * 1000)
-    await refused(Outcome.EXISTS, mine.put(block, b"other"))
-    await refused(Outcome.NOT_ALLOWED, reader.put(BlockId(bytes(16)), b"x"))
-    await refused(Outcome.TOO_LARGE, mine.put(BlockId(bytes(16)), bytes(2**20 + 17)))
-    await refused(Outcome.BAD_REQUEST, mine.put(BlockId(bytes(16)), b""))
-    assert await reader.get(block) == b"sealed" * 1000
+    sealed = b"sealed" * 20_000  # large enough to be hashed in a thread
+    false = mine.put(block, b"other" * 24_000, digest=sha256(sealed))
+    await refused(Outcome.NOT_AUTHENTICATED, false)
+    await put(mine, block, sealed)
+    await put(mine, block, sealed)
+    await refused(Outcome.EXISTS, put(mine, block, b"other"))
+    await refused(Outcome.NOT_ALLOWED, put(reader, BlockId(bytes(16)), b"x"))
+    await refused(Outcome.TOO_LARGE, put(mine, BlockId(bytes(16)), bytes(2**20 + 17)))
+    await refused(Outcome.BAD_REQUEST, put(mine, BlockId(bytes(16)), b""))
+    assert await reader.get(block) == sealed
 
 
 async def test_removed_members_are_outsiders(http: httpx.AsyncClient, alice: RawDevice) -> None:

@@ -25,7 +25,7 @@ from parsec_fs.protocol.commands import (
     sign_request,
 )
 from parsec_fs.protocol.errors import RefusedError, StorageFullError
-from parsec_fs.protocol.hashing import read_stamp
+from parsec_fs.protocol.hashing import read_stamp, sha256
 from parsec_fs.protocol.ids import DeviceId
 from server.app import Outside
 from server.blocks.base import Redirect
@@ -78,7 +78,7 @@ def authorization(
         counter=counter,
         method=method,
         path=path,
-        body=body,
+        body_hash=sha256(body),
     )
     return {AUTH_HEADER: sign_request(request, alice.key)}
 

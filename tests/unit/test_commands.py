@@ -37,7 +37,7 @@ def request(path: str = "/v1/realm/commit", body: bytes = b"body") -> RequestToS
         counter=7,
         method="POST",
         path=path,
-        body=body,
+        body_hash=sha256(body),
     )
 
 
