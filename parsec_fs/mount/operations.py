@@ -21,11 +21,10 @@ import pyfuse3
 import trio
 from pyfuse3 import FUSEError
 
-from parsec_fs.mount import control, truncation
+from parsec_fs.mount import control, readahead, truncation
 from parsec_fs.mount.attributes import CACHE_S, Attributes
 from parsec_fs.mount.guards import answers, changes, failure, grows, waits
 from parsec_fs.mount.handles import Handle
-from parsec_fs.mount.readahead import read_ahead
 from parsec_fs.mount.stage import Stage
 from parsec_fs.protocol.errors import LocalError
 from parsec_fs.protocol.limits import NAME_MAX_SIZE
@@ -289,6 +288,8 @@ class Operations(pyfuse3.Operations):
         if flags & os.O_TRUNC and type(node) is FileNode:
             truncation.check_not_running(node, flags, self.handles.values())
             truncation.on_open(self.tree, node, ctx, self.clock())
+        elif type(node) is FileNode and flags & os.O_ACCMODE == os.O_RDONLY:
+            readahead.opened(self.filesystem.contents, node)
         return self._new_handle(node, flags)
 
     @waits  # any buffer will do: pyfuse3 copies it
@@ -306,7 +307,7 @@ class Operations(pyfuse3.Operations):
             # relatime, in memory: it is logged with the next change of the file.
             node.atime_ns, node.fresh = now, False
         if node.blocks is not None:
-            read_ahead(self.filesystem.contents, handle, node.blocks, offset, size)
+            readahead.read_ahead(self.filesystem.contents, handle, node.blocks, offset, size)
         data = self.filesystem.read_now(node, offset, size)
         return await self.filesystem.read(node, offset, size) if data is None else data
 

@@ -1,22 +1,30 @@
-"""Blocks that a sequential reader will want, opened before it asks.
+"""Blocks that a reader will want, opened before it asks.
 
-Data flow: mount/operations (read) -> this -> storage/contents (worker threads, disk).
+Data flow: mount/operations (open, read) -> this -> storage/contents (worker threads, disk).
 """
 
 from collections.abc import Sequence
 from typing import Final
 
 from parsec_fs.mount.handles import Handle
-from parsec_fs.protocol.limits import BLOCK_SIZE
+from parsec_fs.protocol.limits import BLOCK_SIZE, KIB
 from parsec_fs.protocol.manifests import BlockRef
 from parsec_fs.storage.contents import Contents
+from parsec_fs.workspace.nodes import FileNode
 
-OPEN_BLOCKS: Final = 4
-"""So many are opened ahead: both workers stay busy while the reader takes one."""
+OPEN_BLOCKS: Final = 6
+"""So many are opened ahead: two for each worker, so that all stay busy while the reader takes one
+and the disk is always asked for more than one."""
 
-ANNOUNCE_BLOCKS: Final = 8
-"""So far ahead of a block that is opened the kernel begins to read: a disk is slow when it is asked
-for one file after the other."""
+
+SMALL_FILE: Final = 256 * KIB
+"""Up to this size opening the only block costs less than waiting for it."""
+
+
+def opened(contents: Contents, node: FileNode) -> None:
+    """A file was opened for reading: a small one will be read, all of it, in a moment."""
+    if node.blocks and node.size <= SMALL_FILE and node.blocks[0] is not None:
+        contents.prefetch(node.blocks[0])
 
 
 def read_ahead(
@@ -35,5 +43,4 @@ def read_ahead(
     for index in range(first, min(first + OPEN_BLOCKS, len(blocks))):
         ref = blocks[index]
         if ref is not None:
-            later = index + ANNOUNCE_BLOCKS
-            contents.prefetch(ref, blocks[later] if later < len(blocks) else None)
+            contents.prefetch(ref)

@@ -39,15 +39,15 @@ from parsec_fs.protocol.manifests import BlockRef
 SUITE: Final = 1
 Sealed = TypeVar("Sealed", bound=bytes | memoryview)
 _NONCE: Final = bytes(12)
-_TAG_SIZE: Final = 16
+TAG_SIZE: Final = 16
 _HEAD_SIZE: Final = 1 + 4 + 32 + 32
 _MANIFEST: Final = tag("manifest")
 _BLOCK: Final = tag("block")
 _LOCAL: Final = tag("local")
 BOX_PUBLIC_SIZE: Final = 1216
-BOX_SIZE: Final = 1120 + 32 + _TAG_SIZE
+BOX_SIZE: Final = 1120 + 32 + TAG_SIZE
 """A box with a realm key."""
-USER_BOX_SIZE: Final = 1120 + 96 + _TAG_SIZE
+USER_BOX_SIZE: Final = 1120 + 96 + TAG_SIZE
 """A box with the seed of a user key."""
 _KEM_PUBLIC_SIZE: Final = 1184
 _KEM_VECTOR_SIZE: Final = 1152
@@ -112,7 +112,7 @@ def seal_manifest(
 
 def sealed_key_index(sealed: bytes) -> int:
     """Index of the realm key that a payload names. Raises DataError."""
-    if not _HEAD_SIZE + _TAG_SIZE < len(sealed) <= MANIFEST_MAX_SIZE or sealed[0] != SUITE:
+    if not _HEAD_SIZE + TAG_SIZE < len(sealed) <= MANIFEST_MAX_SIZE or sealed[0] != SUITE:
         raise DataError("sealed manifest: wrong size or suite")
     return int.from_bytes(sealed[1:5], "big")
 
@@ -190,12 +190,12 @@ def seal_block_into(
 
 def block_ref(sealed: bytes | memoryview, *, block_id: BlockId, key: bytes) -> BlockRef:
     """The reference that a manifest keeps of a sealed block."""
-    return BlockRef(id=block_id, key=key, digest=sha256(sealed), size=len(sealed) - _TAG_SIZE)
+    return BlockRef(id=block_id, key=key, digest=sha256(sealed), size=len(sealed) - TAG_SIZE)
 
 
 def verify_block(sealed: Sealed, *, expected_ref: BlockRef) -> Sealed:
     """The sealed bytes, if size and digest are those of the reference. Raises DecryptionError."""
-    if len(sealed) != expected_ref.size + _TAG_SIZE or len(sealed) > SEALED_BLOCK_MAX_SIZE:
+    if len(sealed) != expected_ref.size + TAG_SIZE or len(sealed) > SEALED_BLOCK_MAX_SIZE:
         raise DecryptionError("block has the wrong size")
     if sha256(sealed) != expected_ref.digest:
         raise DecryptionError("block digest does not match")

@@ -15,9 +15,11 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
+from mmap import mmap
 from pathlib import Path
 
 from parsec_fs.protocol.ids import BlockId
+from parsec_fs.protocol.limits import BLOCK_SIZE
 
 
 class BlockFiles:
@@ -33,6 +35,7 @@ class BlockFiles:
         self._unsynced: set[BlockId] = set()
         self._counting = threading.Lock()
         self._landing: dict[BlockId, int] = {}
+        self._ordinary_size = BLOCK_SIZE // 2
         self.pending_size = _size_of(self.pending_dir)
         self._cache_size = _size_of(self.cache_dir)
 
@@ -130,12 +133,37 @@ class BlockFiles:
 
     # Either
 
-    def open(self, block_id: BlockId) -> int:
-        """A descriptor for reading, the caller's to close. Raises FileNotFoundError."""
+    def read_into(self, block_id: BlockId, buffer: mmap, *, expected_size: int) -> int:
+        """Sealed bytes into whole pages; how many there are. Raises OSError.
+
+        Large blocks go past the page cache: opened, they stay in memory here and as pages of the
+        mount, and a third copy would only take time (0.4 ms of 2.5 for a MiB) and memory. What
+        cannot be had that way, or not all of it, is read in the ordinary way.
+        """
+        if expected_size > self._ordinary_size:
+            try:
+                size = self._read_into(block_id, buffer, os.O_DIRECT)
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                self._ordinary_size = len(buffer)  # Not on this file system.
+            else:
+                if size == expected_size:
+                    return size
+        return self._read_into(block_id, buffer, 0)
+
+    def _read_into(self, block_id: BlockId, buffer: mmap, flags: int) -> int:
+        fd = self._open(block_id, os.O_RDONLY | os.O_CLOEXEC | flags)
         try:
-            return os.open(self._pending(block_id), os.O_RDONLY | os.O_CLOEXEC)
+            return os.readv(fd, [buffer])
+        finally:
+            os.close(fd)
+
+    def _open(self, block_id: BlockId, flags: int) -> int:
+        try:
+            return os.open(self._pending(block_id), flags)
         except FileNotFoundError:
-            return os.open(self._cache(block_id), os.O_RDONLY | os.O_CLOEXEC)
+            return os.open(self._cache(block_id), flags)
 
     def read(self, block_id: BlockId) -> bytes:
         """Ciphertext to upload, or of a cached block. Raises FileNotFoundError."""

@@ -12,14 +12,14 @@ Rules guarded here (rules 5, 21):
 Functions named `*_job` or documented so run in worker threads: they release the GIL for the work.
 """
 
-import contextlib
 import errno
+import mmap
 import os
 import sys
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 import trio
 
@@ -31,12 +31,13 @@ from parsec_fs.protocol.errors import (
 )
 from parsec_fs.protocol.hashing import sha256
 from parsec_fs.protocol.ids import BlockId, RealmId
-from parsec_fs.protocol.limits import BLOCK_SIZE, MIB, SEALED_BLOCK_MAX_SIZE
+from parsec_fs.protocol.limits import BLOCK_SIZE, MIB
 from parsec_fs.protocol.manifests import BlockRef
-from parsec_fs.protocol.sealing import block_ref, open_block, seal_block_into
+from parsec_fs.protocol.sealing import TAG_SIZE, block_ref, open_block, seal_block_into
 from parsec_fs.storage.block_files import BlockFiles
 from parsec_fs.storage.workers import Result, Workers
 
+Pooled = TypeVar("Pooled")
 Fetch = Callable[[BlockRef], Awaitable[bytes]]
 """Gets sealed bytes from wherever they are; raises OfflineError."""
 
@@ -72,8 +73,9 @@ def _references_of_ours() -> int:
 _OURS: Final = _references_of_ours()
 
 CACHE_LIMIT: Final = 10 * 1024 * MIB
-_BUFFER_SIZE: Final = SEALED_BLOCK_MAX_SIZE + 1
-"""One byte more than a block, so that a file that is too long is noticed."""
+_BUFFER_SIZE: Final = BLOCK_SIZE + mmap.PAGESIZE
+"""More than a sealed block, so that a file that is too long is noticed; in whole pages, which lie
+where reading past the page cache wants them."""
 
 FETCH_TIMEOUT_S: Final = 60.0
 """Reading what is not here and cannot be had fails after this time (EIO); it never hangs."""
@@ -108,7 +110,7 @@ class Contents:
         self.opened: OrderedDict[BlockRef, bytearray] = OrderedDict()
         self._opening: dict[BlockRef, Result[bytearray]] = {}
         self._fetching = trio.Lock()
-        self._spare: list[bytearray] = []
+        self._spare: list[mmap.mmap] = []
         self._spare_plain: list[bytearray] = []
         self.workers = workers or Workers()
 
@@ -117,10 +119,10 @@ class Contents:
     def seal_job(self, plaintext: bytes | bytearray | memoryview) -> BlockRef:
         """Seal a block into pending/ (in a worker thread). Raises OSError."""
         block_id, key = BlockId(self.random(16)), self.random(32)
-        buffer = _taken(self._spare) or bytearray(_BUFFER_SIZE)
+        buffer = _taken(self._spare) or _sealed_buffer()
         size = seal_block_into(
             plaintext,
-            memoryview(buffer)[: len(plaintext) + 16],
+            memoryview(buffer)[: len(plaintext) + TAG_SIZE],
             realm=self.realm,
             block_id=block_id,
             key=key,
@@ -151,11 +153,10 @@ class Contents:
         """True iff the block is neither in memory nor on its way there."""
         return ref not in self.opened and ref not in self._opening
 
-    def prefetch(self, ref: BlockRef, later: BlockRef | None = None) -> None:
-        """Begin to open a block that will be wanted soon, and let the kernel begin to read the one
-        that will be `later`; failures show when they are read."""
+    def prefetch(self, ref: BlockRef) -> None:
+        """Begin to open a block that will be wanted soon; failures show when it is read."""
         if self.wanted(ref):
-            self._start(ref, later)
+            self._start(ref)
 
     async def read_node(self, ref: BlockRef) -> bytes:
         """A block of references. Raises as `read`."""
@@ -168,9 +169,8 @@ class Contents:
         if plain is not None:
             return plain
         opening = self._opening.get(ref) or self._start(ref)
-        await opening.done.wait()
         try:
-            return opening.get()
+            return await self.workers.result(opening)
         except FileNotFoundError:
             return await self._fetched(ref)
         except VerificationError as error:
@@ -178,13 +178,10 @@ class Contents:
         except OSError as error:
             raise LocalError("block cannot be read", errno=errno.EIO) from error
 
-    def _start(self, ref: BlockRef, later: BlockRef | None = None) -> Result[bytearray]:
-        def job() -> bytearray:
-            if later is not None:
-                self._announce_job(later)
-            return self._open_job(ref)
-
-        opening = self.workers.submit(job, lambda _: self._opened_in_thread(ref))
+    def _start(self, ref: BlockRef) -> Result[bytearray]:
+        opening = self.workers.submit(
+            lambda: self._open_job(ref), lambda _: self._opened_in_thread(ref)
+        )
         self._opening[ref] = opening
         return opening
 
@@ -239,20 +236,10 @@ class Contents:
             self.on_damage(ref, error)
         return LocalError("block is damaged", errno=errno.EIO)
 
-    def _announce_job(self, ref: BlockRef) -> None:
-        """The disk is slow when it is asked for one file after the other."""
-        with contextlib.suppress(OSError):
-            fd = self.files.open(ref.id)
-            try:
-                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_WILLNEED)
-            finally:
-                os.close(fd)
-
     def _open_job(self, ref: BlockRef) -> bytearray:
-        fd = self.files.open(ref.id)
-        buffer = _taken(self._spare) or bytearray(_BUFFER_SIZE)
+        buffer = _taken(self._spare) or _sealed_buffer()
         try:
-            size = os.readv(fd, [buffer])
+            size = self.files.read_into(ref.id, buffer, expected_size=ref.size + TAG_SIZE)
             plain = self._open_block(
                 memoryview(buffer)[:size],
                 ref,
@@ -260,7 +247,6 @@ class Contents:
                 buffer=_taken(self._spare_plain) if ref.size == BLOCK_SIZE else None,
             )
         finally:
-            os.close(fd)
             self._spare.append(buffer)
         self.opened[ref] = plain
         return plain
@@ -268,7 +254,7 @@ class Contents:
     # For synchronisation
 
     def read_checked(self, ref: BlockRef) -> bytes:
-        """Ciphertext to upload, but only what was sealed: sent damaged, it would be a file that no
+        """Ciphertext to upload, with the digest of `ref`: sent damaged, it would be a file that no
         device can read. Raises FileNotFoundError, LocalError (damaged, reported)."""
         try:
             sealed = self.files.read(ref.id)
@@ -289,7 +275,11 @@ class Contents:
         return ref
 
 
-def _taken(pool: list[bytearray]) -> bytearray | None:
+def _sealed_buffer() -> mmap.mmap:
+    return mmap.mmap(-1, _BUFFER_SIZE)
+
+
+def _taken(pool: list[Pooled]) -> Pooled | None:
     """One of the pool's buffers, if it has any; for several threads at once."""
     try:
         return pool.pop()

@@ -5,7 +5,9 @@ Data flow: event loop -> `submit` or `run` -> thread -> back in the event loop.
 Unlike trio's own threads these take their next job without a turn of the event loop, which is busy
 answering requests: handing over through it halves the throughput of streams. No Python computation
 belongs here (decisions.md 6): it would hold up every request.
-`turn_wanted` tells the mount's loop that a result waits; it then gives other tasks a real turn.
+`turn_wanted` tells the mount's loop that somebody waits for a result that is there; it then gives
+other tasks a real turn. Other results come with the next turn: of a stream that is read ahead, none
+has to be waited for, and a turn for each block costs as much as several requests.
 """
 
 import queue
@@ -17,15 +19,18 @@ import trio
 
 T = TypeVar("T")
 
-THREADS: Final = 2
+THREADS: Final = 3
+"""Two compute while one waits for the disk."""
 
 
 class Result(Generic[T]):
-    """What a job returned or raised, and the event of its end (in the event loop)."""
+    """What a job returned or raised, and the event of its end (in the event loop). `finished` iff
+    the thread is done with it, `awaited` iff somebody waits (`Workers.hurry`)."""
 
-    __slots__ = ("done", "error", "value")
+    __slots__ = ("awaited", "done", "error", "finished", "value")
 
     def __init__(self) -> None:
+        self.awaited = self.finished = False
         self.done = trio.Event()
         self.value: T | None = None
         self.error: Exception | None = None
@@ -60,11 +65,13 @@ class Workers:
                 result.value = function()
             except Exception as error:
                 result.error = error
-            self.turn_wanted = True
+            result.finished = True
             try:
                 token.run_sync_soon(finish)
             except trio.RunFinishedError:
                 return
+            if result.awaited:
+                self.turn_wanted = True
 
         self._jobs.put(job)
         while self._missing:
@@ -75,9 +82,21 @@ class Workers:
 
     async def run(self, function: Callable[[], T]) -> T:
         """Run `function` in a thread and wait for it; if cancelled, it ends by itself."""
-        result = self.submit(function, _nothing)
-        await result.done.wait()
+        return await self.result(self.submit(function, _nothing))
+
+    async def result(self, result: Result[T]) -> T:
+        """Wait for a job; its value, or its exception raised here."""
+        if not result.finished:
+            self.hurry(result)
+            await result.done.wait()
         return result.get()
+
+    def hurry(self, result: Result[T]) -> None:
+        """Somebody waits for what follows this result in the event loop."""
+        result.awaited = True
+        if result.finished:
+            # The thread may have looked before this was set.
+            self.turn_wanted = True
 
     def _work(self) -> None:
         while True:

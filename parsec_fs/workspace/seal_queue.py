@@ -32,7 +32,7 @@ Plaintext = bytes | bytearray | memoryview
 
 
 class _Flight:
-    __slots__ = ("buffer", "done", "error", "index", "node", "ref")
+    __slots__ = ("buffer", "done", "error", "index", "node", "ref", "result")
 
     def __init__(self, node: FileNode, index: int, buffer: Buffer) -> None:
         self.node = node
@@ -41,6 +41,7 @@ class _Flight:
         self.ref: BlockRef | None = None
         self.done = False
         self.error: Exception | None = None
+        self.result: Result[BlockRef | None] | None = None
 
 
 class SealQueue:
@@ -83,12 +84,18 @@ class SealQueue:
     async def room(self) -> None:
         """Wait until fewer blocks are under way."""
         while self.busy():
-            await self._landed.wait()
+            await self._next()
 
     async def drained(self, node: FileNode | None = None) -> None:
         """Wait until no block (of this file) is under way."""
         while any(node is None or flight.node is node for flight in self.flights):
-            await self._landed.wait()
+            await self._next()
+
+    async def _next(self) -> None:
+        for flight in self.flights:
+            if flight.result is not None:
+                self.contents.workers.hurry(flight.result)
+        await self._landed.wait()
 
     async def run(self) -> None:
         """Get what lies below partly written blocks, until cancelled."""
@@ -116,7 +123,7 @@ class SealQueue:
         self._submit(flight, file_ops.compose(base, cut, buffer, 0, length))
 
     def _submit(self, flight: _Flight, data: Plaintext) -> None:
-        self.contents.workers.submit(
+        flight.result = self.contents.workers.submit(
             lambda: self._seal_job(data), lambda result: self._sealed(flight, result)
         )
 

@@ -7,6 +7,7 @@ import errno
 import gc
 import os
 from dataclasses import dataclass
+from mmap import mmap
 from pathlib import Path
 
 import pytest
@@ -256,6 +257,51 @@ async def test_memory_of_evicted_blocks_is_used_again_but_not_while_somebody_rea
     assert first == plains[0][100:200]
     assert waiting == plains[1]
     assert len(buffers) < 2 * MEMORY_BLOCKS
+
+
+@pytest.mark.parametrize("cannot", ["open", "read", "read all"])
+async def test_file_systems_that_only_read_through_the_page_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cannot: str
+) -> None:
+    contents = Contents(tmp_path, REALM)
+    plain = os.urandom(BLOCK_SIZE)
+    ref = contents.store_sealed(plain)
+    asked = Asked(tmp_path, cannot)
+    monkeypatch.setattr(os, "open", asked.open)
+    monkeypatch.setattr(os, "readv", asked.readv)
+    assert await contents.read(ref) == plain
+    assert asked.flags & os.O_DIRECT == 0
+    assert asked.times == 2, "first past the page cache, then through it"
+    contents.opened.clear()
+    assert await contents.read(ref) == plain
+    assert asked.times == (4 if cannot == "read all" else 3), "what cannot be is not tried again"
+
+
+class Asked:
+    """A file system that does not read past the page cache, or not to the end of a file."""
+
+    def __init__(self, folder: Path, cannot: str) -> None:
+        self.folder = folder
+        self.cannot = cannot
+        self.flags = 0
+        self.times = 0
+        self._open, self._readv = os.open, os.readv
+
+    def open(self, path: Path, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if not str(path).startswith(str(self.folder)):
+            return self._open(path, flags, mode, dir_fd=dir_fd)
+        self.flags = flags
+        self.times += 1
+        if self.cannot == "open" and flags & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "no direct reading")
+        return self._open(path, flags & ~os.O_DIRECT, mode)
+
+    def readv(self, fd: int, buffers: list[mmap]) -> int:
+        if self.flags & os.O_DIRECT == 0:
+            return self._readv(fd, buffers)
+        if self.cannot == "read":
+            raise OSError(errno.EINVAL, "no direct reading")
+        return self._readv(fd, [memoryview(buffers[0])[:BLOCK_SIZE]])
 
 
 async def test_blocks_from_elsewhere_leave_bounded_memory_behind(tmp_path: Path) -> None:

@@ -87,10 +87,22 @@ async def test_a_result_of_a_worker_gets_a_turn_at_once(pipe: tuple[int, int]) -
     os.write(pipe[1], b"x")
     await poller.wait_readable(pipe[0])
     result = workers.submit(lambda: 42, lambda result: None)
+    workers.hurry(result)
     with trio.fail_after(5):
         while not result.done.is_set():
+            poller._turn = loop._now() + 10**12  # no other reason for a turn
             await poller.wait_readable(pipe[0])
     assert result.get() == 42
+
+
+async def test_a_result_that_nobody_waits_for_asks_for_no_turn() -> None:
+    workers = Workers()
+    result = workers.submit(lambda: 42, lambda result: None)
+    with trio.fail_after(5):
+        await result.done.wait()
+    assert not workers.turn_wanted
+    workers.hurry(result)
+    assert workers.turn_wanted, "it had come before somebody waited"
 
 
 async def test_spinning_in_vain_stops(pipe: tuple[int, int]) -> None:

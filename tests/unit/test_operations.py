@@ -17,8 +17,10 @@ from parsec_fs.mount.attributes import Attributes
 from parsec_fs.mount.control import LocalFacts
 from parsec_fs.mount.operations import Operations
 from parsec_fs.protocol.ids import ObjectId
+from parsec_fs.protocol.limits import INLINE_MAX_SIZE
 from parsec_fs.workspace.filesystem import Filesystem
 from parsec_fs.workspace.gate import Gate
+from parsec_fs.workspace.nodes import FileNode
 from tests.support.local_daemon import open_filesystem
 from tests.support.waiting import until
 
@@ -173,3 +175,28 @@ async def test_a_full_disk_is_tried_again(operations: Operations, filesystem: Fi
     assert filesystem.room.disk == 0
     journal._write = healthy  # type: ignore[method-assign]
     await until(lambda: journal.written == operations.tree.position)
+
+
+@pytest.mark.parametrize(
+    ("size", "flags", "ahead"),
+    [
+        (100_000, os.O_RDONLY, True),
+        (100_000, os.O_RDWR, False),
+        (300_000, os.O_RDONLY, False),
+        (10_000, os.O_RDONLY, False),
+    ],
+)
+async def test_a_small_block_is_opened_with_its_file(
+    operations: Operations, filesystem: Filesystem, size: int, flags: int, ahead: bool
+) -> None:
+    content = os.urandom(size)
+    inode = await made(operations, b"file", content)
+    await filesystem.settle()
+    node = filesystem.tree.node(inode)
+    assert type(node) is FileNode
+    handle = (await operations.open(inode, flags, CALLER)).fh
+    refs = [ref for ref in node.blocks or () if ref is not None]
+    assert len(refs) == (size > INLINE_MAX_SIZE)
+    assert any(not filesystem.contents.wanted(ref) for ref in refs) is ahead
+    assert await operations.read(handle, 0, size) == content
+    await operations.release(handle)
