@@ -95,6 +95,19 @@ class Local(Peer):
         return [*module, str(self.backing), str(self.mountpoint)]
 
 
+class Other(Local):
+    """The mount alone of another checkout, such as the version before a change."""
+
+    name = "other"
+
+    def __init__(self, backing: Path, checkout: Path) -> None:
+        super().__init__(backing)
+        self.checkout = checkout.resolve()
+
+    def command(self) -> list[str]:
+        return ["env", "-C", str(self.checkout), *super().command()]
+
+
 class Attached(Peer):
     """A folder that is mounted already, by whatever program: a full workspace with its server."""
 
