@@ -169,8 +169,10 @@ class Contents:
         if plain is not None:
             return plain
         opening = self._opening.get(ref) or self._start(ref)
+        await self.workers.wait(opening)
+        self._opened_in_thread(ref, opening)
         try:
-            return await self.workers.result(opening)
+            return opening.get()
         except FileNotFoundError:
             return await self._fetched(ref)
         except VerificationError as error:
@@ -180,14 +182,16 @@ class Contents:
 
     def _start(self, ref: BlockRef) -> Result[bytearray]:
         opening = self.workers.submit(
-            lambda: self._open_job(ref), lambda _: self._opened_in_thread(ref)
+            lambda: self._open_job(ref), lambda result: self._opened_in_thread(ref, result)
         )
         self._opening[ref] = opening
         return opening
 
-    def _opened_in_thread(self, ref: BlockRef) -> None:
-        del self._opening[ref]
-        self._make_room()
+    def _opened_in_thread(self, ref: BlockRef, opening: Result[bytearray]) -> None:
+        """By whoever is first: a reader, or the event loop's next turn."""
+        if self._opening.get(ref) is opening:
+            del self._opening[ref]
+            self._make_room()
 
     def _make_room(self) -> None:
         """Memory is used again, because faulting in new takes longer than decrypting into it; but
@@ -276,6 +280,8 @@ class Contents:
 
 
 def _sealed_buffer() -> mmap.mmap:
+    # Shared, as mmap makes it: a program that is started while the disk writes into it changes
+    # nothing (of private pages the older kernels might give this process the wrong copy).
     return mmap.mmap(-1, _BUFFER_SIZE)
 
 

@@ -82,14 +82,15 @@ class Workers:
 
     async def run(self, function: Callable[[], T]) -> T:
         """Run `function` in a thread and wait for it; if cancelled, it ends by itself."""
-        return await self.result(self.submit(function, _nothing))
+        result = self.submit(function, _nothing)
+        await self.wait(result)
+        return result.get()
 
-    async def result(self, result: Result[T]) -> T:
-        """Wait for a job; its value, or its exception raised here."""
+    async def wait(self, result: Result[T]) -> None:
+        """Return when a job is finished, at once if it is; what follows it may still be to come."""
         if not result.finished:
             self.hurry(result)
             await result.done.wait()
-        return result.get()
 
     def hurry(self, result: Result[T]) -> None:
         """Somebody waits for what follows this result in the event loop."""
