@@ -20,6 +20,7 @@ from parsec_fs.plain_text import plain_name
 from parsec_fs.protocol.certificates import (
     NO_ROLE,
     OWNER,
+    ROLE_REGISTERED,
     Content,
     Device,
     DeviceRevoked,
@@ -147,6 +148,8 @@ def org_events(leaves: Iterable[Leaf]) -> list[Event]:
     known: set[UserId] = set()
     found = []
     for leaf in leaves:
+        if peek_certificate(leaf.body).kind == ROLE_REGISTERED:
+            continue  # the role itself is told by its workspace's log
         event = _org_event(leaf, known)
         if event.user is not None:
             known.add(event.user)

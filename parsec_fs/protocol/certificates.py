@@ -40,6 +40,7 @@ ROTATION: Final = 7
 USER_KEY: Final = 8
 DEVICE_REVOKED: Final = 9
 USER_REVOKED: Final = 10
+ROLE_REGISTERED: Final = 11
 
 ADMIN: Final = 1
 STANDARD: Final = 2
@@ -134,6 +135,14 @@ class Role:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RoleRegistered:
+    """In the org log, before it counts in a realm: the `Role` with this signed hash. So both logs
+    say that it was signed before its author was revoked (rule 9); no realm is named."""
+
+    certificate: Hash
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rotation:
     """A new realm key. `commitment` binds everyone to one key (A15); `previous` is the key before,
     sealed under this one (empty at index 1); `boxes_root` covers the members' boxes, which travel
@@ -207,6 +216,7 @@ Content = (
     | UserKey
     | DeviceRevoked
     | UserRevoked
+    | RoleRegistered
 )
 
 CONTENT_CLASSES: Final[dict[int, type]] = {
@@ -220,6 +230,7 @@ CONTENT_CLASSES: Final[dict[int, type]] = {
     USER_KEY: UserKey,
     DEVICE_REVOKED: DeviceRevoked,
     USER_REVOKED: UserRevoked,
+    ROLE_REGISTERED: RoleRegistered,
 }
 _KINDS: Final = {cls: kind for kind, cls in CONTENT_CLASSES.items()}
 

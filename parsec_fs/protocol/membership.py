@@ -20,6 +20,7 @@ from parsec_fs.protocol.certificates import (
     DeviceRevoked,
     Genesis,
     RealmRegistered,
+    RoleRegistered,
     User,
     UserKey,
     UserRevoked,
@@ -71,6 +72,8 @@ class OrgState:
         default_factory=lambda: MappingProxyType({})
     )
     """Every profile that a user had, in order, with the index of the leaf from which it counts."""
+    registered: Mapping[Hash, int] = field(default_factory=lambda: MappingProxyType({}))
+    """Signed hashes of roles in any realm, and the index of the leaf that registers each."""
 
     def is_member(self, user: UserId) -> bool:
         """True iff the user is known and not revoked."""
@@ -86,6 +89,11 @@ class OrgState:
         present = self.generations[user][-1].index
         stolen = max((one.revoked or 0 for one in own), default=0)
         return any(one.revoked is None and (stolen < present or one.index < stolen) for one in own)
+
+    def is_registered_at(self, role: Hash, org_size: int) -> bool:
+        """True iff the first `org_size` leaves register a role of this signed hash."""
+        index = self.registered.get(role)
+        return index is not None and index < org_size
 
     def is_member_at(self, user: UserId, org_size: int) -> bool:
         """The same after the first `org_size` leaves: what comes later binds no earlier leaf of a
@@ -191,6 +199,8 @@ def map_entry(state: OrgState, content: Content) -> tuple[Hash, Hash]:
         kind, subject = b"device", bytes(content.device)
     elif isinstance(content, RealmRegistered):
         kind, subject = b"realm", bytes(content.realm)
+    elif isinstance(content, RoleRegistered):
+        kind, subject = b"role", bytes(content.certificate)
     else:
         raise TrustchainError("this kind of certificate does not belong into an org log")
     return map_key(kind, subject), map_value(encode_trusted(content))
@@ -279,6 +289,9 @@ def _check_subject(state: OrgState, content: Content) -> None:
             raise TrustchainError(f"device: a user has at most {USER_DEVICES_MAX}")
     elif isinstance(content, UserKey):
         _check_user_key(state, content)
+    elif isinstance(content, RoleRegistered):
+        if content.certificate in state.registered:
+            raise TrustchainError("a role is registered once (rule 9)")
     elif not isinstance(content, RealmRegistered):
         raise TrustchainError("an organization is founded once")
     elif content.realm in state.realms:
@@ -328,7 +341,7 @@ def _advance(state: OrgState, leaf: Leaf, authored: Authored) -> OrgState:
     content = authored.content
     users, devices, realms = dict(state.users), dict(state.devices), dict(state.realms)
     generations, revoked_users = dict(state.generations), dict(state.revoked_users)
-    profiles = dict(state.profiles)
+    profiles, registered = dict(state.profiles), state.registered
     if isinstance(content, User):
         users[content.user] = content
         known = profiles.get(content.user, ())
@@ -344,6 +357,8 @@ def _advance(state: OrgState, leaf: Leaf, authored: Authored) -> OrgState:
         realms[content.realm] = content.creation
     elif isinstance(content, UserRevoked):
         revoked_users[content.user] = leaf.header.index
+    elif isinstance(content, RoleRegistered):
+        registered = MappingProxyType({**registered, content.certificate: leaf.header.index})
     devices |= _ended(state, content, leaf.header.index)
     chains = dict(state.chains)
     chains[authored.header.device] = DeviceChain(
@@ -360,6 +375,7 @@ def _advance(state: OrgState, leaf: Leaf, authored: Authored) -> OrgState:
         generations=MappingProxyType(generations),
         revoked_users=MappingProxyType(revoked_users),
         profiles=MappingProxyType(profiles),
+        registered=registered,
     )
 
 

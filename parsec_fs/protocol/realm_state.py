@@ -193,6 +193,7 @@ def apply_certificate(
         state = replace(state, roles=MappingProxyType({user: OWNER}))
     elif isinstance(content, Role):
         _check_role(state, content, user, org, org_size)
+        _check_registered(authored, org, org_size)
         state = replace(state, roles=MappingProxyType({**state.roles, content.user: content.role}))
     elif isinstance(content, Rotation):
         _check_rotation(state, content, state.role(user))
@@ -315,6 +316,14 @@ def _check_role(
         state.roles, author, content.role, org=org, org_size=org_size
     ):
         raise NotAllowedError("the last owner of a workspace who is not revoked stays one")
+
+
+def _check_registered(authored: Authored, org: OrgState, org_size: int) -> None:
+    """Nothing else says when in an epoch a role was signed: a revoked owner's device, helped by the
+    server, could give and take roles behind its revocation (A17). The org log takes nothing of a
+    revoked device, and its order is one for all (rule 9)."""
+    if not org.is_registered_at(authored.hash, org_size):
+        raise TrustchainError("the role is not registered in its organization (rule 9)")
 
 
 def _check_rotation(state: RealmState, content: Rotation, role: int) -> None:

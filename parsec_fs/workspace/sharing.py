@@ -1,8 +1,11 @@
 """Who may do what in a workspace: giving and taking roles, and the key that follows.
 
-Data flow: daemon or command -> `Sharing` -> role certificate, rotation -> server -> pull.
+Data flow: daemon or command -> `Sharing` -> registration, role certificate, rotation -> server ->
+pull.
 
-The new member's public key comes from the verified org log alone (A02). After a role was given or
+The new member's public key comes from the verified org log alone (A02). A role is registered in the
+org log before it is given in the workspace's (rule 9): where that ends in between, nothing has
+changed, and whoever does it again registers another. After a role was given or
 taken the next key is made at once (rule 10); if that fails, any device that may makes it later.
 """
 
@@ -17,13 +20,16 @@ from parsec_fs.protocol.certificates import (
     OUTSIDER,
     OWNER,
     Role,
+    RoleRegistered,
     sign_certificate,
 )
 from parsec_fs.protocol.errors import ForbiddenError, InputError, StaleError
-from parsec_fs.protocol.hashing import map_key
+from parsec_fs.protocol.hashing import map_key, signed_hash
 from parsec_fs.protocol.ids import NO_HASH, UserId
 from parsec_fs.protocol.log_state import DeviceChain
+from parsec_fs.protocol.membership import OrgState
 from parsec_fs.protocol.ownership import leaves_vacant, live_owners, may_take_over
+from parsec_fs.protocol.records import Seen
 from parsec_fs.remote.server_client import ServerClient
 from parsec_fs.workspace.org_replica import OrgReplica
 from parsec_fs.workspace.rekeying import Rekeying
@@ -60,13 +66,20 @@ class Sharing:
             changed = self._replica.state.role(user) != role
             if changed:
                 self._check_allowed(user, role)
-                await self._client.append_certificate(self._replica.log, self._sign(user, role))
+                await self._append(self._sign(user, role))
                 await self._org.pull()
                 await self._replica.pull()
             if self._rekeying.wanted():
                 await self._rekeying.rotate()
                 await self._replica.pull()
         return changed
+
+    async def _append(self, body: bytes) -> None:
+        """A role, in both logs."""
+        org = self._org
+        registered = registration(body, org=org.state, seen=org.seen(), author=self._author)
+        await self._client.append_certificate(org.log, registered)
+        await self._client.append_certificate(self._replica.log, body)
 
     def _check_allowed(self, user: UserId, role: int) -> None:
         """The rules of the log, told before anything is sent."""
@@ -122,3 +135,10 @@ class Sharing:
             replaces=state.map.get(map_key(b"role", user)) or NO_HASH,
             key=secrets.signing_key(),
         )
+
+
+def registration(role: bytes, *, org: OrgState, seen: Seen, author: Author) -> bytes:
+    """Body of the org log's certificate that registers a signed role."""
+    chain = org.chains.get(author.secrets.device, DeviceChain())
+    header = author.header(org.context, chain, seen)
+    return author.sign(RoleRegistered(certificate=signed_hash(role)), header=header)

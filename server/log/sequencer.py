@@ -9,7 +9,14 @@ bytes are found again and get the same answer.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from parsec_fs.protocol.certificates import Device, DeviceRevoked, User, UserKey, UserRevoked
+from parsec_fs.protocol.certificates import (
+    Device,
+    DeviceRevoked,
+    RoleRegistered,
+    User,
+    UserKey,
+    UserRevoked,
+)
 from parsec_fs.protocol.commands import (
     AppendCertificate,
     CommitAnswer,
@@ -75,7 +82,8 @@ class Sequencer:
         return done if isinstance(done, Outcome) else HeadAnswer(head=done.heads[0])
 
     async def append_org(self, caller: Caller, request: AppendCertificate) -> HeadAnswer | Outcome:
-        """org/append: a user, a device, a user key, or a revocation."""
+        """org/append: a user, a device, a user key, a revocation, or a role that follows in its
+        realm."""
         if bytes(request.log) != caller.org:
             return Outcome.NOT_ALLOWED
         if request.boxes:
@@ -89,7 +97,7 @@ class Sequencer:
                 request.body,
                 author=caller.device,
                 now_ms=view.now_ms,
-                kinds=(User, Device, UserKey, DeviceRevoked, UserRevoked),
+                kinds=(User, Device, UserKey, DeviceRevoked, UserRevoked, RoleRegistered),
             )
             if isinstance(effects, Outcome):
                 return effects

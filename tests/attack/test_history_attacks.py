@@ -23,6 +23,7 @@ from parsec_fs.protocol.certificates import (
     Certificate,
     DeviceRevoked,
     Role,
+    RoleRegistered,
     User,
     decode_content,
     peek_certificate,
@@ -32,11 +33,12 @@ from parsec_fs.protocol.commands import EpochProof
 from parsec_fs.protocol.commits import CommitBody
 from parsec_fs.protocol.epochs import opening_leaf
 from parsec_fs.protocol.errors import DataError, OutdatedError, ParsecFSError, VerificationError
-from parsec_fs.protocol.hashing import EMPTY_MAP, map_key, map_value, tag
+from parsec_fs.protocol.hashing import EMPTY_MAP, map_key, map_value, signed_hash, tag
 from parsec_fs.protocol.ids import NO_HASH, Hash, UserId
+from parsec_fs.protocol.log_state import RevokedError
 from parsec_fs.protocol.membership import OrgState
 from parsec_fs.protocol.prefix_map import PrefixMap
-from parsec_fs.protocol.realm_state import Transition, verify_leaf
+from parsec_fs.protocol.realm_state import ObjectView, RealmState, Transition, verify_leaf
 from parsec_fs.protocol.records import CERTIFICATE, COMMIT, Leaf, Signed
 from parsec_fs.workspace.promises import AuditFirstError
 from parsec_fs.workspace.refused_leaf import LeafRefusedError
@@ -401,6 +403,63 @@ async def test_old_certificate_appended_again_without_the_check() -> None:
     scene.chain.publish(scene.server.cut())
     await scene.device.audit()
     scene.in_peace()
+
+
+# A revoked owner's device gives a role late, in the epoch of its revocation (A17, rule 9): under an
+# organization from before that, which no epoch contradicts.
+
+
+async def give_a_role_late(scene: Scene) -> None:
+    server, bob = scene.server, scene.bob
+    log, place = server.org_log.log, server.realm_log.log
+    owner = Role(user=bob.secrets.user, role=OWNER)
+    server.append_realm(CERTIFICATE, server.certificate(server.alice, place, owner))
+    carol = server.add_device("carol")
+    await scene.device.pull()
+    scene.chain.publish(server.cut())
+    assert await scene.device.audit() == Word.VERIFIED
+    before = server.org.position.size
+    revoke_bob(scene)
+    with pytest.raises(RevokedError):
+        registered = RoleRegistered(certificate=NO_HASH)
+        server.append_org(server.certificate(bob, log, registered))
+    late = Role(user=carol.secrets.user, role=OWNER)
+    leaf = server.next_realm_leaf(CERTIFICATE, server.certificate(bob, place, late))
+    leaf = replace(leaf, header=replace(leaf.header, org_size=before))
+    server.take(leaf, believe_role(None, server.realm_state, leaf))
+    try:
+        await scene.device.pull()
+    except VerificationError as error:
+        await scene.device.auditor.report(error)
+    scene.chain.publish(server.cut())
+    await scene.device.audit()
+
+
+async def test_role_given_late_by_a_revoked_owner(scene: Scene) -> None:
+    await give_a_role_late(scene)
+    scene.convicted_of(Kind.INVALID_LEAF)
+    assert scene.server.realm_state.role(carol_of(scene)) == OWNER
+    assert scene.device.realm.realm_state.role(carol_of(scene)) == NO_ROLE
+
+
+async def test_role_given_late_by_a_revoked_owner_without_the_check() -> None:
+    scene = await weak_scene(realm_leaf=any_role_is_registered)
+    await give_a_role_late(scene)
+    scene.in_peace()
+    assert scene.device.realm.realm_state.role(carol_of(scene)) == OWNER
+
+
+def carol_of(scene: Scene) -> UserId:
+    return next(one.user for one in scene.server.org.users.values() if one.name == b"carol")
+
+
+def any_role_is_registered(
+    self: Checks, state: RealmState, leaf: Leaf, *, org: OrgState, objects: ObjectView
+) -> Transition:
+    """All rules but the one."""
+    if leaf.header.kind == CERTIFICATE:
+        org = replace(org, registered={**org.registered, signed_hash(leaf.body): 0})
+    return verify_leaf(state, leaf, org=org, objects=objects)
 
 
 # A member takes a workspace over whose owner is there (A20), as if the owner had been revoked.

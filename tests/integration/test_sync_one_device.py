@@ -19,6 +19,7 @@ from parsec_fs.protocol.errors import ProofError, StaleError
 from parsec_fs.protocol.hashing import map_key
 from parsec_fs.protocol.ids import NO_HASH, UserId
 from parsec_fs.protocol.sealing import BoxKey
+from parsec_fs.workspace.sharing import registration
 from tests.support.laptops import Laptop, found, laptop, second_device
 from tests.support.server import in_process
 
@@ -102,4 +103,7 @@ async def _set_role(one: Laptop, user: UserId, role: int) -> None:
         replaces=replica.state.map.get(map_key(b"role", user)) or NO_HASH,
         key=one.author.secrets.signing_key(),
     )
+    org = await one.org.pull()
+    registered = registration(body, org=org, seen=one.org.seen(), author=one.author)
+    await one.client.append_certificate(one.org.log, registered)
     await one.client.append_certificate(replica.log, body)

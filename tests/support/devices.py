@@ -20,6 +20,7 @@ from parsec_fs.protocol.certificates import (
     Content,
     KeyBox,
     Role,
+    RoleRegistered,
     Rotation,
     sign_certificate,
 )
@@ -224,6 +225,10 @@ class RawDevice:
         """Set a user's role and pull."""
         replaces = self.realms[realm].state.map.get(map_key(b"role", user)) or NO_HASH
         body = self.certificate(LogId(realm), Role(user=user, role=role), replaces=replaces)
+        await self.pull_org()
+        log = LogId(self.anchor.org)
+        registered = self.certificate(log, RoleRegistered(certificate=signed_hash(body)))
+        await self.server.append_certificate(log, registered)
         await self.server.append_certificate(LogId(realm), body)
         await self.pull(realm)
 

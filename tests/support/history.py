@@ -22,6 +22,7 @@ from parsec_fs.protocol.certificates import (
     RealmCreated,
     RealmRegistered,
     Role,
+    RoleRegistered,
     Rotation,
     User,
     UserKey,
@@ -337,13 +338,19 @@ class HonestServer:
     def certificate(
         self, member: Member, log: LogId, content: Content, *, replaces: Hash | None = None
     ) -> bytes:
-        """Body of a certificate, as an honest member signs it."""
+        """Body of a certificate, as an honest member signs it; a role is registered in the org log,
+        where that takes it."""
         header = member.author.header(
             self.anchor.context(log), self.chain_of(member, log), self.seen(log)
         )
         if replaces is None:
             replaces = self._replaced(log, content)
-        return sign_certificate(content, header=header, replaces=replaces, key=member.key)
+        body = sign_certificate(content, header=header, replaces=replaces, key=member.key)
+        author = self.org.devices.get(member.secrets.device)
+        if isinstance(content, Role) and author is not None and author.revoked is None:
+            registered = RoleRegistered(certificate=signed_hash(body))
+            self.append_org(self.certificate(member, self.org_log.log, registered))
+        return body
 
     def _replaced(self, log: LogId, content: Content) -> Hash:
         if isinstance(content, Role):

@@ -21,6 +21,7 @@ from parsec_fs.protocol.certificates import (
     RealmCreated,
     RealmRegistered,
     Role,
+    RoleRegistered,
     Rotation,
     User,
     UserKey,
@@ -315,10 +316,14 @@ class HonestRealm:
         return header_for(self.context, person.device, chain, self.draw, seen_of(self.state))
 
     def sign(self, content: Content, person: Person, *, replaces: Hash = NO_HASH) -> bytes:
-        """Certificate body."""
-        return sign_certificate(
+        """Certificate body; a role is registered in the org log, where that takes it."""
+        body = sign_certificate(
             content, header=self.header(person), replaces=replaces, key=person.key
         )
+        if isinstance(content, Role) and self.org.state.devices[person.device].revoked is None:
+            registered = RoleRegistered(certificate=signed_hash(body))
+            self.org.append(registered, person.device, person.key)
+        return body
 
     def leaf(self, kind: int, body: bytes) -> Leaf:
         """The next leaf, not appended."""

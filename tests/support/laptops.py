@@ -40,6 +40,7 @@ from parsec_fs.workspace.nodes import ROOT_INODE, FileNode, FolderNode, Node
 from parsec_fs.workspace.org_replica import OrgReplica
 from parsec_fs.workspace.push import Hook
 from parsec_fs.workspace.replica_checks import REPLICA_CHECKS, ReplicaChecks
+from parsec_fs.workspace.sharing import registration
 from tests.support.identities import chain_anchor, user_content
 from tests.support.permits import token_for
 from tests.support.server import BASE_URL, InProcess, ServerProcess, in_process
@@ -533,6 +534,9 @@ async def set_role(owner: Laptop, user: UserId, role: int) -> None:
         replaces=state.map.get(map_key(b"role", user)) or NO_HASH,
         key=author.secrets.signing_key(),
     )
+    org = await owner.org.pull()
+    registered = registration(body, org=org, seen=owner.org.seen(), author=author)
+    await owner.client.append_certificate(owner.org.log, registered)
     await owner.client.append_certificate(workspace.replica.log, body)
     await owner.pull()
 

@@ -12,7 +12,15 @@ from tests.support import reference as ref
 
 CERTIFICATE, COMMIT, STAMPS = 1, 2, 3
 USER = 2
-SUBJECTS = {1: b"org", 2: b"user", 3: b"device", 4: b"realm", 5: b"created", 6: b"role"}
+SUBJECTS = {
+    1: b"org",
+    2: b"user",
+    3: b"device",
+    4: b"realm",
+    5: b"created",
+    6: b"role",
+    11: b"role",
+}
 ROTATION, USER_KEY = 7, 8
 REVOKED = {9: 3, 10: 2}
 """A revocation stands in the map where its device or user stood."""

@@ -30,6 +30,7 @@ SERVER_LOG = ref.server_log_id(b"server", ref.public_key(HEAD_SEED), CO_KEY)
 UNSEEN: Plain = [0, ZERO, ZERO, 0, ZERO, 0, ZERO]
 CERTIFICATE, COMMIT, STAMPS = 1, 2, 3
 GENESIS, USER, DEVICE_KIND, REGISTERED, CREATED, ROLE, ROTATION = range(1, 8)
+ROLE_REGISTERED = 11
 FIRST_TIME = 1_800_000_000_000
 
 
@@ -191,6 +192,8 @@ def logs() -> tuple[Log, Log, list[list[Plain]]]:
     realm.put(b"key", b"", [1, rotation[1], rotation[3], 1])
     role: Plain = [BOB, 3]
     body = realm.certificate(ALICE_DEVICE, ROLE, ZERO, role)
+    register_role(org, ALICE_DEVICE, body)
+    org_size = len(org.leaves)
     realm.append(ALICE_DEVICE, CERTIFICATE, body, org_size)
     realm.put(b"role", BOB, role)
     states: list[list[Plain]] = []
@@ -203,6 +206,14 @@ def logs() -> tuple[Log, Log, list[list[Plain]]]:
         states.append(realm.put_object(body, record))
     realm.append(b"", STAMPS, ref.pack([[ref.tagged("stamp", b"secret")]]), org_size)
     return org, realm, states
+
+
+def register_role(org: Log, author: bytes, role: bytes) -> None:
+    """In the org log, before the role's leaf in the realm log."""
+    content: Plain = [ref.tagged("header", role)]
+    body = org.certificate(author, ROLE_REGISTERED, ZERO, content)
+    org.append(author, CERTIFICATE, body, len(org.leaves))
+    org.put(b"role", ref.tagged("header", role), content)
 
 
 def log_vectors() -> Vectors:
@@ -239,6 +250,9 @@ def bad_realm_leaves(org: Log, realm: Log, states: list[list[Plain]]) -> list[Ca
     again = realm.certificate(ALICE_DEVICE, ROLE, ZERO, [BOB, 4])
     beyond = realm.certificate(
         ALICE_DEVICE, ROLE, realm.entries[ref.map_key(b"role", BOB)], [BOB, 6]
+    )
+    secret = realm.certificate(
+        ALICE_DEVICE, ROLE, realm.entries[ref.map_key(b"role", BOB)], [BOB, 4]
     )
     cases: list[tuple[str, str, int, bytes, dict[str, Any]]] = [
         ("index-repeated", "ProofError", COMMIT, body, {"index": 0}),
@@ -281,6 +295,7 @@ def bad_realm_leaves(org: Log, realm: Log, states: list[list[Plain]]) -> list[Ca
         ),
         ("replayed-commit", "DeviceChainError", COMMIT, _body(realm.leaves[4]), {}),
         ("replayed-role", "ReplacedError", CERTIFICATE, again, {}),
+        ("role-not-registered", "TrustchainError", CERTIFICATE, secret, {}),
         ("no-such-role", "TrustchainError", CERTIFICATE, beyond, {}),
         ("promoting-oneself", "NotAllowedError", CERTIFICATE, to_owner, {}),
         ("not-a-record", "DataError", COMMIT, b"\x00", {}),
@@ -333,12 +348,25 @@ def signed_records() -> Vectors:
 def epochs() -> Vectors:
     """Three epochs of one server with one organization; the realm grows in the second and third."""
     org, realm, _ = logs()
+    org_size = len(org.leaves)
     chain: list[bytes] = []
     cases: list[Case] = []
     for epoch, size in enumerate((5, 6, 7)):
         states = [
-            ref.log_state(ORG, 6, ref.tree(org.hashes), ref.map_root(org.entries), 6),
-            ref.log_state(REALM, size, ref.tree(realm.hashes[:size]), filler(b"map", 32), 6),
+            ref.log_state(
+                ORG,
+                org_size,
+                ref.tree(org.hashes),
+                ref.map_root(org.entries),
+                org_size,
+            ),
+            ref.log_state(
+                REALM,
+                size,
+                ref.tree(realm.hashes[:size]),
+                filler(b"map", 32),
+                org_size,
+            ),
         ]
         logs_map = ref.org_entries(ORG, states)
         org_root = ref.map_root(logs_map)

@@ -24,10 +24,11 @@ from tests.support.vector_records import (
     filler,
     logs,
     object_record,
+    register_role,
     user,
 )
 
-DEVICE_REVOKED, USER_REVOKED = 9, 10
+DEVICE_REVOKED, USER_REVOKED, ROLE_REGISTERED = 9, 10, 11
 READER, OWNER = 2, 5
 
 
@@ -73,6 +74,7 @@ def _bad_after(org: Log, now: bytes) -> list[Case]:
             ("again", "RevokedError", ALICE_DEVICE, USER_REVOKED, now, [BOB]),
             ("comes-back", "RevokedError", ALICE_DEVICE, 2, now, back),
             ("signs-on", "RevokedError", BOB_DEVICE, 4, ZERO, [b"r" * 32, b"c" * 32]),
+            ("registers", "RevokedError", BOB_DEVICE, ROLE_REGISTERED, ZERO, [b"c" * 32]),
         ],
     )
 
@@ -104,9 +106,10 @@ def _ownership() -> Vectors:
     alice = ref.map_value(user(ALICE, b"alice", 1))
     _certify(org, CAROL_DEVICE, USER_REVOKED, alice, [ALICE])
     org.put(b"user", ALICE, [ALICE])
-    after = len(org.leaves)
     bobs = realm.entries[ref.map_key(b"role", BOB)]
     takes_over = realm.certificate(BOB_DEVICE, ROLE, bobs, [BOB, OWNER])
+    register_role(org, BOB_DEVICE, takes_over)
+    after = len(org.leaves)
     steps_down = realm.certificate(ALICE_DEVICE, ROLE, ZERO, [ALICE, READER])
     stranger = realm.certificate(CAROL_DEVICE, ROLE, ZERO, [CAROL, OWNER])
     young = [filler(b"young", 16), *object_record(1, ZERO)[1:]]
@@ -118,6 +121,13 @@ def _ownership() -> Vectors:
     wrong = [
         ("taken-over-from-the-living", "NotAllowedError", CERTIFICATE, takes_over, before),
         ("taken-over-by-a-stranger", "NotAllowedError", CERTIFICATE, stranger, after),
+        (
+            "not-registered-yet",
+            "TrustchainError",
+            CERTIFICATE,
+            takes_over,
+            after - 1,
+        ),
         ("last-owner-steps-down", "NotAllowedError", CERTIFICATE, steps_down, before),
         ("written-after-the-end", "RevokedError", COMMIT, by_alice, after),
         ("given-after-the-end", "RevokedError", CERTIFICATE, steps_down, after),

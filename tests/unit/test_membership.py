@@ -19,6 +19,7 @@ from parsec_fs.protocol.certificates import (
     RealmCreated,
     RealmRegistered,
     Role,
+    RoleRegistered,
     UserRevoked,
     decode_content,
     sign_certificate,
@@ -357,3 +358,20 @@ def test_wrong_genesis_is_refused(changes: dict[str, Any], error: type) -> None:
     with pytest.raises(error) as caught:
         membership.found(genesis_leaf(**changes))
     assert type(caught.value) is error
+
+
+def test_a_role_is_registered_once_by_a_member() -> None:
+    """Its hash names the workspace to nobody who does not see that log (rule 9)."""
+    org = HonestOrg()
+    role = Hash(b"h" * 32)
+    content = RoleRegistered(certificate=role)
+    root = Person(UserId(bytes(16)), ROOT_DEVICE, org.root_key)
+    refuse(org, content, root, TrustchainError)
+    size = org.state.position.size
+    org.append(content, org.alice.device, org.alice.key)
+    assert not org.state.is_registered_at(role, size)
+    assert org.state.is_registered_at(role, size + 1)
+    value = org.state.map.get(map_key(b"role", role))
+    assert value == map_value(encode(content))
+    refuse(org, content, org.alice, ReplacedError)
+    refuse(org, content, org.alice, TrustchainError, replaces=value)

@@ -23,14 +23,16 @@ from parsec_fs.protocol.certificates import (
     RealmCreated,
     RealmRegistered,
     Role,
+    RoleRegistered,
     UserRevoked,
+    sign_certificate,
 )
 from parsec_fs.protocol.codec import decode, encode
 from parsec_fs.protocol.commits import CommitBody, Precondition, peek_commit, verify_commit
 from parsec_fs.protocol.errors import DataError, SignatureError, TrustchainError
-from parsec_fs.protocol.hashing import map_key
+from parsec_fs.protocol.hashing import map_key, signed_hash
 from parsec_fs.protocol.ids import NO_HASH, ROOT_OBJECT, Hash, ObjectId, RealmId, UserId
-from parsec_fs.protocol.log_state import NotAllowedError, ReplacedError
+from parsec_fs.protocol.log_state import NotAllowedError, ReplacedError, RevokedError
 from parsec_fs.protocol.membership import realm_context
 from parsec_fs.protocol.ownership import live_owners
 from parsec_fs.protocol.realm_state import (
@@ -422,3 +424,37 @@ def test_signed_head_names_the_state(people: tuple[HonestRealm, Person, Person])
     assert (head.size, head.log_root) == (len(realm.leaves), realm.state.position.root())
     assert head.map_root == realm.log_state().map_root
     assert realm.org.log_state().size == realm.org.state.position.size
+
+
+def test_a_role_counts_once_it_is_registered(people: tuple[HonestRealm, Person, Person]) -> None:
+    """Rule 9: by as much of the org log as the leaf names, however much more a replica holds."""
+    realm, bob, _ = people
+    alice, content = realm.owner, Role(user=bob.user, role=READER)
+    body = sign_certificate(
+        content, header=realm.header(alice), replaces=role_value(realm, bob), key=alice.key
+    )
+    early = realm.leaf(CERTIFICATE, body)
+    refuse(realm, early, TrustchainError)
+    registered = RoleRegistered(certificate=signed_hash(body))
+    realm.org.append(registered, alice.device, alice.key)
+    refuse(realm, early, TrustchainError)
+    take(realm, realm.leaf(CERTIFICATE, body))
+    assert realm.state.role(bob.user) == READER
+
+
+def test_a_role_that_was_registered_in_time_outlives_its_author(
+    people: tuple[HonestRealm, Person, Person],
+) -> None:
+    """As the org log orders them, not the realm's; nothing is registered after a revocation."""
+    realm, bob, carol = people
+    realm.give(bob, OWNER)
+    in_time = own_role(realm, bob, READER)
+    end_user(realm, bob, realm.owner)
+    with pytest.raises(RevokedError):
+        realm.org.append(RoleRegistered(certificate=NO_HASH), bob.device, bob.key)
+    verify_leaf(realm.state, in_time, org=realm.org.state, objects=realm.objects.get)
+    late = realm.sign(Role(user=carol.user, role=OWNER), bob, replaces=role_value(realm, carol))
+    leaf = realm.leaf(CERTIFICATE, late)
+    leaf = replace(leaf, header=replace(leaf.header, org_size=in_time.header.org_size))
+    with pytest.raises(TrustchainError, match="not registered"):
+        verify_leaf(realm.state, leaf, org=realm.org.state, objects=realm.objects.get)

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from parsec_fs.protocol.certificates import NO_ROLE, OWNER, STANDARD, Role
+from parsec_fs.protocol.certificates import NO_ROLE, OWNER, STANDARD, Role, sign_certificate
 from parsec_fs.protocol.codec import decode, encode
 from parsec_fs.protocol.commands import AppendCertificate, CommitBatch, CreateOrg, Outcome
 from parsec_fs.protocol.commits import CommitBody, ObjectRecord, commit_hash
-from parsec_fs.protocol.hashing import payload_hash
+from parsec_fs.protocol.hashing import map_key, payload_hash
 from parsec_fs.protocol.ids import NO_HASH, Hash, LogId, ObjectId
 from parsec_fs.protocol.log_state import DeviceChain
 from parsec_fs.protocol.records import Refusal, Signed, sign_refusal
@@ -219,6 +219,15 @@ def test_certificate_of_another_kind_or_author() -> None:
     nobody = realms.append(request, author=bob.device, org=realm.org.state, realm=None, now_ms=NOW)
     assert nobody is Outcome.NOT_ALLOWED
     stale = realms.append(request, author=realm.owner.device, **kept)  # type: ignore[arg-type]
+    secret = sign_certificate(
+        Role(user=bob.user, role=NO_ROLE),
+        header=realm.header(realm.owner),
+        replaces=realm.state.map.get(map_key(b"role", bob.user)) or NO_HASH,
+        key=realm.owner.key,
+    )
+    request = AppendCertificate(log=LogId(realm.id), body=secret, boxes=())
+    found = realms.append(request, author=realm.owner.device, **kept)  # type: ignore[arg-type]
+    assert found is Outcome.INVALID  # rule 9: nobody registered it
     assert stale is Outcome.CONFLICT  # rule 8: it replaces nothing, but bob has a role
 
 
