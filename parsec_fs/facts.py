@@ -164,6 +164,7 @@ class WorkspaceFacts:
             },
             "held": held,
             "online": progress.online,
+            "revoked": self._workspace.sync.standing.revoked,
             "trouble": progress.trouble,
         }
 
@@ -191,6 +192,7 @@ class WorkspaceFacts:
         changes = document["changes"]
         lines = [
             f"workspace  {document['name']}",
+            *["revoked: what this device shows was verified before"] * document["revoked"],
             *self._auditor.client_state().text().splitlines(),
             f"changes    {changes['local']} on this device only",
             f"log        {changes['logged']} records, {changes['anchored']} of them anchored, "

@@ -9,6 +9,7 @@ Realm keys follow by themselves: `workspace/rekeying` of whichever member's devi
 
 import logging
 
+from parsec_fs.audit.audit_store import DeviceAuditStore
 from parsec_fs.connection import Connection
 from parsec_fs.protocol.certificates import Device
 from parsec_fs.protocol.errors import DecryptionError, OfflineError, RefusedError
@@ -34,9 +35,13 @@ async def renew_user_key(connection: Connection) -> tuple[int, tuple[Device, ...
 
 async def renew_if_due(connection: Connection) -> bool:
     """A new user key if a device that was revoked holds the present one, else nothing. What came
-    for something else goes on without it, and the next one tries again. Raises VerificationError.
-    """
+    for something else goes on without it, and the next one tries again. Nothing is signed on a
+    device whose state was restored (rule 26), or that has convicted the server. Raises
+    VerificationError."""
     if not user_key_due(connection.org.state, connection.identity.secrets.user):
+        return False
+    if connection.org.is_restored() or DeviceAuditStore.convicts(connection.store):
+        log.warning("the user key that a revoked device holds was not renewed: see status")
         return False
     try:
         await renew_user_key(connection)

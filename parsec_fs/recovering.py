@@ -24,6 +24,7 @@ from parsec_fs.protocol.certificates import Device
 from parsec_fs.protocol.codec import encode
 from parsec_fs.protocol.errors import InputError, RefusedError
 from parsec_fs.protocol.membership import OrgState
+from parsec_fs.protocol.records import LogState
 from parsec_fs.recovery import (
     RECOVERY_CHECKS,
     Kit,
@@ -128,15 +129,19 @@ async def drill(
     kit: Kit,
     *,
     server_url: str,
+    pins: tuple[LogState, ...] = (),
     checks: RecoveryChecks = RECOVERY_CHECKS,
     clients: HttpClients = http_client,
 ) -> Drill:
     """Everything that `use` does before it signs, on nothing but the kit; nothing is left here.
+    `pins`: what this device knows of the organization's log, if it is the kit's: the server must
+    show no other one, and none that is shorter.
 
     Raises InputError, OfflineError, RefusedError, VerificationError."""
     record = await fetch_record(kit, server_url, checks=checks, clients=clients)
     with tempfile.TemporaryDirectory(prefix="parsec-fs-drill-") as folder:
-        async with _as_paper(Home(root=Path(folder)), kit, record, clients) as paper:
+        home = Home(root=Path(folder))
+        async with _as_paper(home, kit, record, clients, pins=pins) as paper:
             org, secrets = paper.org.state, paper.identity.secrets
             return Drill(
                 identity=paper.identity,
@@ -174,12 +179,17 @@ async def fetch_record(
 
 @asynccontextmanager
 async def _as_paper(
-    home: Home, kit: Kit, record: RecoveryRecord, clients: HttpClients
+    home: Home,
+    kit: Kit,
+    record: RecoveryRecord,
+    clients: HttpClients,
+    *,
+    pins: tuple[LogState, ...] = (),
 ) -> AsyncIterator[Connection]:
     """The paper device, its organization replayed and verified. Raises OfflineError,
     VerificationError; RevokedKitError if it is no device any more."""
     secrets = paper_secrets(kit.secret, org=record.anchor.org, user=record.user)
-    identity = Identity(anchor=record.anchor, secrets=secrets, pins=(record.org_state,))
+    identity = Identity(anchor=record.anchor, secrets=secrets, pins=(record.org_state, *pins))
     async with connect(home, identity, clients=clients) as connection:
         try:
             org = await connection.org.pull()

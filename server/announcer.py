@@ -16,9 +16,11 @@ from server.log.sequencer import Caller
 
 @dataclass(slots=True, kw_only=True)
 class Subscription:
-    """Logs that have grown since the last `take`."""
+    """Logs that have grown since the last `take`. `readable`: logs that the device could read so
+    far; that one has grown is told once more when it cannot any longer."""
 
     caller: Caller
+    readable: set[LogId] = field(default_factory=set)
     grown: set[LogId] = field(default_factory=set)
     wake: anyio.Event = field(default_factory=anyio.Event)
 

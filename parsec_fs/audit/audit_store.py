@@ -14,7 +14,9 @@ from typing import Final
 
 import trio
 
+from parsec_fs.audit.ports import AuditRecord
 from parsec_fs.audit.trusted_state import AnchoredRange
+from parsec_fs.protocol.codec import decode
 from parsec_fs.protocol.ids import LogId
 from parsec_fs.storage.org_store import OrgStore
 
@@ -34,6 +36,12 @@ class DeviceAuditStore:
         """Of every workspace that was audited here, named or not."""
         names = [one.removeprefix(_FLOOR) for one in store.fact_names(_FLOOR)]
         return [DeviceAuditStore(store, LogId(bytes.fromhex(one)), evidence) for one in names]
+
+    @staticmethod
+    def convicts(store: OrgStore) -> bool:
+        """True iff the audit of any workspace has proven fraud. Raises DataError."""
+        kept = (store.fact(name) for name in store.fact_names(_FLOOR))
+        return any(decode(AuditRecord, one).convictions for one in kept if one is not None)
 
     def load(self) -> bytes | None:
         """The last saved record."""

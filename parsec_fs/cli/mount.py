@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -20,7 +21,7 @@ from parsec_fs.cli import service as service_file
 from parsec_fs.cli.background import Reporter
 from parsec_fs.cli.exit_codes import CommandError, ExitCode, exit_code, first_cause
 from parsec_fs.cli.log_format import PlainFormatter
-from parsec_fs.cli.mounting import Json, arguments, check_not_running, places, start
+from parsec_fs.cli.mounting import Json, arguments, at_once, check_not_running, places, start
 from parsec_fs.cli.mountpoint import check_allow_other, clear_dead_mount, prepare
 from parsec_fs.cli.settings import Settings, settings_of
 from parsec_fs.config import CACHE_DEFAULT_SIZE, Consistency, Durability, MountOptions
@@ -33,6 +34,9 @@ from parsec_fs.protocol.errors import OfflineError, ParsecFSError, RemoteError
 from parsec_fs.protocol.limits import MIB
 
 _END_S: Final = 30.0
+_STARTING: Final = 4
+"""Daemons that are started at the same time: most of it is waiting for the server and the chain."""
+
 Done = tuple[Json, list[str]]
 """What a workspace's part of a command says, for programs and for people."""
 
@@ -95,7 +99,8 @@ def mount(
         _check_unattended(settings)
         _each(settings, wanted, lambda one, place: _enable(settings, one, place, options))
     else:
-        _each(settings, wanted, lambda one, place: _start(settings, one, place, options))
+        start_one = partial(_start, settings, options=options)
+        _each(settings, wanted, start_one, most=_STARTING)
 
 
 def _wanted(
@@ -134,27 +139,32 @@ def _each(
     settings: Settings,
     wanted: list[tuple[Workspace, Path]],
     work: Callable[[Workspace, Path], Done],
+    *,
+    most: int = 1,
 ) -> None:
-    """One after the other. One alone fails with its own error; of several the others go on."""
+    """At most so many at a time. One alone fails with its own error; of several the others go
+    on."""
     if len(wanted) == 1:
         settings.output.result(*work(*wanted[0]))
         return
-    documents: list[Json] = []
-    lines: list[str] = []
-    for one, place in wanted:
+
+    def try_one(item: tuple[Workspace, Path]) -> Done:
         try:
-            document, said = work(one, place)
+            return work(*item)
         except ParsecFSError as error:
-            document = {"workspace": one.title, "error": str(error), "exit": int(exit_code(error))}
-            said = [f"{one.title}: {error}"]
-        documents.append(document)
-        lines += said
+            title = item[0].title
+            document = {"workspace": title, "error": str(error), "exit": int(exit_code(error))}
+            return document, [f"{title}: {error}"]
+
+    done = at_once(most, try_one, wanted)
+    documents = [document for document, _ in done]
+    lines = [line for _, said in done for line in said]
     settings.output.result({"workspaces": documents}, lines)
     if any("error" in one for one in documents):
         sys.exit(ExitCode.PARTIAL)
 
 
-def _start(settings: Settings, workspace: Workspace, place: Path, options: MountOptions) -> Done:
+def _start(settings: Settings, workspace: Workspace, place: Path, *, options: MountOptions) -> Done:
     ready = start(settings, workspace, place, options)
     lines = [
         f"mounted {workspace.title} at {os.path.abspath(place)} in {ready['seconds']:.1f} s",

@@ -5,9 +5,10 @@ Data flow: mount command -> places -> checked -> daemon in the background -> wha
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from parsec_fs.cli.background import start_daemon
 from parsec_fs.cli.exit_codes import CommandError, ExitCode
@@ -20,6 +21,8 @@ from parsec_fs.lockfile import holder, last_mountpoint
 from parsec_fs.protocol.limits import MIB
 
 Json = dict[str, Any]
+T = TypeVar("T")
+R = TypeVar("R")
 _NAME_MAX: Final = 100
 """Characters of a workspace's name in its folder's name: at most 400 bytes become too many."""
 
@@ -48,6 +51,20 @@ def _folder_name(workspace: Workspace) -> str:
     while len(name.encode()) > 2 * _NAME_MAX:
         name = name[:-1]
     return workspace.realm.hex()[:8] if name.strip(". ") == "" else name
+
+
+def at_once(most: int, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """The work for each, in order, at most so many at a time. Where one raises, those that have
+    not begun do not, and it is raised when those that have begun are done."""
+    if most < 2:
+        return [work(one) for one in items]
+    with ThreadPoolExecutor(max_workers=most) as pool:
+        done = [pool.submit(work, one) for one in items]
+        try:
+            return [one.result() for one in done]
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
 
 
 def arguments(

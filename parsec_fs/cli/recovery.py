@@ -26,6 +26,7 @@ from parsec_fs.identity import Identity
 from parsec_fs.plain_text import plain_name
 from parsec_fs.protocol.certificates import Device
 from parsec_fs.protocol.errors import InputError
+from parsec_fs.protocol.records import LogState
 from parsec_fs.recovering import Drill, RevokedKitError, UnknownKitError
 from parsec_fs.recovering import create as create_kit
 from parsec_fs.recovering import drill as drill_kit
@@ -180,9 +181,18 @@ def drill(
         )
     url = server or (own.anchor.server_url.decode() if own else "")
     kit = _typed_kit(settings.output)
-    found: Drill = _run(partial(drill_kit, kit, server_url=url))
+    found: Drill = _run(partial(_drill, settings, own, kit, url))
     _check_mine(found, own)
     _show_drill(settings, found)
+
+
+async def _drill(settings: Settings, own: Identity | None, kit: Kit, url: str) -> Drill:
+    """Where this device knows the organization, the server must not show another log."""
+    pins: tuple[LogState, ...] = ()
+    if own is not None:
+        async with connect(settings.home, own) as connection:
+            pins = (connection.org.roots_at(connection.org.size()),)
+    return await drill_kit(kit, server_url=url, pins=pins)
 
 
 def _check_mine(found: Drill, own: Identity | None) -> None:

@@ -56,7 +56,8 @@ def _lines(documents: list[Json]) -> list[str]:
     for one in documents:
         lines += [f"! {one['name']}: {note}" for note in one["state"]["notes"]]
         lines += [f"  {entry['state']:9} {entry['path']}" for entry in one.get("files", [])]
-    if not any(one.get("recovery", True) for one in documents):
+    in_force = [one for one in documents if not one.get("revoked")]
+    if in_force and not any(one.get("recovery", True) for one in in_force):
         lines.append(NO_KIT)
     return lines
 
@@ -75,7 +76,7 @@ def _row(document: Json) -> list[str]:
         checkpoint = f"epoch {state['epochs'] - 1}, {state['age_s']:.0f} s ago"
     return [
         document["name"],
-        state["word"],
+        "revoked" if document.get("revoked") and not state["frozen"] else state["word"],
         ", ".join(pending) or "-",
         checkpoint,
         document["mountpoint"],

@@ -33,6 +33,9 @@ class BlockFiles:
         for folder in (directory, self.pending_dir, self.cache_dir):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._unsynced: set[BlockId] = set()
+        self._expected = set(self.pending_blocks())
+        self.doubtful: set[BlockId] = set()
+        """What was referred to at the start and is not here: uploaded before, or lost since."""
         self._counting = threading.Lock()
         self._landing: dict[BlockId, int] = {}
         self._ordinary_size = BLOCK_SIZE // 2
@@ -50,6 +53,7 @@ class BlockFiles:
         """A block that was sealed here (also in a worker thread). Raises OSError."""
         _write_file(self._pending(block_id), sealed)
         self._unsynced.add(block_id)
+        self._expected.add(block_id)
         with self._counting:
             self._landing[block_id] = len(sealed)
             self.pending_size += len(sealed)
@@ -62,6 +66,7 @@ class BlockFiles:
     def discard(self, block_id: BlockId) -> None:
         """A sealed block that nothing refers to; nothing happens if it is not pending."""
         self._unsynced.discard(block_id)
+        self._expected.discard(block_id)
         self.landed(block_id)
         self._count(pending=-_removed(self._pending(block_id)))
 
@@ -74,10 +79,15 @@ class BlockFiles:
         """True iff the block still has to be uploaded."""
         return self._pending(block_id).exists()
 
+    def is_lost(self, block_id: BlockId) -> bool:
+        """True iff the block was to be uploaded, and its file is gone."""
+        return block_id in self._expected and not self.is_pending(block_id)
+
     def uploaded(self, block_id: BlockId) -> None:
         """The commit that refers to this block is logged: it may be evicted from now on."""
         source, target = self._pending(block_id), self._cache(block_id)
         self._unsynced.discard(block_id)
+        self._expected.discard(block_id)
         try:
             source.rename(target)
         except FileNotFoundError:
@@ -91,6 +101,8 @@ class BlockFiles:
         orphans = [block for block in self.pending_blocks() if block not in referenced]
         for block in orphans:
             self.discard(block)
+        missing = referenced - self._expected
+        self.doubtful = {block for block in missing if not self._cache(block).exists()}
         return len(orphans)
 
     def sync_job(self) -> Callable[[], None]:

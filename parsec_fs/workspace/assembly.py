@@ -141,7 +141,9 @@ def assemble(directory: Path, realm: RealmId, outside: Outside) -> Workspace:
     )
     loader.on_closed = mending.ask
     rekeying = Rekeying(replica, outside.org, keys, outside.server, author=author)
-    uploader = Uploader(blocks, contents, replica.slices, filesystem.held, filesystem.secure)
+    uploader = Uploader(
+        blocks, contents, replica.slices, filesystem.held, filesystem.secure, loader.load
+    )
     pusher = Pusher(
         replica,
         outside.server,

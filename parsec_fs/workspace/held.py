@@ -63,6 +63,7 @@ class Held:
         self._is_pending = is_pending
         self._obstacles: dict[ObjectId, Obstacle] = {}
         self._suspects: list[BlockRef] = []
+        self._lost: set[BlockId] = set()
         self._waiting = waiting_for(tree, set())
         self._new = False
         self._rests_at = self._carried_at = -1
@@ -86,6 +87,11 @@ class Held:
     def suspect(self, ref: BlockRef, error: VerificationError) -> None:
         """A block on this device is damaged (told in any thread): whose, `look` finds out."""
         self._suspects.append(ref)
+
+    def lost(self, id: ObjectId, ref: BlockRef) -> None:
+        """A block of this file that was never sent is gone."""
+        self._lost.add(ref.id)
+        self._add(id, Obstacle(ref=ref, reason=Reason.DAMAGED))
 
     def refused(self, id: ObjectId, ref: BlockRef, reason: Reason, detail: str = "") -> None:
         """The server does not take a block of this file."""
@@ -139,7 +145,7 @@ class Held:
                 if file_ops.needs_base(node, index, 0, length) is None:
                     return False
                 is_sealed_anew = index in node.buffers or index in node.cuts
-                return is_sealed_anew or self._is_pending(ref.id)
+                return is_sealed_anew or ref.id in self._lost or self._is_pending(ref.id)
         return False
 
     def _pending_files(self) -> list[FileNode]:

@@ -27,6 +27,7 @@ from parsec_fs.workspace.refused_leaf import refuse
 from parsec_fs.workspace.replica_checks import REPLICA_CHECKS, ReplicaChecks
 
 _MOST_LEAVES: Final = 1000
+_RESTORED: Final = "restored"
 
 
 class OrgReplica:
@@ -132,6 +133,14 @@ class OrgReplica:
     async def settle(self, epoch: int, size: int) -> None:
         """The epoch is verified and anchors `size` leaves."""
         await self._store.settle(size)
+
+    def is_restored(self) -> bool:
+        """True iff this device was found older than its own records, in any workspace (rule 26)."""
+        return self._store.fact(_RESTORED) is not None
+
+    async def restored(self) -> None:
+        """Remember it: commands that open no workspace ask for it."""
+        await self._store.save_fact(_RESTORED, b"")
 
     async def _pull(self, most_due: int) -> OrgState:
         while True:

@@ -380,6 +380,8 @@ class RealmReplica:
                 write.head(head)
             if restored:
                 write.fact(_RESTORED, b"")
+        if restored:
+            await self._org.restored()
         self._state = group.state
         if found:
             self.on_changes(found)

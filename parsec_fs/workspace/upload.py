@@ -4,7 +4,8 @@ Data flow: storage/contents (pending/) -> this -> remote/blocks; then push may s
 
 Rule 21: id and ciphertext are durable here, then PUT, then the commit; a block leaves pending/ only
 when its commit is logged. References of large files are nested first: their nodes are blocks too.
-A block that cannot be sent keeps its own file from being logged, and no other (`held`).
+A block that is gone before it was sent, or cannot be sent, keeps its own file from being logged,
+and no other (`held`).
 """
 
 from collections.abc import Awaitable, Callable, Iterable
@@ -26,6 +27,7 @@ from parsec_fs.workspace.capture import Capture
 from parsec_fs.workspace.held import Held, Reason
 from parsec_fs.workspace.nesting import nest
 from parsec_fs.workspace.slices import Slices
+from parsec_fs.workspace.tree import NodeManifest
 
 PARALLEL: Final = 4
 
@@ -58,12 +60,14 @@ class Uploader:
         slices: Slices,
         held: Held,
         secure: Callable[[], Awaitable[None]],
+        logged: Callable[[ObjectId], NodeManifest | None],
     ) -> None:
         self._blocks = blocks
         self._contents = contents
         self._slices = slices
         self._held = held
         self._secure = secure
+        self._logged = logged
         self._stored: set[BlockId] = set()
         self._nested: dict[ObjectId, tuple[tuple[BlockRef, ...], FileManifest]] = {}
         self._nodes: list[BlockRef] = []
@@ -75,6 +79,7 @@ class Uploader:
         wanted = self._wanted(capture)
         await self._secure()
         round = _Round()
+        await self._find_lost(capture, round)
         await self._put_all(wanted, round)
         self._held.look()
         if round.errors:
@@ -94,6 +99,37 @@ class Uploader:
                 refs = [ref for ref in node.manifest.refs if ref.id in pending]
                 wanted += [(node.id, ref) for ref in (*refs, *nested)]
         return [one for one in wanted if one[1].id not in self._stored]
+
+    async def _find_lost(self, capture: Capture, round: _Round) -> None:
+        """Logged, a file whose block is gone would be one that no device can read."""
+        files = self._contents.files
+        for node in capture.nodes:
+            if isinstance(node.manifest, FileManifest):
+                refs = [ref for ref in node.manifest.refs if ref.id != HOLE]
+                lost = [ref for ref in refs if files.is_lost(ref.id)]
+                lost += await self._not_stored(node.id, refs)
+                for ref in lost:
+                    self._held.lost(node.id, ref)
+                    round.obstructed.add(node.id)
+
+    async def _not_stored(self, id: ObjectId, refs: list[BlockRef]) -> list[BlockRef]:
+        """Of what was not here at the start, what the server does not have either."""
+        doubtful = self._contents.files.doubtful
+        asked = [ref for ref in refs if ref.id in doubtful]
+        known = self._logged(id) if asked else None
+        if isinstance(known, FileManifest):
+            doubtful -= {ref.id for ref in known.refs}
+        lost = []
+        for ref in asked:
+            if ref.id in doubtful:
+                try:
+                    await self._blocks.get(ref.id)
+                    doubtful.discard(ref.id)
+                except RefusedError as error:
+                    if error.outcome != Outcome.NOT_FOUND.name:
+                        raise
+                    lost.append(ref)
+        return lost
 
     def nested(self, id: ObjectId, manifest: FileManifest) -> FileManifest:
         """The manifest as it is sealed: at most 1,024 references."""

@@ -2,8 +2,10 @@
 
 Data flow: sequencer -> announcer -> this -> remote/events of every listening device.
 
-Server-sent events: each is one `data:` line with a log id in hex. A stream begins
-with the comment `: open`, so that a device knows from when on it misses nothing.
+Whoever loses the right to read a log is told of it once more, by the leaf that took it: the
+device then asks, is refused, and says so. Server-sent events: each is one `data:` line with a log
+id in hex. A stream begins with the comment `: open`, so that a device knows from when on it misses
+nothing.
 """
 
 from collections.abc import AsyncIterator
@@ -44,6 +46,7 @@ async def _stream(services: Services, caller: Caller) -> AsyncIterator[bytes]:
     timing = services.config.timing
     subscription = services.announcer.subscribe(caller)
     try:
+        subscription.readable |= await _readable(services, caller)
         yield b": open\n\n"
         deadline = anyio.current_time() + timing.stream_s
         while anyio.current_time() < deadline and not services.announcer.closed:
@@ -53,13 +56,26 @@ async def _stream(services: Services, caller: Caller) -> AsyncIterator[bytes]:
 
 
 async def _next(services: Services, subscription: Subscription) -> bytes:
-    """Events of the logs that have grown, or a sign of life; the device may read them all."""
+    """Events of the logs that have grown, or a sign of life; the device may read them all, or
+    could until now."""
     grown = list[LogId]()
     with anyio.move_on_after(services.config.timing.keep_alive_s):
         grown = await subscription.take()
-    readable = [
-        log
-        for log in grown
-        if await services.reader.may_read(subscription.caller, log) is Outcome.OK
-    ]
-    return b"".join(b"data: %s\n\n" % log.hex().encode() for log in readable) or b": alive\n\n"
+    told = [log for log in grown if await _concerns(services, subscription, log)]
+    return b"".join(b"data: %s\n\n" % log.hex().encode() for log in told) or b": alive\n\n"
+
+
+async def _readable(services: Services, caller: Caller) -> set[LogId]:
+    realms = await services.reader.realms(caller)
+    if isinstance(realms, Outcome):
+        return set()
+    return {LogId(caller.org), *map(LogId, realms.realms)}
+
+
+async def _concerns(services: Services, subscription: Subscription, log: LogId) -> bool:
+    could = log in subscription.readable
+    subscription.readable.discard(log)
+    can = await services.reader.may_read(subscription.caller, log) is Outcome.OK
+    if can:
+        subscription.readable.add(log)
+    return can or could

@@ -10,6 +10,10 @@ import httpx
 import pytest
 import trio
 
+from parsec_fs.audit.audit_store import DeviceAuditStore
+from parsec_fs.audit.headers import trust_anchor
+from parsec_fs.audit.ports import AuditRecord
+from parsec_fs.audit.trusted_state import fresh_state
 from parsec_fs.config import Home
 from parsec_fs.connection import Connection, connect
 from parsec_fs.device_file import DeviceFile
@@ -31,7 +35,8 @@ from parsec_fs.joining import (
     open_mail,
     parse_code,
 )
-from parsec_fs.key_renewal import renew_user_key
+from parsec_fs.key_renewal import renew_if_due, renew_user_key
+from parsec_fs.protocol.certificates import DeviceRevoked
 from parsec_fs.protocol.codec import encode
 from parsec_fs.protocol.errors import (
     DecryptionError,
@@ -41,9 +46,11 @@ from parsec_fs.protocol.errors import (
     VerificationError,
 )
 from parsec_fs.protocol.hashing import sha256
-from parsec_fs.protocol.ids import DeviceId
+from parsec_fs.protocol.ids import DeviceId, LogId
 from parsec_fs.remote.server_client import PublicClient
 from parsec_fs.remote.transport import Transport
+from parsec_fs.revocation import revocation
+from parsec_fs.user_keys import user_key_due
 from tests.support.identities import chain_anchor
 from tests.support.permits import token_for
 from tests.support.server import BASE_URL, InProcess, in_process
@@ -162,6 +169,34 @@ async def test_device_that_joins_after_a_new_user_key_holds_the_old_ones(world: 
         async with world.connected(own, place) as connection:
             found = await find_workspaces(connection)
         assert [one.title for one in found] == ["after", "before"]
+
+
+@pytest.mark.expects_log("was not renewed: see status")
+@pytest.mark.parametrize("reason", ["restored", "convicted"])
+async def test_a_device_that_signs_nothing_renews_no_user_key(world: World, reason: str) -> None:
+    """Rule 26 also for what is signed beside another command; an honest device does it then."""
+    desktop = Home(root=world.folder / "desktop")
+    identity = await invite_and_join(world, desktop)
+    stolen = await invite_and_join(world, Home(root=world.folder / "stolen"))
+    own = world.identity.secrets
+    async with world.connected(world.identity, world.home) as connection:
+        org = await connection.org.pull()
+        ended = DeviceRevoked(device=stolen.secrets.device)
+        body = revocation(ended, org=org, seen=connection.org.seen(), author=connection.author)
+        await connection.server.append_certificate(connection.org.log, body)
+        await connection.org.pull()
+        if reason == "restored":
+            await connection.org.restored()
+        else:
+            log = LogId(bytes(32))
+            state = fresh_state((log,), chain=trust_anchor(world.identity.anchor.chain))
+            record = encode(AuditRecord(state=state, convictions=(b"P1",)))
+            await DeviceAuditStore(connection.store, log, world.folder).save(record)
+        assert not await renew_if_due(connection)
+        assert user_key_due(await connection.org.pull(), own.user)
+    async with world.connected(identity, desktop) as connection:
+        await connection.org.pull()
+        assert await renew_if_due(connection)
 
 
 async def test_declined_device_gets_nothing(world: World) -> None:

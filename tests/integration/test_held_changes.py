@@ -40,6 +40,14 @@ async def damage(one: Laptop, path: str, index: int) -> None:
     block.write_bytes(sealed)
 
 
+async def lose(one: Laptop, path: str, index: int) -> None:
+    """A block that was sealed and not uploaded is gone."""
+    await one.filesystem.settle()
+    ref = (one.file(path).blocks or [])[index]
+    assert ref is not None
+    (one.filesystem.contents.files.pending_dir / ref.id.hex()).unlink()
+
+
 async def push_rest(one: Laptop) -> None:
     """Log everything but what is held back."""
     one.filesystem.flush()
@@ -79,6 +87,27 @@ async def test_a_damaged_block_holds_up_its_own_file_only(tmp_path: Path) -> Non
         assert shown["folder/same"] == shown["folder/bad"] == b"anew" * 10_000
         assert not told(one)
         assert one.workspace.sync.progress().trouble == ""
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+async def test_a_lost_block_is_no_hole_for_others(tmp_path: Path, restarts: bool) -> None:
+    """Logged, the file would be one that no device can read."""
+    async with two_laptops(tmp_path) as (one, two):
+        one.make("kept", CONTENT)
+        await in_step(one, two)
+        one.make("bad", CONTENT)
+        await lose(one, "bad", 1)
+        if restarts:
+            await one.restart()
+        one.make("small", b"small")
+        await push_rest(one)
+        await two.pull()
+        assert await two.walk() == {"kept": CONTENT, "small": b"small"}
+        assert told(one) == {"bad": "damaged"}
+        one.write("bad", CONTENT[::-1])
+        shown = await in_step(one, two)
+        assert shown["bad"] == CONTENT[::-1]
+        assert not told(one)
 
 
 @pytest.mark.parametrize(

@@ -163,6 +163,27 @@ async def test_a_drill_changes_nothing_and_says_which(world: World) -> None:
     assert (await world.one.org.pull()).position.size == before + 1
 
 
+@pytest.mark.parametrize(
+    ("told", "error", "match"),
+    [
+        ({"log_root": sha256(b"another history")}, VerificationError, "."),
+        ({"size": 50}, TrustchainError, "hides the end"),
+    ],
+)
+async def test_a_drill_is_shown_what_this_device_knows(
+    world: World, told: dict[str, Any], error: type[Exception], match: str
+) -> None:
+    """The paper alone pins less: a server could show an older or another log, and the words would
+    seem to work."""
+    kit, org = await world.kit(), world.one.org
+    await org.pull()
+    known = org.roots_at(org.size())
+    await drill(kit, server_url=BASE_URL, pins=(known,), clients=world.server.http)
+    pins = (replace(known, **told),)
+    with pytest.raises(error, match=match):
+        await drill(kit, server_url=BASE_URL, pins=pins, clients=world.server.http)
+
+
 async def test_shares_are_the_same_kit_and_it_works_again(world: World) -> None:
     kit = await world.kit()
     first, _, third = kit_shares(kit, 2, 3)

@@ -13,12 +13,12 @@ import httpx
 import pytest
 import trio
 
-from parsec_fs.protocol.certificates import CONTRIBUTOR
+from parsec_fs.protocol.certificates import CONTRIBUTOR, NO_ROLE, UserRevoked
 from parsec_fs.protocol.codec import decode
 from parsec_fs.protocol.commands import Answer, Outcome
 from parsec_fs.protocol.errors import InputError, OfflineError
-from parsec_fs.protocol.hashing import read_stamp
-from parsec_fs.protocol.ids import LogId
+from parsec_fs.protocol.hashing import map_key, read_stamp
+from parsec_fs.protocol.ids import NO_HASH, LogId
 from parsec_fs.remote.events import EventStream
 from parsec_fs.remote.transport import http_client
 from server.config import Quotas
@@ -77,6 +77,37 @@ async def test_events_name_logs_that_grew(http: httpx.AsyncClient, alice: RawDev
     assert set(heard.logs) == {None, LogId(realm), LogId(alice.anchor.org)}
     first_realm_event = heard.logs.index(LogId(realm))
     assert LogId(alice.anchor.org) in heard.logs[:first_realm_event]
+
+
+async def test_whoever_may_read_no_longer_is_told_once(
+    http: httpx.AsyncClient, alice: RawDevice
+) -> None:
+    """By what took the right: a device that waits would otherwise not ask for a long time."""
+    bob = await alice.add_user(http)
+    realm = await alice.create_realm()
+    await alice.give(realm, bob.secrets.user, CONTRIBUTOR)
+    heard = Heard()
+    org = LogId(alice.anchor.org)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(EventStream(bob.signer).follow, heard.logs.append)
+        await eventually(lambda: heard.has(None))
+        await alice.give(realm, bob.secrets.user, NO_ROLE)
+        await eventually(lambda: heard.has(LogId(realm)))
+        await alice.write(realm, new_object())
+        heard.logs.remove(org)
+        await alice.add_user(http)
+        await eventually(lambda: heard.has(org))
+        ended = heard.logs.copy()
+        value = alice.org_state().map.get(map_key(b"user", bob.secrets.user)) or NO_HASH
+        revoked = UserRevoked(user=bob.secrets.user)
+        await alice.server.append_certificate(org, alice.certificate(org, revoked, replaces=value))
+        await eventually(lambda: more_than(heard, org, ended.count(org)))
+        nursery.cancel_scope.cancel()
+    assert ended.count(LogId(realm)) == 1
+
+
+async def more_than(heard: Heard, log: LogId, times: int) -> bool:
+    return heard.logs.count(log) > times
 
 
 async def test_event_streams_are_bounded(alice: RawDevice) -> None:

@@ -4,15 +4,20 @@ import io
 import json
 import os
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from parsec_fs.cli.background import Reporter, start_daemon
 from parsec_fs.cli.exit_codes import CommandError, ExitCode
+from parsec_fs.cli.hints import NO_KIT
+from parsec_fs.cli.mounting import at_once
 from parsec_fs.cli.mountpoint import check_allow_other, is_dead, mount_type, prepare
 from parsec_fs.cli.output import Output, size_text, table
 from parsec_fs.cli.settings import Settings, check_free, hoist
+from parsec_fs.cli.status import _lines as lines_of
 from parsec_fs.cli.unlocking import Unlocking
 from parsec_fs.config import Home, home_of
 from parsec_fs.lockfile import LockedError, held, holder, last_mountpoint
@@ -185,3 +190,48 @@ def test_keys_of_an_invitation_keep_their_place(tmp_path: Path) -> None:
         check_free(settings)
     assert caught.value.code == ExitCode.BUSY
     assert kept.exists()
+
+
+def test_several_at_once_and_each_for_itself() -> None:
+    """Both have begun before either ends; what they give stays in order."""
+    both = threading.Barrier(2, timeout=30)
+
+    def work(name: str) -> str:
+        both.wait()
+        return name.upper()
+
+    assert at_once(2, work, ["a", "b"]) == ["A", "B"]
+    assert at_once(1, str.upper, ["a", "b"]) == ["A", "B"]
+
+
+def test_what_has_not_begun_does_not_after_a_failure() -> None:
+    begun, first = [], threading.Event()
+
+    def work(name: str) -> str:
+        begun.append(name)
+        if name == "bad":
+            raise InputError(name)
+        first.wait(30)
+        return name
+
+    with pytest.raises(InputError):
+        at_once(1, work, ["bad", "never"])
+    assert begun == ["bad"]
+
+
+def shown(**changes: Any) -> dict[str, Any]:
+    state = {"word": "pending", "notes": ["this device was revoked"], "epochs": 0, "frozen": False}
+    amounts = {"local": 1, "logged": 1, "anchored": 1, "audited": 1, "pending_bytes": 0}
+    document = {"name": "research", "state": state, "changes": amounts, "mountpoint": "/mnt"}
+    return {**document, "recovery": [], "revoked": False, **changes}
+
+
+def test_a_revoked_device_is_called_so_and_asked_for_no_kit() -> None:
+    revoked, other = shown(revoked=True), shown(name="other")
+    (_, row, *rest) = lines_of([revoked])
+    assert row.split()[:2] == ["research", "revoked"]
+    assert NO_KIT not in rest
+    assert lines_of([revoked, other])[-1] == NO_KIT
+    assert lines_of([other])[1].split()[:2] == ["other", "pending"]
+    frozen = {**revoked["state"], "word": "convicted", "frozen": True}
+    assert lines_of([shown(revoked=True, state=frozen)])[1].split()[:2] == ["research", "convicted"]
