@@ -193,7 +193,6 @@ def apply_certificate(
         state = replace(state, roles=MappingProxyType({user: OWNER}))
     elif isinstance(content, Role):
         _check_role(state, content, user, org, org_size)
-        _check_registered(authored, org, org_size)
         state = replace(state, roles=MappingProxyType({**state.roles, content.user: content.role}))
     elif isinstance(content, Rotation):
         _check_rotation(state, content, state.role(user))
@@ -203,6 +202,8 @@ def apply_certificate(
     key, value = certificate_entry(authored)
     if (state.map.get(key) or NO_HASH) != authored.replaces:
         raise ReplacedError("certificate replaces a value that is not there (rule 8)")
+    if isinstance(content, Role):
+        _check_registered(authored, org, org_size)
     chains = _chained(state, header.device, header.sequence, authored.hash)
     state = replace(state, map=state.map.set(key, value), chains=chains)
     return Transition(state=state, author=header.device, record=authored.hash)

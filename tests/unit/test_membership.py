@@ -365,7 +365,7 @@ def test_a_role_is_registered_once_by_a_member() -> None:
     org = HonestOrg()
     role = Hash(b"h" * 32)
     content = RoleRegistered(certificate=role)
-    root = Person(UserId(bytes(16)), ROOT_DEVICE, org.root_key)
+    root = Person(user=org.alice.user, device=ROOT_DEVICE, key=org.root_key)
     refuse(org, content, root, TrustchainError)
     size = org.state.position.size
     org.append(content, org.alice.device, org.alice.key)
