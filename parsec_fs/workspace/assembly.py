@@ -113,13 +113,14 @@ def assemble(directory: Path, realm: RealmId, outside: Outside) -> Workspace:
         random=random,
         root_owner=outside.root_owner,
     )
+    in_tree = filesystem.tree.nodes.__contains__
     payloads = PayloadReader(
         store,
         outside.server,
         opener,
         realm=realm,
         device=secrets.device,
-        in_memory=filesystem.tree.nodes.__contains__,
+        in_memory=in_tree,
         pending=filesystem.tree.is_dirty,
         read_node=contents.read_node,
         checks=outside.checks,
@@ -136,9 +137,7 @@ def assemble(directory: Path, realm: RealmId, outside: Outside) -> Workspace:
         checks=outside.checks,
     )
     replica.slices.busy = outside.busy
-    mending = Mending(
-        store, opener, read_node=contents.read_node, in_tree=filesystem.tree.nodes.__contains__
-    )
+    mending = Mending(store, opener, read_node=contents.read_node, in_tree=in_tree)
     loader.on_closed = mending.ask
     rekeying = Rekeying(replica, outside.org, keys, outside.server, author=author)
     uploader = Uploader(

@@ -119,17 +119,18 @@ class Uploader:
         known = self._logged(id) if asked else None
         if isinstance(known, FileManifest):
             doubtful -= {ref.id for ref in known.refs}
-        lost = []
-        for ref in asked:
-            if ref.id in doubtful:
-                try:
-                    await self._blocks.get(ref.id)
-                    doubtful.discard(ref.id)
-                except RefusedError as error:
-                    if error.outcome != Outcome.NOT_FOUND.name:
-                        raise
-                    lost.append(ref)
-        return lost
+        return [ref for ref in asked if ref.id in doubtful and not await self._is_stored(ref)]
+
+    async def _is_stored(self, ref: BlockRef) -> bool:
+        """Asked once of each that is."""
+        try:
+            await self._blocks.get(ref.id)
+        except RefusedError as error:
+            if error.outcome != Outcome.NOT_FOUND.name:
+                raise
+            return False
+        self._contents.files.doubtful.discard(ref.id)
+        return True
 
     def nested(self, id: ObjectId, manifest: FileManifest) -> FileManifest:
         """The manifest as it is sealed: at most 1,024 references."""
