@@ -38,6 +38,7 @@ class Notifier:
         self._invalidate_inode = invalidate_inode
         self._invalidate_entry = invalidate_entry
         self._waiting: OrderedDict[Invalidation, None] = OrderedDict()
+        self._under_way: set[Invalidation] = set()
         self._changed = threading.Condition()
         self._closed = False
         for number in range(THREADS):
@@ -64,7 +65,21 @@ class Notifier:
                 if self._closed:
                     return
                 item, _ = self._waiting.popitem(last=False)
+                self._under_way.add(item)
             self.deliver(item)
+            with self._changed:
+                self._under_way.discard(item)
+                self._changed.notify_all()
+
+    def settle(self, timeout_s: float) -> None:
+        """Wait until the kernel knows of all names that were sent so far, or for the given time (a
+        notification may wait for a slow read). Never call it in the event loop's thread."""
+        with self._changed:
+            left = {one for one in (*self._waiting, *self._under_way) if one.name is not None}
+            self._changed.wait_for(
+                lambda: self._closed or not left & (self._waiting.keys() | self._under_way),
+                timeout_s,
+            )
 
     def deliver(self, item: Invalidation) -> None:
         """Tell the kernel one thing now. May wait: never call it in the event loop's thread."""

@@ -2,18 +2,22 @@
 
 Data flow: invalidations (since the last time), what is watched, tree -> `steps` -> mount/watchers.
 
-Pure and synchronous. What changed and changed back is not told; of several changes of a name or of
-a file only the outcome is.
+Pure; in generators, which yield None where others may have a turn, and the tree may change. What
+changed and changed back is not told; of several changes of a name or of a file only the outcome is.
+Rules guarded here:
+- a watcher that only follows events knows the names in the end: of moves in a row (`b` to `c`, `a`
+  to `b`) the last is told first, and of those in a circle one is told as a new name;
+- what became untrue before it was told is told with what came after it (`retell`).
 """
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Generator, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from parsec_fs.mount.stage import MAKE, Place, Step
 from parsec_fs.protocol.manifests import FILE
-from parsec_fs.workspace.nodes import ROOT_INODE, Entry, FolderNode
-from parsec_fs.workspace.remote_changes import Invalidation, names_of
+from parsec_fs.workspace.nodes import ROOT_INODE, Entry, FolderNode, Node
+from parsec_fs.workspace.remote_changes import Invalidation
 from parsec_fs.workspace.tree import Tree
 
 ASIDE = b".%s.replaced"
@@ -40,21 +44,43 @@ class Changed:
                 known = self.inodes.get(item.inode, True)
                 self.inodes[item.inode] = known and item.attr_only
 
+    def told(self, step: Step) -> None:
+        """Watchers know this now."""
+        if step.act in ("remove", "move"):
+            self._stands_for(step.place, None)
+        elif step.act in MAKE.values():
+            self._stands_for(step.place, step.entry)
+        if step.target is not None:
+            self._stands_for(step.target, step.entry)
 
-def steps(tree: Tree, changed: Changed, watched: AbstractSet[int]) -> list[Step]:
+    def _stands_for(self, place: Place, entry: Entry | None) -> None:
+        if place in self.names:
+            self.names[place] = entry
+
+    def retell(self, step: Step, old: "Changed") -> None:
+        """A step of `old` could not be told. If that is because its names have changed again, what
+        watchers believe is what they were told before it."""
+        places = [one for one in (step.place, step.target) if one in old.names]
+        if any(place in self.names for place in places):
+            self.names |= {place: old.names[place] for place in places if place is not None}
+
+
+def steps(tree: Tree, changed: Changed, watched: AbstractSet[int]) -> Iterator[Step | None]:
     """In order: moves, what is gone, what is new or replaced, content and attributes."""
-    now = {place: _entry(tree, place) for place in changed.names}
-    was = dict(changed.names)
-    moves = list(_moves(was, now))
+    was, now = dict(changed.names), dict[Place, Entry | None]()
+    for place in was:
+        now[place] = _entry(tree, place)
+        yield None
+    moves = yield from _moves(was, now)
+    moved = {step.target for step in moves}
     for step in moves:
         assert step.target is not None
         was[step.place], was[step.target] = None, now[step.target]
-    moved = {step.target for step in moves}
-    names = [place for place in was if place not in moved]
-    made = [step for place in names for step in _named(place, was[place], now[place])]
-    made.sort(key=lambda step: step.act != "remove")
-    files = _files(tree, changed, watched, told=set(now.values()))
-    return [step for step in (*moves, *made) if _concerns(tree, step, watched)] + list(files)
+        yield step if _concerns(tree, step, watched) else None
+    made = [step for place in was if place not in moved for step in _named(place, was, now)]
+    for step in sorted(made, key=lambda step: step.act != "remove"):
+        yield step if _concerns(tree, step, watched) else None
+    yield from _files(tree, changed, watched, told=set(now.values()))
 
 
 def _entry(tree: Tree, place: Place) -> Entry | None:
@@ -63,14 +89,36 @@ def _entry(tree: Tree, place: Place) -> Entry | None:
     return children.get(place[1]) if children else None
 
 
-def _moves(was: dict[Place, Entry | None], now: dict[Place, Entry | None]) -> Iterator[Step]:
+def _moves(
+    was: dict[Place, Entry | None], now: dict[Place, Entry | None]
+) -> Generator[None, None, list[Step]]:
     left = {entry: place for place, entry in was.items() if entry and now[place] != entry}
+    moves: dict[Place, Step] = {}
     for place, entry in now.items():
         if entry is not None and was[place] != entry and entry in left:
-            yield Step("move", left.pop(entry), entry, place)
+            source = left.pop(entry)
+            moves[source] = Step("move", source, entry, place)
+        yield None
+    return list(_in_order(moves))
 
 
-def _named(place: Place, was: Entry | None, now: Entry | None) -> Iterator[Step]:
+def _in_order(moves: dict[Place, Step]) -> Iterator[Step]:
+    """Each after the one that takes away what lies where it leads. The moves are used up."""
+    while moves:
+        source = next(iter(moves))
+        row: list[Step] = []
+        while source in moves:
+            row.append(moves.pop(source))
+            assert row[-1].target is not None
+            source = row[-1].target
+        # A circle has no end to begin with: where its first one leads, a new name is told instead.
+        yield from reversed(row[1:] if source == row[0].place and len(row) > 1 else row)
+
+
+def _named(
+    place: Place, all_was: dict[Place, Entry | None], all_now: dict[Place, Entry | None]
+) -> Iterator[Step]:
+    was, now = all_was[place], all_now[place]
     if was is not None and was == now:
         if now[1] == FILE:
             yield Step("content", place, now)
@@ -91,7 +139,7 @@ def _concerns(tree: Tree, step: Step, watched: AbstractSet[int]) -> bool:
 
 def _files(
     tree: Tree, changed: Changed, watched: AbstractSet[int], told: Container[Entry | None]
-) -> Iterator[Step]:
+) -> Iterator[Step | None]:
     """Files that changed under a watched name, or that are watched themselves."""
     nodes = [tree.inodes.get(inode) for inode in changed.inodes]
     wanted = {
@@ -99,40 +147,53 @@ def _files(
         for node in nodes
         if node is not None and node.entry not in told
     }
-    if not wanted:
-        return
-    for place, entry in _names_in(tree, watched):
-        if entry in wanted:
-            yield Step(_act(wanted.pop(entry)), place, entry)
-    for entry, attributes_only in wanted.items():
+    yield from _named_in(tree, [tree.inodes.get(inode) for inode in watched], wanted)
+    for entry in list(wanted):
         node = tree.nodes.get(entry[0])
-        if node is not None and node.inode in watched:
-            for above, name in names_of(tree, node)[:1]:
-                yield Step(_act(attributes_only), (above.inode, name), entry)
+        if node is None or node.inode not in watched:
+            del wanted[entry]
+    # Whoever watches a file is told through any of its names: somewhere in what is in memory.
+    yield from _named_in(tree, list(tree.nodes.values()), wanted)
 
 
-def _names_in(tree: Tree, folders: AbstractSet[int]) -> Iterator[tuple[Place, Entry]]:
-    for folder in [tree.inodes.get(inode) for inode in folders]:
-        if type(folder) is FolderNode and folder.children:
-            for name, entry in folder.children.items():
-                yield (folder.inode, name), entry
+def _named_in(
+    tree: Tree, folders: Iterable[Node | None], wanted: dict[Entry, bool]
+) -> Iterator[Step | None]:
+    """Steps for those of the wanted entries that a folder names; they are taken out."""
+    for folder in folders:
+        if not wanted:
+            return
+        if type(folder) is not FolderNode or not folder.children:
+            continue
+        for name in list(folder.children):
+            entry = (folder.children or {}).get(name)
+            if entry in wanted:
+                yield Step(_act(wanted.pop(entry)), (folder.inode, name), entry)
+            yield None
 
 
 def _act(attributes_only: bool) -> str:
     return "attributes" if attributes_only else "content"
 
 
-def path_of(tree: Tree, inode: int) -> bytes | None:
+def path_of(tree: Tree, inode: int) -> Generator[None, None, bytes | None]:
     """Where a folder is, below the root of the mount: b"" is the root; None: nowhere."""
     parts: list[bytes] = []
     folder = tree.inodes.get(inode)
     while type(folder) is FolderNode and folder.inode != ROOT_INODE and len(parts) < 2000:
-        above = folder.parent
-        names = (above.children or {}).items() if above is not None else ()
-        name = next((name for name, entry in names if entry == folder.entry), None)
+        name = yield from _name_in(folder.parent, folder.entry)
         if name is None:
             return None
         parts.append(name)
-        folder = above
+        folder = folder.parent
     known = type(folder) is FolderNode and folder.inode == ROOT_INODE
     return b"/".join(reversed(parts)) if known else None
+
+
+def _name_in(folder: FolderNode | None, entry: Entry) -> Generator[None, None, bytes | None]:
+    children = folder.children if folder is not None else None
+    for name in list(children or ()):
+        if (children or {}).get(name) == entry:
+            return name
+        yield None
+    return None

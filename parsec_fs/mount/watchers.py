@@ -10,16 +10,18 @@ Rules guarded here:
 - without a proof that the repeater's requests are known as its own there is none: it looks for a
   name that nobody else knows, and the request must carry its process number;
 - that number is forgotten before it can be given to another process;
+- the kernel knows what changed before it is repeated: paths would else lead to old places;
 - whatever fails costs events, never the mount.
 """
 
+import errno
 import json
 import logging
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import trio
@@ -28,18 +30,28 @@ from parsec_fs.mount import repeater
 from parsec_fs.mount.notify import Notifier
 from parsec_fs.mount.stage import Place, Stage, Step
 from parsec_fs.mount.steps import Changed, path_of, steps
+from parsec_fs.protocol.ids import ObjectId
 from parsec_fs.protocol.manifests import FOLDER
 from parsec_fs.workspace.filesystem import Filesystem
-from parsec_fs.workspace.nodes import ROOT_INODE, TYPE_FILE, TYPE_FOLDER
+from parsec_fs.workspace.nodes import ROOT_INODE, TYPE_FILE, TYPE_FOLDER, FolderNode, Node
+from parsec_fs.workspace.overlay import is_deleted_here
+from parsec_fs.workspace.places import is_placed, load_places
 from parsec_fs.workspace.remote_changes import Invalidation
+from parsec_fs.workspace.slices import Slices
 
 log = logging.getLogger(__name__)
 
 TRIES: Final = 4
 """Of one step: another program may look at the name between two of our calls."""
 
+IN_VAIN: Final = frozenset((errno.EROFS, errno.EACCES, errno.ENAMETOOLONG))
+"""Another try of the same step would fail in the same way."""
+
 STARTS: Final = 3
-"""Of the repeater, should it end by itself."""
+"""Of the repeater, should it end by itself; counted anew after each round that it served."""
+
+SETTLE_S: Final = 1.0
+"""Longest wait until the kernel knows of the names; it may have to wait for a slow read."""
 
 REST: Final = 10
 """Looking through the machine's processes takes at most one part of this many of the time."""
@@ -57,7 +69,13 @@ class Watchers:
     """Tells those who watch. One task; no lock: it looks at the tree between two awaits only."""
 
     def __init__(
-        self, filesystem: Filesystem, stage: Stage, notifier: Notifier, mountpoint: str
+        self,
+        filesystem: Filesystem,
+        stage: Stage,
+        notifier: Notifier,
+        mountpoint: str,
+        *,
+        read_only: bool = False,
     ) -> None:
         self._filesystem = filesystem
         self._tree = filesystem.tree
@@ -66,7 +84,10 @@ class Watchers:
         self._mountpoint = os.fsencode(os.path.abspath(mountpoint))
         self._changed = Changed()
         self._news = trio.Event()
-        self._over = False
+        self._over = read_only  # the kernel refuses to repeat anything there
+        self._starts_left = STARTS
+        self._slices = Slices()
+        self._sought: set[ObjectId] = set()
         self._process: trio.Process | None = None
         self._rest_of_line = b""
 
@@ -79,9 +100,12 @@ class Watchers:
             self._news.set()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled; not at all on a read-only mount."""
+        if self._over:
+            return
         try:
-            for _ in range(STARTS):
+            while self._starts_left:
+                self._starts_left -= 1
                 try:
                     await self._serve()
                 except _RepeaterGone:
@@ -103,17 +127,49 @@ class Watchers:
             took = time.monotonic() - began
             self._news = trio.Event()
             changed, self._changed = self._changed, Changed()
-            for step in steps(self._tree, changed, watched) if watched else ():
-                await self._perform(step)
+            if watched:
+                await self._find(watched)
+                await self._in_thread(self._notifier.settle, SETTLE_S)
+                await self._tell_all(changed, watched)
+            self._starts_left = STARTS
             await trio.sleep(took * REST)
+
+    async def _tell_all(self, changed: Changed, watched: set[int]) -> None:
+        for step in steps(self._tree, changed, watched):
+            if step is None:
+                await self._slices.pause()
+            elif await self._perform(step):
+                changed.told(step)
+            else:
+                self._changed.retell(step, changed)
+
+    async def _find(self, watched: set[int]) -> None:
+        """Watched folders that another device moved to where nobody here has looked yet."""
+        folders = [self._tree.inodes.get(inode) for inode in watched]
+        lost = {one.id for one in folders if one is not None and self._is_lost(one)}
+        for _ in load_places(self._filesystem.memory, lost - self._sought):
+            await self._slices.pause()
+        self._sought = lost  # what is nowhere is not looked for again and again
+
+    def _is_lost(self, node: Node) -> bool:
+        return (
+            type(node) is FolderNode
+            and not is_deleted_here(self._tree, node.id)
+            and (not is_placed(node))
+        )
+
+    @staticmethod
+    async def _in_thread(function: Callable[..., None], *args: object) -> None:
+        await trio.to_thread.run_sync(function, *args, abandon_on_cancel=True)
 
     # One step
 
-    async def _perform(self, step: Step) -> None:
+    async def _perform(self, step: Step) -> bool:
+        """True iff watchers were told."""
         for _ in range(TRIES):
-            request = self._request(step)
+            request = await self._request(step)
             if request is None:
-                return
+                return False
             await self._forget(step)
             self._stage.begin(step)
             try:
@@ -121,21 +177,25 @@ class Watchers:
             finally:
                 met = self._stage.end()
             if met:
-                return
+                return True
+            if answer["errno"] in IN_VAIN:
+                break
         log.info("event=not-told act=%s errno=%s", step.act, answer["errno"])
+        return False
 
-    def _request(self, step: Step) -> Json | None:
+    async def _request(self, step: Step) -> Json | None:
         """For the repeater; None if the tree has changed so that there is nothing to tell."""
         mode = TYPE_FOLDER if step.entry is not None and step.entry[1] == FOLDER else TYPE_FILE
         if step.act == "special":
             mode = self._mode(step.place)
-        request: Json = {"do": step.act, "mode": mode, **self._where(step.place)}
+        request: Json = {"do": step.act, "mode": mode, **await self._where(step.place)}
         if step.target is not None:
-            request |= {f"new_{key}": one for key, one in self._where(step.target).items()}
+            target = await self._where(step.target)
+            request |= {f"new_{key}": one for key, one in target.items()}
         return request if all(one is not None for one in request.values()) else None
 
-    def _where(self, place: Place) -> Json:
-        below = path_of(self._tree, place[0])
+    async def _where(self, place: Place) -> Json:
+        below = await self._slices.run(path_of(self._tree, place[0]))
         path = None if below is None else os.fsdecode(os.path.join(self._mountpoint, below))
         return {"path": path, "inode": place[0], "name": os.fsdecode(place[1])}
 
@@ -151,7 +211,7 @@ class Watchers:
             attributes_only = node is None or node.opens > 0 or step.act == "attributes"
             items = [] if node is None else [Invalidation(node.inode, None, attributes_only)]
         for item in items:
-            await trio.to_thread.run_sync(self._notifier.deliver, item, abandon_on_cancel=True)
+            await self._in_thread(self._notifier.deliver, item)
 
     # The process
 

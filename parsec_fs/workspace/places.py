@@ -48,11 +48,12 @@ def unplaced(tree: Tree, ids: Iterable[ObjectId]) -> set[ObjectId]:
     return {
         id
         for id in wanted
-        if not is_deleted_here(tree, id) and not _is_placed(tree.nodes.get(id), above.get(id))
+        if not is_deleted_here(tree, id) and not is_placed(tree.nodes.get(id), above.get(id))
     }
 
 
-def _is_placed(node: Node | None, folder: FolderNode | None) -> bool:
+def is_placed(node: Node | None, folder: FolderNode | None = None) -> bool:
+    """True iff memory knows the way from the root to a node; `folder` names it, if it is none."""
     if type(node) is FolderNode:
         folder = node
     while folder is not None and folder.inode != ROOT_INODE:

@@ -165,6 +165,10 @@ def _apply_names(
     if folder.children is not None:
         for name, child in change.names.items():
             _apply_name(tree, folder, name, child, touched, out)
+        for name, child in change.names.items():
+            # Only now: what moves within this folder may get its new name before it loses the old.
+            if child is not None and folder.children.get(name) == (child.id, child.kind):
+                _place(tree.nodes.get(child.id), folder)
     folder.mtime_ns, folder.ctime_ns = latest(
         (folder.mtime_ns, folder.ctime_ns), (change.mtime_ns, change.ctime_ns)
     )
@@ -198,7 +202,6 @@ def _apply_name(
     elif new is not None:
         folder.children[name] = new
         folder.nlink += new[1] == FOLDER
-        _place(tree.nodes.get(new[0]), folder)
     out.append(Invalidation(folder.inode, name, was=old))
 
 

@@ -104,6 +104,33 @@ def test_folders_links_and_fifos(shared: tuple[Path, Path]) -> None:
     assert os.readlink(there / "link") == "folder"
 
 
+def test_a_watched_folder_that_moves_lives_on(shared: tuple[Path, Path]) -> None:
+    """It is told of, wherever it goes, also to where nobody here has looked yet; so is what happens
+    in it and below it afterwards; and it is written to here meanwhile."""
+    here, there = shared
+    for name in ("a", "a/below", "known", "unknown", "unknown/deep"):
+        (here / name).mkdir()
+    (here / "a/below/file").write_bytes(b"x")
+    poll((there / "a/below/file").exists, TOLD_S)
+    poll((there / "known").is_dir, TOLD_S)
+    old = "a"
+    with Watch(there) as above, Watch(there / "a") as moving, Watch(there / "a/below") as below:
+        for number, new in enumerate(("b", "known/b", "known/a", "unknown/deep/a", "c", "b")):
+            (here / old).rename(here / new)
+            (here / new / f"theirs-{number}").write_bytes(b"there")
+            (here / new / f"below/theirs-{number}").write_bytes(b"there")
+            told(moving, f"CREATE theirs-{number}", f"CLOSE_WRITE theirs-{number}")
+            told(below, f"CREATE theirs-{number}", f"CLOSE_WRITE theirs-{number}")
+            (there / new / f"ours-{number}").write_bytes(b"here")
+            old = new
+        told(above, "MOVED a/ b/", "MOVED_FROM b/", "MOVED_TO c/", "MOVED c/ b/")
+        assert moving.events().count("MOVE_SELF") >= 4
+        assert "DELETE_SELF" not in moving.events() + below.events()
+    names = {"below", *(f"{who}-{number}" for number in range(6) for who in ("ours", "theirs"))}
+    poll(lambda: set(os.listdir(here / "b")) == names, TOLD_S)
+    assert set(os.listdir(there / "b")) == names
+
+
 def test_both_change_a_watched_folder(shared: tuple[Path, Path]) -> None:
     """Many files at once, from both sides, one reader looking at everything meanwhile: no event of
     the other's files is lost, and nothing is done that nobody did."""
