@@ -78,6 +78,7 @@ def changes(function: Callable[..., T]) -> Handler[T]:
         while True:
             try:
                 if repeated:
+                    self.stage.on_own()
                     answer: T = self.stage.answer(function.__name__, *args)
                     return answer
                 return function(self, *args)

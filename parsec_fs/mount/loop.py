@@ -51,6 +51,7 @@ class PollFirst:
         self._workers = workers
         self._spin_ns = spin_ns
         self._turn = 0
+        self._used = self._used_before = 0
         self._vain = 0
         self._poll = select.poll()
         self._fd = -1
@@ -63,7 +64,14 @@ class PollFirst:
     @property
     def last_use_ns(self) -> int:
         """About when the newest request came, on `time.perf_counter_ns`; 0 before the first."""
-        return self._turn
+        return self._used
+
+    def discount(self) -> None:
+        """The request being answered, the newest one, is of this program's own making: it is no use
+        of the mount, and does not make it busy."""
+        self._used = self._used_before
+        self._asked.pop()
+        self._asked.appendleft(-BUSY_WITHIN_NS)
 
     def _ready(self, now: int) -> bool:
         poll = self._poll.poll
@@ -88,13 +96,14 @@ class PollFirst:
             self._fd = fd
         now = _now()
         self._asked.append(now)
+        self._used_before = self._used
         if self._workers.turn_wanted:
             self._workers.turn_wanted = False
         elif now - self._turn < TURN_NS and self._ready(now):
             return
         asleep = _now()
         await trio.lowlevel.wait_readable(fd)
-        self._turn = _now()
+        self._used = self._turn = _now()
         if self._turn - asleep < 4 * self._spin_ns:
             # The pause was about as short as a spin: the next may be worth waiting for.
             self._vain = 0

@@ -90,6 +90,7 @@ class Operations(pyfuse3.Operations):
     @answers
     def lookup(self, parent: int, name: bytes, ctx: Any) -> pyfuse3.EntryAttributes:
         if ctx.pid == self.stage.pid:
+            self.stage.on_own()
             past = self.stage.lookup(parent, name)
             if past is not None:
                 return past
@@ -164,6 +165,8 @@ class Operations(pyfuse3.Operations):
 
     @answers
     def getattr(self, inode: int, ctx: Any) -> pyfuse3.EntryAttributes:
+        if ctx.pid == self.stage.pid:
+            self.stage.on_own()
         if 1 < inode < FIRST_INODE:
             return self._status_attributes(inode)
         return self.attributes.of(self.tree.node(inode))
@@ -279,7 +282,7 @@ class Operations(pyfuse3.Operations):
         if 1 < inode < FIRST_INODE:
             return self._open_status(inode, flags)
         if ctx.pid == self.stage.pid:
-            return self._empty_handle()
+            return self.stage.open()
         node = self.tree.node(inode)
         if self.gate.refusal and flags & (os.O_ACCMODE | os.O_TRUNC) != os.O_RDONLY:
             raise FUSEError(self.gate.refusal)
@@ -330,6 +333,8 @@ class Operations(pyfuse3.Operations):
         handle = self.handles.pop(fh)
         node = handle.node
         if node is None:
+            if not handle.data:
+                self.stage.on_own()  # one of `_empty_handle`: a release does not say whose it is
             return
         node.opens -= 1
         if type(node) is FileNode and handle.writable:

@@ -10,10 +10,13 @@ daemon is gone. Run by its path, without site packages: only the standard librar
 Rules guarded here:
 - everything is done below a descriptor of the folder whose device and inode number are the expected
   ones: after an unmount, or under another mount, nothing of anybody is touched;
-- what exists already is never replaced: new names are made exclusively.
+- what exists already is never replaced: new names are made exclusively;
+- a file is touched through a descriptor whose device is the mount's: something else may lie over
+  its name, mounted there.
 """
 
 import ctypes
+import errno
 import json
 import os
 import stat
@@ -24,6 +27,7 @@ from typing import Any
 
 WATCHES = ("anon_inode:inotify", "anon_inode:[fanotify]")
 UTIME_NOW, UTIME_OMIT = (1 << 30) - 1, (1 << 30) - 2
+AT_EMPTY_PATH = 0x1000
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -104,7 +108,7 @@ class Repeater:
         try:
             found = os.fstat(descriptor)
             if (found.st_dev, found.st_ino) != (self.device, request[f"{prefix}inode"]):
-                raise OSError(116, "another folder")
+                raise OSError(errno.ESTALE, "another folder")
             yield descriptor
         finally:
             os.close(descriptor)
@@ -151,31 +155,46 @@ class Repeater:
             try:
                 descriptor = os.open(request["name"], flags, dir_fd=folder)
             except OSError:
-                _touch(folder, os.fsencode(request["name"]))
+                with self._entry(folder, request["name"]) as there:
+                    _touch(there, UTIME_OMIT)
             else:
+                self._check(descriptor)
                 _written(descriptor)
+
+    @contextmanager
+    def _entry(self, folder: int, name: str) -> Iterator[int]:
+        """A descriptor of what a name stands for, a symbolic link itself; no right is needed."""
+        descriptor = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+        self._check(descriptor)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _check(self, descriptor: int) -> None:
+        """Raises ESTALE, having closed it, if it lies on another device."""
+        if os.fstat(descriptor).st_dev != self.device:
+            os.close(descriptor)
+            raise OSError(errno.ESTALE, "another device")
 
     def do_attributes(self, request: Request) -> None:
         """Attributes changed."""
-        with self._folder(request) as folder:
-            os.utime(request["name"], dir_fd=folder, follow_symlinks=False)
+        with self._folder(request) as folder, self._entry(folder, request["name"]) as there:
+            _touch(there, UTIME_NOW)
 
 
 def _written(descriptor: int) -> None:
     try:
-        _touch(descriptor, None)
+        _touch(descriptor, UTIME_OMIT)
     finally:
         os.close(descriptor)
 
 
-def _touch(descriptor: int, name: bytes | None) -> None:
-    """Set mtime alone, which watchers are told of as of a write; the daemon sets nothing."""
-    times = (_Timespec * 2)(_Timespec(0, UTIME_OMIT), _Timespec(0, UTIME_NOW))
-    if name is None:
-        failed = _libc.futimens(descriptor, times)
-    else:
-        failed = _libc.utimensat(descriptor, name, times, 0x100)  # AT_SYMLINK_NOFOLLOW
-    if failed:
+def _touch(descriptor: int, atime: int) -> None:
+    """Set mtime alone, which watchers are told of as of a write, or both times, as of attributes;
+    the daemon sets nothing. Through the descriptor itself, which may be one of O_PATH."""
+    times = (_Timespec * 2)(_Timespec(0, atime), _Timespec(0, UTIME_NOW))
+    if _libc.utimensat(descriptor, b"", times, AT_EMPTY_PATH):
         raise OSError(ctypes.get_errno(), "utimensat")
 
 

@@ -94,8 +94,11 @@ async def serve(
     kind = Operations if gate.before_open is None else StrictOperations
     operations = kind(filesystem, gate, facts or LocalFacts(filesystem.tree), Attributes(owner))
     pyfuse3.init(operations, options.mountpoint, options.for_fuse())
+    operations.stage.on_own = poller.discount
     notifier = Notifier()
-    watchers = Watchers(filesystem, operations.stage, notifier, options.mountpoint)
+    watchers = Watchers(
+        filesystem, operations.stage, notifier, options.mountpoint, read_only=options.read_only
+    )
     mounted = Mounted(operations=operations, notifier=notifier, watchers=watchers, poller=poller)
     _calm_memory()
     try:

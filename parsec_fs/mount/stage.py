@@ -66,6 +66,8 @@ class Stage:
         self._attributes = attributes
         self._handle = handle
         self.pid: int | None = None
+        self.on_own: Callable[[], None] = lambda: None
+        """Called with each request of the repeater: it is nobody's use of the mount."""
         self._step: Step | None = None
         self._met = False
 
@@ -118,6 +120,13 @@ class Stage:
         return type(node) is not FolderNode or node.children is not None
 
     # Changes
+
+    def open(self) -> pyfuse3.FileInfo:
+        """A file that the repeater opens, to write nothing. Raises FUSEError unless it should."""
+        self.on_own()
+        if self._step is None or self._step.act != "content":
+            raise FUSEError(errno.EPERM)
+        return self._handle()
 
     def answer(self, request: str, *args: Any) -> Any:
         """A changing request of the repeater. Raises FUSEError unless it is the step's."""

@@ -158,3 +158,24 @@ async def test_a_mount_is_busy_while_requests_come_in_a_row(pipe: tuple[int, int
         while not poller.busy():
             await poller.wait_readable(pipe[0])
     assert poller.busy()
+
+
+async def test_requests_of_our_own_making_are_no_use(pipe: tuple[int, int]) -> None:
+    poller = loop.PollFirst(Workers(), spin_ns=1000)
+    os.write(pipe[1], b"x")
+    for _ in range(10 * loop.BUSY_REQUESTS):
+        await poller.wait_readable(pipe[0])
+        poller.discount()
+        assert not poller.busy()
+    assert poller.last_use_ns == 0
+    with trio.move_on_after(60):
+        while not poller.last_use_ns:
+            poller._turn = 0  # let it really wait
+            await poller.wait_readable(pipe[0])
+    used = poller.last_use_ns
+    assert used > 0
+    poller._turn = 0
+    await poller.wait_readable(pipe[0])
+    assert poller.last_use_ns > used
+    poller.discount()
+    assert poller.last_use_ns == used, "the use before it still counts"
