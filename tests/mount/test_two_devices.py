@@ -3,6 +3,7 @@
 Data flow: alice's mount -> server -> bob's mount, and back, compared by the tools people use.
 """
 
+import mmap
 import os
 import re
 import subprocess
@@ -122,6 +123,53 @@ def seen(change: Callable[[], object], shown: Callable[[], bool]) -> None:
     poll(shown, 30)
     took = time.monotonic() - started
     assert took <= SEEN_S, f"seen after {took:.1f} s"
+
+
+@pytest.mark.parametrize("how", ["written", "replaced"])
+def test_an_open_file_keeps_its_version(how: str, alice: Machine, bob: Machine) -> None:
+    """What was opened is read to its end, in a mapping as well; whoever opens it now reads the new
+    version. Of the old one only the beginning was read before."""
+    old, new = os.urandom(5 << 20), os.urandom(2 << 20)
+    name = f"kept-{how}"
+    (alice.path / name).write_bytes(old)
+    poll(lambda: (bob.path / name).exists() and (bob.path / name).stat().st_size == len(old), 30)
+    with (bob.path / name).open("rb", buffering=0) as file:
+        assert file.read(10) == old[:10]
+        with mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
+            aside = alice.path / (name if how == "written" else "aside")
+            aside.write_bytes(new)
+            aside.replace(alice.path / name)
+            poll(lambda: bob.read(name) == new, 30)
+            assert os.fstat(file.fileno()).st_size == len(old)
+            assert mapped[:] == old
+        assert os.pread(file.fileno(), len(old), 0) == old
+    assert bob.read(name) == new
+
+
+def test_a_folder_that_changes_while_it_is_listed(alice: Machine, bob: Machine) -> None:
+    """By a program that reads it in pieces: every name that stays comes once, and none twice."""
+    count, long = 1200, "n" * 200
+    here, there = alice.path / "listed", bob.path / "listed"
+    here.mkdir()
+    for number in range(count):
+        (here / f"{long}{number}").write_bytes(b"1")
+    poll(lambda: there.is_dir() and len(os.listdir(there)) == count, 60)
+    with os.scandir(there) as entries:
+        found = [next(entries).name]
+        for number in range(0, count, 10):
+            (here / f"{long}{number}").unlink()
+            (here / f"{long}{number + 1}").rename(here / f"moved-{number}")
+            (here / "saved").write_bytes(b"22")
+            (here / "saved").replace(here / f"{long}{number + 2}")
+        last = there / f"{long}{count - 8}"
+        poll(lambda: (there / f"moved-{count - 10}").exists() and last.stat().st_size == 2, 60)
+        found += [entry.name for entry in entries]
+    stay = {f"{long}{number}" for number in range(count) if number % 10 > 1}
+    assert len(set(found)) == len(found)
+    assert stay <= set(found)
+    assert "saved" not in found
+    moved = {f"moved-{number}" for number in range(0, count, 10)}
+    poll(lambda: set(os.listdir(there)) == stay | moved, 30)
 
 
 def fill(tree: Path) -> None:
