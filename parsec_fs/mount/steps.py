@@ -7,6 +7,7 @@ changed and changed back is not told; of several changes of a name or of a file 
 Rules guarded here:
 - a watcher that only follows events knows the names in the end: of moves in a row (`b` to `c`, `a`
   to `b`) the last is told first, and of those in a circle one is told as a new name;
+- so does one that began to watch meanwhile, and has seen what lay in between;
 - what became untrue before it was told is told with what came after it (`retell`).
 """
 
@@ -26,10 +27,11 @@ ASIDE = b".%s.replaced"
 
 @dataclass(slots=True)
 class Changed:
-    """What changed since the last time: names, with what each stood for before; attributes and
-    content of inodes (True: attributes alone)."""
+    """What changed since the last time: names, with what each stood for before, and what else in
+    between; attributes and content of inodes (True: attributes alone)."""
 
     names: dict[Place, Entry | None] = field(default_factory=dict)
+    between: dict[Place, list[Entry | None]] = field(default_factory=dict)
     inodes: dict[int, bool] = field(default_factory=dict)
 
     def add(self, tree: Tree, items: Iterable[Invalidation]) -> None:
@@ -39,10 +41,25 @@ class Changed:
             if node is None or (node.lookups <= 0 and item.inode != ROOT_INODE):
                 continue
             if item.name is not None:
-                self.names.setdefault((item.inode, item.name), item.was)
+                self._name((item.inode, item.name), item.was)
             elif type(node) is not FolderNode:
                 known = self.inodes.get(item.inode, True)
                 self.inodes[item.inode] = known and item.attr_only
+
+    def _name(self, place: Place, was: Entry | None) -> None:
+        if place in self.names:
+            self.between.setdefault(place, []).append(was)
+        else:
+            self.names[place] = was
+
+    def go_on(self, later: "Changed") -> None:
+        """What changed after this."""
+        for place, was in later.names.items():
+            self._name(place, was)
+        for place, more in later.between.items():
+            self.between.setdefault(place, []).extend(more)
+        for inode, attributes_only in later.inodes.items():
+            self.inodes[inode] = self.inodes.get(inode, True) and attributes_only
 
     def told(self, step: Step) -> None:
         """Watchers know this now."""
@@ -71,12 +88,17 @@ def steps(tree: Tree, changed: Changed, watched: AbstractSet[int]) -> Iterator[S
     for place in was:
         now[place] = _entry(tree, place)
         yield None
-    moves = yield from _moves(was, now)
+    moves = yield from _moves(was, now, changed.between)
     moved = {step.target for step in moves}
     for step in moves:
         assert step.target is not None
         was[step.place], was[step.target] = None, now[step.target]
         yield step if _concerns(tree, step, watched) else None
+    left = {step.place for step in moves}
+    for place, between in changed.between.items():
+        if place not in left and was[place] in (None, now[place]):
+            # Only who began to watch meanwhile may know of it; to the others it is no news.
+            was[place] = next((one for one in between if one != now[place]), was[place])
     made = [step for place in was if place not in moved for step in _named(place, was, now)]
     for step in sorted(made, key=lambda step: step.act != "remove"):
         yield step if _concerns(tree, step, watched) else None
@@ -90,9 +112,15 @@ def _entry(tree: Tree, place: Place) -> Entry | None:
 
 
 def _moves(
-    was: dict[Place, Entry | None], now: dict[Place, Entry | None]
+    was: dict[Place, Entry | None],
+    now: dict[Place, Entry | None],
+    between: dict[Place, list[Entry | None]],
 ) -> Generator[None, None, list[Step]]:
     left = {entry: place for place, entry in was.items() if entry and now[place] != entry}
+    for place, entries in between.items():
+        for entry in entries:
+            if entry and now[place] != entry and was[place] is None:
+                left.setdefault(entry, place)
     moves: dict[Place, Step] = {}
     for place, entry in now.items():
         if entry is not None and was[place] != entry and entry in left:

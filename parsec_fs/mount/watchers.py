@@ -122,11 +122,18 @@ class Watchers:
             await self._news.wait()
             if self._process is None:
                 await self._start()
-            began = time.monotonic()
-            watched = set((await self._ask({"do": "look"}))["inodes"])
-            took = time.monotonic() - began
-            self._news = trio.Event()
+            # Who looks at a folder after this and watches it sees these changes there.
             changed, self._changed = self._changed, Changed()
+            self._news = trio.Event()
+            began = time.monotonic()
+            try:
+                watched = set((await self._ask({"do": "look"}))["inodes"])
+            except _RepeaterGone:
+                changed.go_on(self._changed)
+                self._changed = changed
+                self._news.set()
+                raise
+            took = time.monotonic() - began
             if watched:
                 await self._find(watched)
                 await self._in_thread(self._notifier.settle, SETTLE_S)

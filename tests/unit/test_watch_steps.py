@@ -41,10 +41,14 @@ def world_of(files: str, folders: str = "") -> World:
     return world
 
 
-def elsewhere(world: World, after: dict[str, str]) -> list[Invalidation]:
-    """Another device gives names of the root to what others, or none (""), stood for."""
+def elsewhere(
+    world: World, after: dict[str, str], first: Believed | None = None
+) -> list[Invalidation]:
+    """Another device gives names of the root to what others, or none (""), stood for; with a star,
+    at first."""
     folder = world.tree.folder(ROOT_INODE)
-    before = dict(world.tree.children(folder))
+    before = {**world.tree.children(folder)}
+    before |= {b"*" + name: entry for name, entry in (first or {}).items() if entry}
     changed = {
         new.encode(): Child(
             name=new.encode(), id=before[old.encode()][0], kind=before[old.encode()][1]
@@ -111,6 +115,49 @@ def test_what_changed_again_before_it_was_told_is_told_with_what_came_after() ->
     second.add(world.tree, elsewhere(world, {"b": "", "c": "b"}))
     second.retell(move, first)  # its target was gone already
     for step in taken(world, second):
+        follow(believed, step)
+    assert believed == world.tree.children(root)
+
+
+@pytest.mark.parametrize(
+    "rounds",
+    [
+        [{"b": "a", "a": ""}, {"c": "b", "b": ""}],
+        [{"a": ""}, {"b": "*a", "a": ""}],
+        [{"a": ""}, {"a": "*a"}],
+        [{"a": ""}, {"a": "*d"}, {"a": ""}],
+        [{"a": "b", "b": ""}, {"a": "*a"}],
+        [{"z": "a", "a": ""}, {"z": ""}],
+        [{"z": "a", "a": ""}, {"z": "", "y": "z"}, {"x": "y", "y": ""}],
+    ],
+)
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_so_does_who_began_to_watch_meanwhile(rounds: list[dict[str, str]], kind: str) -> None:
+    """Whoever looked at the folder before, between and after several changes told at once. A name
+    with a star is what it stood for at first."""
+    world = world_of("abcd") if kind == "file" else world_of("", "abcd")
+    root = world.tree.folder(ROOT_INODE)
+    first: Believed = dict(world.tree.children(root))
+    believed: list[Believed] = [dict(first)]
+    changed = Changed()
+    for after in rounds:
+        changed.add(world.tree, elsewhere(world, after, first))
+        believed.append(dict(world.tree.children(root)))
+    for step in taken(world, changed):
+        for one in believed:
+            follow(one, step)
+    assert all(one == world.tree.children(root) for one in believed)
+
+
+def test_changes_that_could_not_be_told_go_on_with_later_ones() -> None:
+    world = world_of("ab")
+    root = world.tree.folder(ROOT_INODE)
+    believed: Believed = dict(world.tree.children(root))
+    first, second = Changed(), Changed()
+    first.add(world.tree, elsewhere(world, {"a": "", "c": "a"}))
+    second.add(world.tree, elsewhere(world, {"c": "", "d": "c", "b": ""}))
+    first.go_on(second)
+    for step in taken(world, first):
         follow(believed, step)
     assert believed == world.tree.children(root)
 
