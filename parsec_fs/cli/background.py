@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from parsec_fs.cli.early import Early, Orders
 from parsec_fs.cli.exit_codes import CommandError, ExitCode
 from parsec_fs.cli.service import notify_ready
 
@@ -56,6 +57,20 @@ class Reporter:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def order_daemon(early: Early, orders: Orders, log: Path, progress: Callable[[str], None]) -> Json:
+    """Let a child that is loading already serve; what it said when it was ready. Raises
+    CommandError."""
+    log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        early.order(orders)
+        ready = _follow(early.reports, progress, log)
+    except BaseException:
+        early.end()
+        raise
+    early.let_go()
+    return ready
 
 
 def start_daemon(

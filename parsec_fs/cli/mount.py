@@ -3,7 +3,6 @@
 Data flow: names and folders -> checked -> daemon in the background -> ready.
 """
 
-import logging
 import os
 import subprocess
 import sys
@@ -19,8 +18,7 @@ import typer
 from parsec_fs.cli import running
 from parsec_fs.cli import service as service_file
 from parsec_fs.cli.background import Reporter
-from parsec_fs.cli.exit_codes import CommandError, ExitCode, exit_code, first_cause
-from parsec_fs.cli.log_format import PlainFormatter
+from parsec_fs.cli.exit_codes import CommandError, ExitCode, exit_code
 from parsec_fs.cli.mounting import Json, arguments, at_once, check_not_running, places, start
 from parsec_fs.cli.mountpoint import check_allow_other, clear_dead_mount, prepare
 from parsec_fs.cli.settings import Settings, settings_of
@@ -39,8 +37,6 @@ _STARTING: Final = 4
 
 Done = tuple[Json, list[str]]
 """What a workspace's part of a command says, for programs and for people."""
-
-_LOG_FORMAT: Final = "%(asctime)s level=%(levelname)s logger=%(name)s %(message)s"
 
 
 def mount(
@@ -94,7 +90,9 @@ def mount(
     if ready_fd is not None or foreground:
         if len(wanted) != 1:
             raise CommandError(ExitCode.USAGE, "one workspace at a time can stay in the foreground")
-        _serve(settings, *wanted[0], options, Reporter(ready_fd))
+        from parsec_fs.cli.serving import serve  # half a second that nothing else here waits for
+
+        serve(settings.home, settings.device_file(), *wanted[0], options, Reporter(ready_fd))
     elif service:
         _check_unattended(settings)
         _each(settings, wanted, lambda one, place: _enable(settings, one, place, options))
@@ -242,38 +240,6 @@ async def _ask_all(
 
     async with connect(settings.home, identity) as connection:
         return await find_all(connection)
-
-
-def _serve(
-    settings: Settings,
-    workspace: Workspace,
-    folder: Path,
-    options: MountOptions,
-    reporter: Reporter,
-) -> None:
-    from parsec_fs.daemon import Daemon  # half a second that no other command waits for
-
-    handler = logging.StreamHandler()
-    handler.setFormatter(PlainFormatter(_LOG_FORMAT))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    try:
-        daemon = Daemon(
-            home=settings.home,
-            identity=settings.device_file().load(),
-            named=workspace,
-            mountpoint=prepare(folder),
-            options=options,
-            reporter=reporter,
-        )
-        trio.run(daemon.run)
-    except BaseException as error:
-        _tell(reporter, first_cause(error))
-        raise
-
-
-def _tell(reporter: Reporter, error: BaseException) -> None:
-    reporter.error(str(error) or type(error).__name__, exit_code(error))
 
 
 def umount(

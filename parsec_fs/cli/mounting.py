@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from parsec_fs.cli.background import start_daemon
+from parsec_fs.cli.background import order_daemon, start_daemon
+from parsec_fs.cli.early import Orders
 from parsec_fs.cli.exit_codes import CommandError, ExitCode
 from parsec_fs.cli.mountpoint import clear_dead_mount, prepare
 from parsec_fs.cli.settings import Settings
@@ -84,11 +85,34 @@ def start(settings: Settings, workspace: Workspace, folder: Path, options: Mount
     place = prepare(folder)
     started = time.monotonic()
     log = settings.home.workspace(workspace.realm).log
-    called = arguments(settings, workspace, place, options)
     secret = _key_to_hand_over(settings)
-    called += ["--key-stdin"] * bool(secret)
-    ready = start_daemon(called, log, settings.output.progress, secret=secret)
+    early, progress = settings.early, settings.output.progress
+    if early is not None and early.take():
+        orders = _orders(settings, workspace, place, options, secret)
+        ready = order_daemon(early, orders, log, progress)
+    else:
+        called = arguments(settings, workspace, place, options)
+        called += ["--key-stdin"] * bool(secret)
+        ready = start_daemon(called, log, progress, secret=secret)
     return {**ready, "log": str(log), "seconds": round(time.monotonic() - started, 3)}
+
+
+def _orders(
+    settings: Settings, workspace: Workspace, place: Path, options: MountOptions, key: bytes
+) -> Orders:
+    return Orders(
+        home=str(settings.home.root),
+        realm=workspace.realm.hex(),
+        name=workspace.name.hex(),
+        place=str(place),
+        log=str(settings.home.workspace(workspace.realm).log),
+        fsync=options.fsync,
+        consistency=options.consistency,
+        cache_size=options.cache_size,
+        allow_other=options.allow_other,
+        stored_owners=options.stored_owners,
+        key=key.hex(),
+    )
 
 
 def _key_to_hand_over(settings: Settings) -> bytes:
