@@ -18,7 +18,8 @@ BUDGET_US: Final = {"create": 38, "write": 32, "rename": 16, "unlink": 14, "chmo
 """CPU for our own code per change (decisions.md 7: 1/target - 1/floor), journal included."""
 
 _RULES: Final = (
-    ("_write_groups", "filesystem.py", "journal: groups"),
+    ("run", "workspace/groups.py", "journal: groups"),
+    ("flush", "storage/journal.py", "journal: groups"),
     ("_sync_now_and_then", "filesystem.py", "journal: syncing"),
     ("_sweep_open_files", "filesystem.py", "journal: open files"),
     ("_push_loop", "sync.py", "upload: push"),

@@ -14,6 +14,7 @@ Rules guarded here (decisions.md 6, rule 5):
 import errno
 import os
 import struct
+import threading
 import zlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
@@ -102,6 +103,7 @@ class Journal:
         self._first = 0
         self._unsynced: list[int] = []
         self._doubtful = False
+        self._flushing = threading.Lock()
         self._opened: tuple[int, tuple[Any, ...]] = (0, ())
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -184,22 +186,28 @@ class Journal:
     # Appending
 
     def flush(self) -> int:
-        """Seal and write what was appended since; the position up to which all is written."""
-        while self.records:
-            group = self.records[:GROUP_MAX_RECORDS]
-            if len(group) == len(self.records):
-                self.records.clear()
-            else:
-                del self.records[: len(group)]
-            start = self.written
-            try:
-                for part in _parts(group):
-                    self._write(msgpack.packb(part, use_bin_type=True), len(part))
-            except OSError:
-                # Nothing is lost: what was not written stays first in line.
-                self.records[:0] = group[self.written - start :]
-                raise
-        return self.written
+        """Seal and write what was appended since; the position up to which all is written.
+
+        Also in a worker thread, while the event loop appends: what comes meanwhile stays for the
+        next flush. Two flushes wait for each other."""
+        with self._flushing:
+            left = len(self.records)
+            while left:
+                left -= self._write_group(min(left, GROUP_MAX_RECORDS))
+            return self.written
+
+    def _write_group(self, count: int) -> int:
+        group = self.records[:count]
+        del self.records[:count]  # never more: what was appended since stays
+        start = self.written
+        try:
+            for part in _parts(group):
+                self._write(msgpack.packb(part, use_bin_type=True), len(part))
+        except OSError:
+            # Nothing is lost: what was not written stays first in line.
+            self.records[:0] = group[self.written - start :]
+            raise
+        return count
 
     def _write(self, packed: bytes, count: int) -> None:
         position = self.written + 1
@@ -233,9 +241,10 @@ class Journal:
         ever: the kernel forgets pages that it could not write, so that a later success says
         nothing about them. Only a new start reads what is really there.
         """
-        written, current, finished = self.written, self._fd, self._unsynced
-        self._unsynced = []
-        new_files = finished or self.synced < self._first
+        with self._flushing:
+            written, current, finished = self.written, self._fd, self._unsynced
+            self._unsynced = []
+            new_files = finished or self.synced < self._first
 
         def sync() -> int:
             if self._doubtful:
@@ -281,14 +290,16 @@ class Journal:
 
     def forget(self, position: int) -> None:
         """Delete segments whose records are all logged (at or before `position`)."""
+        current = self._path  # before the groups are looked at: a flush may begin another now
         last: dict[Path, int] = {}
-        for group in self._groups:
+        groups = self._groups.copy()
+        for group in groups:
             last[group.path] = group.position + group.count - 1
-        gone = {path for path, end in last.items() if end <= position and path != self._path}
+        gone = {path for path, end in last.items() if end <= position and path != current}
         for path in gone:
             path.unlink(missing_ok=True)
-        if gone:
-            self._groups = [group for group in self._groups if group.path not in gone]
+        # In one step, and only from the front, where no flush appends.
+        del self._groups[: sum(1 for group in groups if group.path in gone)]
 
     def size(self) -> int:
         """Bytes on disk."""

@@ -31,6 +31,7 @@ from parsec_fs.workspace import (
     remote_changes,
     revival,
 )
+from parsec_fs.workspace.groups import Groups
 from parsec_fs.workspace.held import Held
 from parsec_fs.workspace.loader import EmptyStore, Loader
 from parsec_fs.workspace.memory import Memory
@@ -46,12 +47,6 @@ from parsec_fs.workspace.tree import Tree
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
-
-GROUP_DELAY_S: Final = 0.012
-"""From the first change of a group to its write; with scheduling below the 20 ms promised."""
-
-RETRY_S: Final = 1.0
-"""Between attempts while the journal cannot be written (no room); new data is refused meanwhile."""
 
 SYNC_EVERY_S: Final = 5.0
 SWEEP_EVERY_S: Final = 0.5
@@ -88,20 +83,20 @@ class Filesystem:
         self.loader: Loader = loader or EmptyStore()
         self.clock = clock
         self.root_owner = root_owner
-        self.tree = Tree(new_id=_id_source(random), emit=self._emit)
+        self.room = Room(lambda: free_bytes(journal.directory), contents.files)
+        self.groups = Groups(journal, self.room, begin=self._group)
+        self.tree = Tree(new_id=_id_source(random), emit=self.groups.emit)
         self.seals = SealQueue(self.tree, contents, on_error=self._seal_failed)
         self.memory = Memory(self.tree, journal, contents, self.loader)
         self.call, self.load = self.memory.call, self.memory.load
         self.small_content = self.memory.small_content
         self.keep_resident = self.memory.keep_resident
-        self.room = Room(lambda: free_bytes(journal.directory), contents.files)
         self.held = Held(self.tree, trio.current_time, contents.files.is_pending)
         contents.on_damage = self.held.suspect
         self.oldest_change: float | None = None
         self.newest_change: float | None = None
         self.on_change: Callable[[], None] = lambda: None
         self._pressure = 0
-        self._changed = trio.Event()
         self._syncing: trio.Event | None = None
 
     # Opening and closing
@@ -121,7 +116,7 @@ class Filesystem:
         """The tasks of an open workspace, until cancelled; then everything is journalled."""
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._write_groups)
+                nursery.start_soon(self.groups.run)
                 nursery.start_soon(self._sync_now_and_then)
                 nursery.start_soon(self._sweep_open_files)
                 nursery.start_soon(self._trim)
@@ -218,7 +213,7 @@ class Filesystem:
         for index, buffer in list(node.buffers.items()):
             if buffer.fresh and not buffer.sealing:
                 self.seals.start(node, index, buffer)
-        self._changed.set()
+        self.groups.stir()
 
     def journal_open_files(self) -> None:
         """Journal all data that is in memory only."""
@@ -263,40 +258,22 @@ class Filesystem:
 
     # Journal tasks
 
-    def _emit(self, record: records.Record) -> None:
-        waiting = self.journal.records
-        if not waiting:
-            self._changed.set()
-        waiting.append(record)
-
-    async def _write_groups(self) -> None:
-        while True:
-            await self._changed.wait()
-            await trio.sleep(GROUP_DELAY_S)
-            self._changed = trio.Event()
-            self.flush()
-            if self.journal.records:
-                await trio.sleep(RETRY_S)
-                self._changed.set()
-
     def flush(self) -> None:
         """Write the group of records made so far; without room they wait for the next attempt."""
+        self.groups.flush()
+
+    def _group(self) -> bool:
+        """Is there a group to write? What is still on its way to a block goes with it."""
         for node in self.seals.late():
             files.journal_content(self.tree, node)
         if not self.journal.records:
             self.room.unwritable = 0
-            return
+            return False
         self.newest_change = trio.current_time()
         if self.oldest_change is None:
             self.oldest_change = self.newest_change
         self.on_change()
-        try:
-            self.journal.flush()
-            self.room.unwritable = 0
-        except OSError as error:
-            if not self.room.unwritable:
-                log.error("journal: cannot write: %s", error)
-            self.room.failed(error)
+        return True
 
     async def _sync_now_and_then(self) -> None:
         while True:
@@ -317,7 +294,7 @@ class Filesystem:
                 continue
             self._syncing = trio.Event()
             try:
-                self.journal.flush()
+                await trio.to_thread.run_sync(self.journal.flush)
                 self.room.unwritable = 0
                 await trio.to_thread.run_sync(self.contents.files.sync_job())
                 self.journal.synced = await trio.to_thread.run_sync(self.journal.sync_job())

@@ -75,6 +75,7 @@ SHELLS: dict[str, tuple[str, ...]] = {
             "filesystem",
             "fsck",
             "gate",
+            "groups",
             "leaf_groups",
             "memory",
             "mending",

@@ -4,14 +4,16 @@ Data flow: records -> Journal -> files (perhaps damaged) -> a second Journal -> 
 """
 
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from parsec_fs.protocol.errors import DecryptionError
 from parsec_fs.protocol.sealing import LocalSealer
-from parsec_fs.storage.journal import Journal
+from parsec_fs.storage.journal import Journal, Record
 
 Open = Callable[..., Journal]
 
@@ -181,6 +183,56 @@ def test_a_failed_write_loses_nothing(open_journal: Open, tmp_path: Path) -> Non
     journal.close()
     expected = [(1, b"a"), (1, b"b"), (1, b"c")]
     assert [record for _, record in open_journal().open(0).records] == expected
+
+
+class _Growing(list[Record]):
+    """The event loop appends at the worst moment: a thread has looked, and not yet taken."""
+
+    def __getitem__(self, key: Any) -> Any:
+        found = super().__getitem__(key)
+        if isinstance(key, slice) and len(self) < 3:
+            self.append((1, b"later"))
+        return found
+
+
+def test_what_comes_while_a_group_is_taken_stays(open_journal: Open) -> None:
+    journal = open_journal()
+    journal.open(0)
+    journal.records = _Growing([(1, b"a"), (1, b"b")])
+    assert journal.flush() == 2
+    assert journal.records == [(1, b"later")]
+    journal.close()
+
+
+def test_what_comes_while_a_thread_writes_is_not_lost(open_journal: Open) -> None:
+    """Flushes there and here, appends and forgetting, all at once, over many segments."""
+    journal = open_journal(segment_size=2_000)
+    journal.open(0)
+    ended = threading.Event()
+
+    def write() -> None:
+        while not ended.is_set():
+            journal.flush()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    forgotten = 0
+    try:
+        for number in range(5_000):
+            journal.append((1, b"%d" % number))
+            if number % 500 == 499:
+                journal.flush()
+                forgotten = journal.written - 200
+                journal.forget(forgotten)
+            if number % 701 == 700:
+                assert journal.sync_job()() <= number + 1
+    finally:
+        ended.set()
+        writer.join()
+    journal.close()
+    found = open_journal().open(forgotten)
+    assert found.records == [(n + 1, (1, b"%d" % n)) for n in range(forgotten, 5_000)]
+    assert not found.damaged
 
 
 def test_a_segment_that_cannot_be_started_is_tried_again(

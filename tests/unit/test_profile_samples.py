@@ -15,7 +15,7 @@ if str(SCRIPTS) not in sys.path:
 from profile_samples import STACK, own_code_us, parse, shares  # noqa: E402
 
 CREATE = "thread (7);run (trio/_run.py);Operations.create (/x/parsec_fs/mount/operations.py) 6"
-GROUPS = "thread (7);Filesystem._write_groups (/x/workspace/filesystem.py);Journal.flush (j.py) 2"
+GROUPS = "thread (9);Worker.run (trio/_thread_cache.py);Journal.flush (/x/storage/journal.py) 2"
 SEALING = "thread (8);Workers._work (w.py);Contents.seal_job (/x/storage/contents.py) 1"
 KERNEL = "thread (7);run (trio/_run.py) 1"
 
