@@ -8,26 +8,50 @@ import shutil
 import subprocess
 import sys
 import time
+from compileall import compile_dir
 from pathlib import Path
 from types import TracebackType
 
-from bench_product import Product, Quiet
+from bench_product import Product, Quiet, uninterrupted
 from quickstart import WORKSPACE, Json, parsec_fs
 
 from parsec_fs.config import Home
 
 ROOT = Path(__file__).resolve().parent.parent
 FILL = ROOT / "scripts" / "bench_fill.py"
+AUDIT = ROOT / "scripts" / "bench_audit.py"
 COMMIT = "path=/v1/realm/commit"
 
 
 class Known(Product):
-    """The product with a workspace of `known` files made in bulk below `known/`."""
+    """The product with a workspace of `known` files made in bulk below `known/`. `keep`: what was
+    made lasts beyond `stop`, and is what the next `start` begins with."""
 
-    def __init__(self, backing: Path) -> None:
+    def __init__(self, backing: Path, *, keep: bool = False) -> None:
         super().__init__(backing, server_options=("--log-requests",))
-        self.known = 0
+        self._keep = keep
+        self._count = backing / "known.json"
+        self.known = json.loads(self._count.read_text()) if self._count.exists() else 0
         self._mounted = True
+
+    def start(self) -> Path:
+        """As a new product, or as the kept one was left, with the server's request log."""
+        compile_dir(str(ROOT / "parsec_fs"), quiet=1)  # as every installation is after one start
+        if not self.backing.exists():
+            return super().start()
+        self.resume()
+        return self.mountpoint
+
+    def stop(self) -> None:
+        """Everything gone, or all but what is kept."""
+        if not self._keep:
+            super().stop()
+            return
+        with uninterrupted():
+            subprocess.run(
+                ["fusermount3", "-uz", str(self.mountpoint)], capture_output=True, check=False
+            )
+            self.end()
 
     @property
     def home(self) -> Home:
@@ -38,9 +62,7 @@ class Known(Product):
         """Unmount, and let the device know so many files in all."""
         if count <= self.known:
             return
-        if self._mounted:
-            self._ask("umount", WORKSPACE)
-            self._mounted = False
+        self.unmount()
         more = str(count - self.known)
         folder = "known" if not self.known else f"known-{self.known}"
         start = time.monotonic()
@@ -49,6 +71,21 @@ class Known(Product):
         seconds = time.monotonic() - start
         print(f"  ({more} files made, sent and replayed in {seconds:.0f} s)", flush=True)
         self.known = count
+        self._count.write_text(json.dumps(count))
+
+    def unmount(self) -> None:
+        """Not mounted, whatever it was."""
+        if self._mounted:
+            self._ask("umount", WORKSPACE)
+            self._mounted = False
+
+    def audited(self, epochs: int) -> dict[str, float]:
+        """What epochs cost the auditor of this device (`bench_audit.py`)."""
+        self.unmount()
+        command = [sys.executable, str(AUDIT), str(self._home.root), str(epochs)]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+        found: dict[str, float] = json.loads(done.stdout)
+        return found
 
     def mount(self) -> float:
         """Mount; seconds from the command until the folder can be used."""

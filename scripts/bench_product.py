@@ -90,9 +90,13 @@ class Product(Peer):
         """Servers up, organization founded, workspace mounted. Raises ServiceError."""
         self.backing.mkdir(mode=0o700)
         Services(self._home.services).create(validators=1, server_options=self._server_options)
+        self.resume()
+        return self.mountpoint
+
+    def resume(self) -> None:
+        """What is not up yet is started."""
         self._quickstart.up(self.mountpoint, 1)
         self._daemon = self._status()["pid"]
-        return self.mountpoint
 
     def pid(self) -> int:
         """The daemon."""
@@ -127,16 +131,22 @@ class Product(Peer):
 
     def stop(self) -> None:
         """Mount, daemon, servers and state gone, whatever happened; a second Ctrl-C waits."""
-        with _uninterrupted():
+        with uninterrupted():
             subprocess.run(
                 ["fusermount3", "-uz", str(self.mountpoint)], capture_output=True, check=False
             )
             try:
-                self._end_daemon()
+                self.end()
             finally:
-                Services(self._home.services).stop(Quiet())
                 shutil.rmtree(self.backing, ignore_errors=True)
                 shutil.rmtree(self.mountpoint, ignore_errors=True)
+
+    def end(self) -> None:
+        """No process is left, once it is unmounted."""
+        try:
+            self._end_daemon()
+        finally:
+            Services(self._home.services).stop(Quiet())
 
     def _end_daemon(self) -> None:
         """It ends by itself when unmounted; one that does not is killed."""
@@ -151,7 +161,8 @@ class Product(Peer):
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
+def uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits until this is over."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
