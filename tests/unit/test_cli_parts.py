@@ -16,12 +16,8 @@ from parsec_fs.cli.hints import NO_KIT
 from parsec_fs.cli.mounting import at_once
 from parsec_fs.cli.mountpoint import check_allow_other, is_dead, mount_type, prepare
 from parsec_fs.cli.output import Output, size_text, table
-<<<<<<< HEAD
-from parsec_fs.cli.settings import Settings, check_free, hoist
-from parsec_fs.cli.status import _lines as lines_of
-=======
 from parsec_fs.cli.settings import Settings, check_free
->>>>>>> e82548f (Let the daemon load while its command reads what to mount, and nothing be compiled or loaded that a start does not need)
+from parsec_fs.cli.status import _lines as lines_of
 from parsec_fs.cli.unlocking import Unlocking
 from parsec_fs.cli.words import hoist
 from parsec_fs.config import Home, home_of
