@@ -7,6 +7,7 @@ convinces a stranger who has nothing but the anchor. With the responsible check 
 nothing else changed, the device goes on in peace: so it is that check which stops the attack.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,8 @@ import pytest
 from parsec_fs.audit.checks import ALL_CHECKS, Checks
 from parsec_fs.audit.client_state import Word
 from parsec_fs.audit.verdict import Kind
+from parsec_fs.enrolment import device_content
+from parsec_fs.identity import DeviceSecrets
 from parsec_fs.protocol.certificates import (
     ADMIN,
     CONTRIBUTOR,
@@ -21,6 +24,7 @@ from parsec_fs.protocol.certificates import (
     OWNER,
     USER_REVOKED,
     Certificate,
+    Device,
     DeviceRevoked,
     Role,
     RoleRegistered,
@@ -31,14 +35,31 @@ from parsec_fs.protocol.certificates import (
 from parsec_fs.protocol.codec import decode, encode, encode_trusted
 from parsec_fs.protocol.commands import EpochProof
 from parsec_fs.protocol.commits import CommitBody
+from parsec_fs.protocol.enrolled import DeviceEntry
 from parsec_fs.protocol.epochs import opening_leaf
-from parsec_fs.protocol.errors import DataError, OutdatedError, ParsecFSError, VerificationError
+from parsec_fs.protocol.errors import (
+    DataError,
+    OutdatedError,
+    ParsecFSError,
+    SignatureError,
+    TrustchainError,
+    VerificationError,
+)
 from parsec_fs.protocol.hashing import EMPTY_MAP, map_key, map_value, signed_hash, tag
-from parsec_fs.protocol.ids import NO_HASH, Hash, UserId
-from parsec_fs.protocol.log_state import RevokedError
+from parsec_fs.protocol.ids import NO_HASH, DeviceId, Hash, UserId
+from parsec_fs.protocol.keys import VerifyKey
+from parsec_fs.protocol.log_state import DeviceChainError, NotAllowedError, RevokedError
 from parsec_fs.protocol.membership import OrgState
 from parsec_fs.protocol.prefix_map import PrefixMap
-from parsec_fs.protocol.realm_state import ObjectView, RealmState, Transition, verify_leaf
+from parsec_fs.protocol.realm_state import (
+    CommitConflictError,
+    DeletedError,
+    KeyIndexError,
+    ObjectView,
+    RealmState,
+    Transition,
+    verify_leaf,
+)
 from parsec_fs.protocol.records import CERTIFICATE, COMMIT, Leaf, Signed
 from parsec_fs.workspace.promises import AuditFirstError
 from parsec_fs.workspace.refused_leaf import LeafRefusedError
@@ -493,15 +514,18 @@ async def test_taken_over_from_a_living_owner_without_the_check() -> None:
 # A commit that nobody entitled signed, or signed under the old key (A03, A10, A11, A18).
 
 
-async def take_unlawful_leaf(scene: Scene, body: bytes) -> None:
+async def take_unlawful_leaf(scene: Scene, body: bytes) -> BaseException | None:
+    """What the device says to the leaf: the rule that it breaks, or nothing."""
     leaf = scene.server.next_realm_leaf(COMMIT, body)
     state = scene.server.realm_state
     after = replace(state, position=state.position.after(leaf))
     scene.server.take(leaf, Transition(state=after))
     try:
         await scene.device.pull()
-    except VerificationError as error:
+    except LeafRefusedError as error:
         await scene.device.auditor.report(error)
+        return error.__cause__
+    return None
 
 
 def lawless(self: Checks, state, leaf, **context: object) -> Transition:  # type: ignore[no-untyped-def]
@@ -511,57 +535,101 @@ def lawless(self: Checks, state, leaf, **context: object) -> Transition:  # type
         return Transition(state=replace(state, position=state.position.after(leaf)))
 
 
-def unlawful_bodies(scene: Scene) -> dict[str, bytes]:
-    server, record, other = scene.server, scene.server.new_record(), scene.server.new_record()
-    stranger = server.fork().add_device("mallory")
-    outsider = server.add_device("carol")
+def by_an_unknown_device(scene: Scene) -> bytes:
+    stranger = scene.server.fork().add_device("mallory")
+    return scene.server.commit_body(stranger, scene.server.new_record())
+
+
+def without_a_role(scene: Scene) -> bytes:
+    outsider = scene.server.add_device("carol")
+    return scene.server.commit_body(outsider, scene.server.new_record())
+
+
+def forged(scene: Scene) -> bytes:
     impostor = replace(scene.bob, secrets=replace(scene.bob.secrets, sign_seed=bytes(32)))
-    two = [decode(CommitBody, server.commit_body(server.alice, one)) for one in (record, other)]
-    stale = replace(server.new_record(sorted(server.objects)[0]), version=1, base=NO_HASH)
-    server.commit(server.alice)
-    dead = max(server.objects, key=lambda one: server.objects[one].write_index)
-    server.delete(server.alice, dead)
-    return {
-        "unknown device": server.commit_body(stranger, record),
-        "no role": server.commit_body(outsider, record),
-        "forged signature": server.commit_body(impostor, record),
-        "wrong key": server.commit_body(server.alice, record, key_index=7),
-        "lost update": server.commit_body(server.alice, stale),
-        "over a tombstone": server.commit_body(scene.bob, server.new_record(dead)),
-        "replayed": server.realm_log.leaves[3].body,
-        "spliced": encode(replace(two[0], objects=two[1].objects)),
-        "signature of another": encode(replace(two[0], signature=two[1].signature)),
-        "malformed": b"\x90",
-    }
+    return scene.server.commit_body(impostor, scene.server.new_record())
 
 
-UNLAWFUL = (
-    "unknown device",
-    "no role",
-    "forged signature",
-    "wrong key",
-    "lost update",
-    "over a tombstone",
-    "replayed",
-    "spliced",
-    "signature of another",
-)
+def under_no_key(scene: Scene) -> bytes:
+    return scene.server.commit_body(scene.bob, scene.server.new_record(), key_index=7)
 
 
-@pytest.mark.parametrize("name", [*UNLAWFUL, "malformed"])
-async def test_unlawful_leaf(scene: Scene, name: str) -> None:
-    body = unlawful_bodies(scene)[name]
+def under_the_old_key(scene: Scene) -> bytes:
+    """Sealed for everybody who held the key before this rotation, the removed too (A18)."""
+    old = scene.server.realm_state.key
+    assert old is not None
+    scene.server.rotate(scene.server.alice)
+    return scene.server.commit_body(scene.bob, scene.server.new_record(), key_index=old.index)
+
+
+def over_a_change(scene: Scene) -> bytes:
+    known = scene.server.new_record(sorted(scene.server.objects)[0])
+    return scene.server.commit_body(scene.bob, replace(known, version=1, base=NO_HASH))
+
+
+def over_a_tombstone(scene: Scene) -> bytes:
+    dead = sorted(scene.server.objects)[0]
+    scene.server.delete(scene.server.alice, dead)
+    return scene.server.commit_body(scene.bob, scene.server.new_record(dead))
+
+
+def replayed(scene: Scene) -> bytes:
+    return scene.server.realm_log.leaves[3].body
+
+
+def two_commits(scene: Scene) -> tuple[CommitBody, CommitBody]:
+    """Each would be lawful here and now, as it is."""
+    server = scene.server
+    one, two = (server.commit_body(server.alice, server.new_record()) for _ in range(2))
+    return decode(CommitBody, one), decode(CommitBody, two)
+
+
+def spliced(scene: Scene) -> bytes:
+    one, two = two_commits(scene)
+    return encode(replace(one, objects=two.objects))
+
+
+def with_the_signature_of_another(scene: Scene) -> bytes:
+    one, two = two_commits(scene)
+    return encode(replace(one, signature=two.signature))
+
+
+def malformed(scene: Scene) -> bytes:
+    return b"\x90"
+
+
+UNLAWFUL: dict[Callable[[Scene], bytes], type[Exception]] = {
+    by_an_unknown_device: TrustchainError,
+    without_a_role: NotAllowedError,
+    forged: SignatureError,
+    under_no_key: KeyIndexError,
+    under_the_old_key: KeyIndexError,
+    over_a_change: CommitConflictError,
+    over_a_tombstone: DeletedError,
+    replayed: DeviceChainError,
+    spliced: DataError,
+    with_the_signature_of_another: SignatureError,
+    malformed: DataError,
+}
+"""Each is wrong in one point alone: so it is that rule which stops it, and no other."""
+
+
+@pytest.mark.parametrize(("made", "rule"), UNLAWFUL.items())
+async def test_unlawful_leaf(
+    scene: Scene, made: Callable[[Scene], bytes], rule: type[Exception]
+) -> None:
+    body = made(scene)
     await scene.device.pull()
-    await take_unlawful_leaf(scene, body)
+    assert type(await take_unlawful_leaf(scene, body)) is rule
     scene.convicted_of(Kind.INVALID_LEAF)
 
 
-@pytest.mark.parametrize("name", [*UNLAWFUL, "malformed"])
-async def test_unlawful_leaf_without_the_check(name: str) -> None:
+@pytest.mark.parametrize("made", UNLAWFUL)
+async def test_unlawful_leaf_without_the_check(made: Callable[[Scene], bytes]) -> None:
     scene = await weak_scene(realm_leaf=lawless)
-    body = unlawful_bodies(scene)[name]
+    body = made(scene)
     await scene.device.pull()
-    await take_unlawful_leaf(scene, body)
+    assert await take_unlawful_leaf(scene, body) is None
     scene.chain.publish(scene.server.cut())
     await scene.device.audit()
     scene.in_peace()
@@ -570,53 +638,102 @@ async def test_unlawful_leaf_without_the_check(name: str) -> None:
 # A member whom nobody added, in the org log (A02, A03, T7).
 
 
-async def add_ghost(scene: Scene) -> None:
+GHOST = b"ghost" + bytes(11)
+
+
+def ghost_person(scene: Scene) -> bytes:
+    """In an administrator's name, with the signature of somebody else."""
     server = scene.server
     impostor = replace(server.alice, secrets=replace(server.alice.secrets, sign_seed=bytes(32)))
     ghost = User(
-        user=UserId(bytes(16)),
+        user=UserId(GHOST),
         name=b"ghost",
         email=b"ghost@acme.example",
         profile=ADMIN,
         generation=1,
         box_key=server.alice.secrets.user_key(1).public,
     )
-    body = server.certificate(impostor, server.org_log.log, ghost)
-    server.take_org(body, believe_user(server.org, body))
+    return server.certificate(impostor, server.org_log.log, ghost)
+
+
+def ghost_secrets(scene: Scene) -> DeviceSecrets:
+    """A device of the server's in bob's name: bob's keys would be sealed to it."""
+    return replace(scene.bob.secrets, device=DeviceId(GHOST), sign_seed=bytes(32))
+
+
+def unsigned_device(scene: Scene) -> bytes:
+    """Everything in it is as bob's own device would say it."""
+    content = device_content(ghost_secrets(scene), b"tablet")
+    body = scene.server.certificate(scene.bob, scene.server.org_log.log, content)
+    return encode(replace(decode(Signed, body), signature=bytes(64)))
+
+
+def device_signed_by_itself(scene: Scene) -> bytes:
+    secrets = ghost_secrets(scene)
+    ghost = replace(scene.bob, secrets=secrets, author=replace(scene.bob.author, secrets=secrets))
+    content = device_content(secrets, b"tablet")
+    return scene.server.certificate(ghost, scene.server.org_log.log, content)
+
+
+GHOSTS: dict[Callable[[Scene], bytes], type[Exception]] = {
+    ghost_person: SignatureError,
+    unsigned_device: SignatureError,
+    device_signed_by_itself: TrustchainError,
+}
+
+
+async def add_ghost(scene: Scene, body: bytes) -> BaseException | None:
+    scene.server.take_org(body, believe_ghost(scene.server.org, body))
     try:
         await scene.device.pull()
-    except VerificationError as error:
+    except LeafRefusedError as error:
         await scene.device.auditor.report(error)
+        return error.__cause__
+    return None
 
 
-def believe_user(state: OrgState, body: bytes) -> OrgState:
-    """The organization with whatever user a certificate names."""
+def believe_ghost(state: OrgState, body: bytes) -> OrgState:
+    """The organization with whatever user or device a certificate names."""
     certificate = peek_certificate(body)
-    user = decode_content(certificate.kind, certificate.content)
-    assert isinstance(user, User)
-    entry = (map_key(b"user", user.user), map_value(encode_trusted(user)))
-    return replace(state, users={**state.users, user.user: user}, map=state.map.set(*entry))
+    content = decode_content(certificate.kind, certificate.content)
+    assert isinstance(content, User | Device)
+    if isinstance(content, User):
+        state = replace(state, users={**state.users, content.user: content})
+        entry = (map_key(b"user", content.user), map_value(encode_trusted(content)))
+    else:
+        known = DeviceEntry(
+            device=content, index=state.position.size, key=VerifyKey(content.sign_key)
+        )
+        state = replace(state, devices={**state.devices, content.device: known})
+        entry = (map_key(b"device", content.device), map_value(encode_trusted(content)))
+    return replace(state, map=state.map.set(*entry))
 
 
 def credulous(self: Checks, state: OrgState, leaf: Leaf) -> OrgState:
     try:
         return ALL_CHECKS.org_leaf(state, leaf)
     except (DataError, VerificationError):
-        return replace(believe_user(state, leaf.body), position=state.position.after(leaf))
+        return replace(believe_ghost(state, leaf.body), position=state.position.after(leaf))
 
 
-async def test_ghost_member(scene: Scene) -> None:
-    await add_ghost(scene)
+@pytest.mark.parametrize(("made", "rule"), GHOSTS.items())
+async def test_ghost_member(
+    scene: Scene, made: Callable[[Scene], bytes], rule: type[Exception]
+) -> None:
+    assert type(await add_ghost(scene, made(scene))) is rule
     scene.convicted_of(Kind.INVALID_LEAF)
 
 
-async def test_ghost_member_without_the_check() -> None:
+@pytest.mark.parametrize("made", GHOSTS)
+async def test_ghost_member_without_the_check(made: Callable[[Scene], bytes]) -> None:
     scene = await weak_scene(org_leaf=credulous)
-    await add_ghost(scene)
+    assert await add_ghost(scene, made(scene)) is None
     scene.chain.publish(scene.server.cut())
     await scene.device.audit()
     scene.in_peace()
-    assert UserId(bytes(16)) in scene.device.org.org_states[-1].users
+    org = scene.device.org.org_states[-1]
+    assert GHOST in (*org.users, *org.devices)
+    assert (made is ghost_person) is (len(org.devices_of(scene.bob.secrets.user)) == 1)
 
 
 # A certificate of a kind that came after this program: nobody's fault, if it is signed. What is

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parsec_fs.protocol.errors import DataError, DecryptionError, ParsecFSError
-from parsec_fs.protocol.hashing import keyed, realm_key_commitment, sha256
+from parsec_fs.protocol.hashing import keyed, realm_key_commitment
 from parsec_fs.protocol.ids import BlockId, DeviceId, ObjectId, OrgId, RealmId
 from parsec_fs.protocol.limits import MANIFEST_MAX_SIZE
 from parsec_fs.protocol.sealing import (
@@ -190,22 +190,3 @@ def test_keyed_hashes_are_the_reference(key: bytes, org: bytes, realm: bytes, in
     assert context == org + realm + index.to_bytes(4, "big")
     assert realm_key_commitment(key, context) == ref.realm_key_commitment(key, context)
     assert keyed(key, "page-id", context) == ref.keyed(key, "page-id", context)
-
-
-def test_ciphertext_for_two_keys_opens_under_neither() -> None:
-    """GCM alone would allow one ciphertext that opens under two keys (A14); the stored commitment
-    is derived from the key, so a payload names exactly one."""
-    context = ManifestContext(
-        org=OrgId(bytes(32)),
-        realm=RealmId(bytes(32)),
-        object=ObjectId(bytes(16)),
-        version=1,
-        author=DeviceId(bytes(16)),
-    )
-    keys = [RealmKey(1, sha256(bytes([one]))) for one in range(2)]
-    sealed = [seal_manifest(b"text", key=key, context=context, salt=bytes(32)) for key in keys]
-    assert sealed[0][37:69] != sealed[1][37:69]
-    crossed = sealed[0][:37] + sealed[1][37:69] + sealed[0][69:]
-    for key in keys:
-        with pytest.raises(DecryptionError):
-            open_manifest(crossed, key=key, expected_context=context)
