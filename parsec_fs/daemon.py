@@ -78,7 +78,7 @@ class Daemon:
     async def _prepare(self, parts: Parts) -> None:
         """What must be known before the first request; then the gate says what is allowed."""
         workspace, gate = parts.workspace, parts.gate
-        if workspace.store.position().size == 0:
+        if workspace.bootstrap.is_first():
             self.reporter.progress("fetching and verifying the workspace")
             await workspace.bootstrap.open_first()
         recovered = workspace.filesystem.open()

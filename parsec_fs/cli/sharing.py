@@ -170,7 +170,7 @@ async def opened(
     with held(paths.lock, "no folder"):
         workspace = assemble(paths.root, named.realm, outside)
         try:
-            if workspace.store.position().size == 0:
+            if workspace.bootstrap.is_first():
                 await workspace.bootstrap.open_first()
             yield workspace
         finally:

@@ -2,8 +2,8 @@
 
 Data flow: the composition root (daemon, tests) gives what is outside -> this -> `Workspace`.
 
-The order of opening: `assemble` opens files and works offline. A device that has never seen the
-workspace must `bootstrap.open_first()` once; then `filesystem.open()` replays the journal over the
+The order of opening: `assemble` opens files and works offline. A device that has never seen all of
+the workspace must `bootstrap.open_first()`; then `filesystem.open()` replays the journal over the
 store; then `filesystem.run`, `sync.run` and `bootstrap.run` go on in the background.
 """
 

@@ -95,9 +95,14 @@ class Bootstrap:
 
     # The first opening
 
+    def is_first(self) -> bool:
+        """No head was reached yet: a first opening that was interrupted, or refused because the log
+        ends too early (A46), has left a past that is not to be shown."""
+        return self.replica.newest_head() is None
+
     async def open_first(self) -> None:
-        """Fetch a workspace that nothing is known of. Raises OfflineError, RefusedError,
-        VerificationError, DataError."""
+        """Fetch a workspace that nothing is known of, or go on with that. Raises OfflineError,
+        RefusedError, VerificationError, DataError."""
         if self.replica.size() == 0:
             self._forget_replay()
             self.replica.opening = True
@@ -129,7 +134,11 @@ class Bootstrap:
         )
         await self.org.ensure(snapshot.position.org_size)
         reader = SnapshotReader(
-            self.replica.store, self.server, slices=self.replica.slices, directory=self.directory
+            self.replica.store,
+            self.server,
+            slices=self.replica.slices,
+            directory=self.directory,
+            checks=self.checks,
         )
         await self._store(snapshot, reader)
         log.info("event=snapshot size=%d objects=%d", snapshot.position.size, snapshot.objects)

@@ -71,6 +71,19 @@ def check_roots(found: HeadPair, recomputed: LogState, *, known: HeadPair | None
     raise ProofError("the leaves do not lead to the signed head", evidence=(encode_trusted(raw),))
 
 
+def check_reached(found: HeadPair, pins: Iterable[LogState]) -> HeadPair:
+    """The log is at least as long as the inviter saw it (rule 25): a shorter one is an old copy.
+    Raises RollbackError with the head."""
+    head, raw = found
+    vouched = max((pin.size for pin in pins if pin.log == head.context.log), default=0)
+    if head.size < vouched:
+        raise RollbackError(
+            f"the log has {head.size} leaves; whoever invited this device has seen {vouched}",
+            evidence=(encode_trusted(raw),),
+        )
+    return found
+
+
 def check_pins(pins: Iterable[LogState], recomputed: LogState) -> LogState:
     """What the inviter vouched for at this size is what is here (rule 25). Raises ForkError."""
     for pin in pins:

@@ -255,6 +255,7 @@ class RealmReplica:
             head: HeadPair = (found.head.head, found.head.raw)
             newest = self.store.heads.newest()
             self._checks.promise(head, known_size=start, newest=newest, most_due=most_due)
+            self._checks.reached(head, self.pins)
             self._shown = head
             await self._take(found, head)
             if self.size() == head[0].size:

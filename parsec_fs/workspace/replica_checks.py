@@ -22,8 +22,15 @@ from parsec_fs.protocol.membership import OrgState
 from parsec_fs.protocol.realm_state import ObjectView, RealmState, Transition
 from parsec_fs.protocol.records import Leaf, LogState
 from parsec_fs.protocol.sealing import RealmKey
+from parsec_fs.protocol.snapshots import Snapshot
 from parsec_fs.workspace.key_boxes import open_realm_key
-from parsec_fs.workspace.promises import HeadPair, check_pins, check_promise, check_roots
+from parsec_fs.workspace.promises import (
+    HeadPair,
+    check_pins,
+    check_promise,
+    check_reached,
+    check_roots,
+)
 
 
 class ReplicaChecks:
@@ -54,6 +61,16 @@ class ReplicaChecks:
         """This is the history that whoever invited this device saw (A46, rule 25). Raises
         ForkError."""
         return check_pins(pins, recomputed)
+
+    def reached(self, found: HeadPair, pins: Iterable[LogState]) -> HeadPair:
+        """This is all of that history: no log ends before what was seen then (A46). Raises
+        RollbackError."""
+        return check_reached(found, pins)
+
+    def snapshot(self, found: Snapshot) -> RealmState:
+        """What the server says of the past leads to the roots that an own device has signed (A46,
+        rule 25). Raises ProofError."""
+        return found.finish()
 
     def restored(self, unremembered: bool) -> bool:
         """A record under this device's key that it does not remember: its state is an older copy,

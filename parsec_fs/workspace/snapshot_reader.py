@@ -114,11 +114,13 @@ class SnapshotReader:
         *,
         slices: Slices,
         directory: Path,
+        checks: ReplicaChecks = REPLICA_CHECKS,
     ) -> None:
         self._store = store
         self._server = server
         self._slices = slices
         self._directory = directory
+        self._checks = checks
         self._unplaced: list[ChangedObject] = []
 
     async def verify(self, snapshot: Snapshot, pages: IO[bytes]) -> RealmState:
@@ -133,7 +135,7 @@ class SnapshotReader:
             data = encode_trusted(page)
             pages.write(len(data).to_bytes(_LENGTH, "big") + data)
             more = bool(page.more)
-        return snapshot.finish()
+        return self._checks.snapshot(snapshot)
 
     def pages(self) -> IO[bytes]:
         """A file for the pages; nobody else can open it, and it ends with the program."""

@@ -1,4 +1,4 @@
-"""A new device is shown another history than its inviter's (A46); an old state comes back (A47).
+"""A new device is shown another history, or an old copy of it (A46); an old state comes back (A47).
 
 Data flow: forked server, copied device -> real client -> refused; believed without the one check.
 """
@@ -14,8 +14,9 @@ from parsec_fs.config import Home
 from parsec_fs.connection import connect
 from parsec_fs.protocol.errors import ForkError, RollbackError, VerificationError
 from parsec_fs.protocol.records import LogState
+from parsec_fs.workspace.promises import HeadPair
 from parsec_fs.workspace.replica_checks import ReplicaChecks
-from tests.support.laptops import found, laptop, second_user
+from tests.support.laptops import found, laptop, second_device, second_user
 from tests.support.server import in_process
 
 
@@ -25,6 +26,14 @@ class Unpinned(ReplicaChecks):
     def pins(self, pins: Iterable[LogState], recomputed: LogState) -> LogState:
         """Any history will do."""
         return recomputed
+
+
+class AnyLength(ReplicaChecks):
+    """The check left out."""
+
+    def reached(self, found: HeadPair, pins: Iterable[LogState]) -> HeadPair:
+        """However little there is."""
+        return found
 
 
 class Unaware(ReplicaChecks):
@@ -64,6 +73,44 @@ async def test_a_new_device_is_not_taken_into_another_history(tmp_path: Path) ->
         async with connect(weak, invited, clients=fork.http, checks=Unpinned()) as connection:
             names = [one.name for one in (await connection.org.pull()).users.values()]
             assert names == [b"alice", b"eve"]
+
+
+async def test_a_new_device_is_not_shown_an_old_copy(tmp_path: Path) -> None:
+    """Everything in it is genuine: heads, snapshot, the voucher of the very inviter. It only ends
+    before what the inviter saw at last. No second try shows it either; the true log then does."""
+    async with in_process(tmp_path / "server") as server:
+        identity = await found(server)
+        async with laptop(server, identity, tmp_path / "one", "one") as inviter:
+            realm = await inviter.create_realm()
+            await inviter.open(realm)
+            inviter.make("price", b"100")
+            await inviter.push()
+            invited = await second_device(inviter)
+    shutil.copytree(tmp_path / "server", tmp_path / "old")
+    async with (
+        in_process(tmp_path / "server") as server,
+        in_process(tmp_path / "old") as old,
+        laptop(server, identity, tmp_path / "one", "one") as inviter,
+    ):
+        await inviter.open(realm)
+        inviter.write("price", b"1")
+        await inviter.push()
+        replica = inviter.workspace.replica
+        pins = (inviter.org.roots_at(inviter.org.size()), replica.roots_at(replica.size()))
+        invited = replace(invited, pins=pins)
+        async with laptop(old, invited, tmp_path / "new", "new") as device:
+            for _ in range(2):
+                with pytest.raises(RollbackError, match="whoever invited this device has seen"):
+                    await device.open(realm)
+                device.workspace.close()
+        async with laptop(server, invited, tmp_path / "new", "new") as device:
+            await device.open(realm)
+            assert await device.read("price") == b"1"
+
+        async with laptop(old, invited, tmp_path / "weak", "weak") as weak:
+            weak.checks = AnyLength()
+            await weak.open(realm)
+            assert await weak.read("price") == b"100"
 
 
 async def test_two_devices_with_one_key_do_not_both_sign(tmp_path: Path) -> None:

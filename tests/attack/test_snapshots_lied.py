@@ -3,6 +3,8 @@
 Data flow: real server -> `Liar` changes one answer, properly encoded -> verification refuses it.
 
 Nothing of it is signed by the server, so nothing convicts: the device replays the log instead.
+Without the check, which compares with the roots that an own device has signed, all of it is
+believed.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -13,18 +15,35 @@ from typing import Any
 import httpx
 import pytest
 
-from parsec_fs.protocol.certificates import CONTRIBUTOR, MANAGER
+from parsec_fs.protocol.certificates import CONTRIBUTOR, MANAGER, NO_ROLE
 from parsec_fs.protocol.codec import decode, encode
 from parsec_fs.protocol.commands import Answer, Outcome
 from parsec_fs.protocol.errors import ProofError, SignatureError, TrustchainError
 from parsec_fs.protocol.hashing import object_record_hash, payload_hash
 from parsec_fs.protocol.ids import RealmId
-from parsec_fs.protocol.snapshots import SnapshotPage, SnapshotStart, voucher_header
+from parsec_fs.protocol.realm_state import RealmState
+from parsec_fs.protocol.snapshots import (
+    Snapshot,
+    SnapshotItem,
+    SnapshotPage,
+    SnapshotStart,
+    voucher_header,
+)
+from parsec_fs.workspace.replica_checks import REPLICA_CHECKS, ReplicaChecks
 from tests.support.devices import RawDevice, new_object, new_org
 from tests.support.server import InProcess, in_process
 from tests.support.snapshot_reader import take
 
 Change = Callable[[Any], Any]
+
+
+class AnySnapshot(ReplicaChecks):
+    """The check left out."""
+
+    def snapshot(self, found: Snapshot) -> RealmState:
+        """As if the voucher named the map to which this leads."""
+        vouched = replace(found.seen, map_root=found.map.root())
+        return replace(found, objects=found.count, seen=vouched).finish()
 
 
 class Liar(httpx.AsyncBaseTransport):
@@ -61,14 +80,20 @@ class Scene:
     mallory: RawDevice
     realm: RealmId
 
-    async def join(self) -> object:
+    async def join(
+        self, checks: ReplicaChecks = REPLICA_CHECKS
+    ) -> tuple[RealmState, tuple[SnapshotItem, ...]]:
         """Ask for the word of alice's own device."""
-        return await take(self.alice, self.realm, [self.alice.id], most=3)
+        return await take(self.alice, self.realm, [self.alice.id], most=3, checks=checks)
 
     async def refused(self, reason: str) -> None:
         """The honest answer is believed, this one is not."""
         with pytest.raises(ProofError, match=reason):
             await self.join()
+
+
+BOTH: list[ReplicaChecks] = [REPLICA_CHECKS, AnySnapshot()]
+IDS = ["checked", "without"]
 
 
 @pytest.fixture
@@ -121,24 +146,30 @@ async def test_hidden_object_is_refused(scene: Scene) -> None:
     await scene.refused("not as many")
 
 
-async def test_invented_role_is_refused(scene: Scene) -> None:
+@pytest.mark.parametrize("checks", BOTH, ids=IDS)
+async def test_invented_role_is_refused(scene: Scene, checks: ReplicaChecks) -> None:
     """Mallory as a manager; bob without any role."""
+    mallory, bob = scene.mallory.secrets.user, scene.bob.secrets.user
 
     def promote(told: SnapshotStart) -> SnapshotStart:
-        user = scene.mallory.secrets.user
-        roles = tuple(replace(one, role=MANAGER) if one.user == user else one for one in told.roles)
-        return replace(told, roles=roles)
+        roles = (replace(one, role=MANAGER) if one.user == mallory else one for one in told.roles)
+        return replace(told, roles=tuple(roles))
 
     def drop(told: SnapshotStart) -> SnapshotStart:
-        user = scene.bob.secrets.user
-        return replace(told, roles=tuple(one for one in told.roles if one.user != user))
+        return replace(told, roles=tuple(one for one in told.roles if one.user != bob))
 
-    for change in (promote, drop):
+    for change, user, role in ((promote, mallory, MANAGER), (drop, bob, NO_ROLE)):
         scene.liar.lie("realm/snapshot", SnapshotStart, change)
-        await scene.refused("map root")
+        if checks is REPLICA_CHECKS:
+            await scene.refused("map root")
+        else:
+            assert (await scene.join(checks))[0].role(user) == role
 
 
-async def test_old_objects_under_a_new_voucher_are_refused(scene: Scene) -> None:
+@pytest.mark.parametrize("checks", BOTH, ids=IDS)
+async def test_old_objects_under_a_new_voucher_are_refused(
+    scene: Scene, checks: ReplicaChecks
+) -> None:
     """The server answers a page of an older size: rolled back content (the version before)."""
     target = sorted(scene.alice.realms[scene.realm].objects)[0]
     (old, *_) = (await scene.alice.server.read_snapshot_page(scene.realm, 7, (), 1)).items
@@ -154,7 +185,12 @@ async def test_old_objects_under_a_new_voucher_are_refused(scene: Scene) -> None
         )
 
     scene.liar.lie("realm/objects", SnapshotPage, roll_back)
-    await scene.refused("map root")
+    if checks is REPLICA_CHECKS:
+        await scene.refused("map root")
+        return
+    state, items = await scene.join(checks)
+    assert state.position.size > old.state.write_index + 1
+    assert [one for one in items if one.object == target] == [old]
 
 
 async def test_word_of_another_device_is_refused(scene: Scene) -> None:

@@ -178,13 +178,14 @@ class Laptop:
             org=self.org,
             author=self.author,
             audit=self.audit,
+            pins=self.identity.pins,
             label=lambda: f"{self.name} 2026-01-01 10.00".encode(),
             hook=lambda point: self.hook(point),
             checks=self.checks,
             cache_limit=self.cache_limit,
         )
         self.parts = assemble(self.folder / realm.hex()[:8], realm, outside)
-        if self.parts.store.position().size == 0:
+        if self.parts.bootstrap.is_first():
             await self.parts.bootstrap.open_first()
         self.parts.filesystem.open()
         self.running, self.ended = trio.CancelScope(), trio.Event()
@@ -422,7 +423,14 @@ async def laptop(
             identity=identity,
             author=Author(secrets=secrets, incarnation=os.urandom(16), random=os.urandom),
             client=client,
-            org=OrgReplica(store, client, genesis=anchor.genesis, audit=Unaudited(), checks=checks),
+            org=OrgReplica(
+                store,
+                client,
+                genesis=anchor.genesis,
+                audit=Unaudited(),
+                pins=identity.pins,
+                checks=checks,
+            ),
             signer=signer,
             wire=wire,
             folder=folder,

@@ -10,11 +10,17 @@ from parsec_fs.protocol.membership import realm_context
 from parsec_fs.protocol.realm_state import RealmState, verify_leaf
 from parsec_fs.protocol.records import ObjectState
 from parsec_fs.protocol.snapshots import SnapshotItem, open_start
+from parsec_fs.workspace.replica_checks import REPLICA_CHECKS, ReplicaChecks
 from tests.support.devices import RawDevice
 
 
 async def take(
-    device: RawDevice, realm: RealmId, vouchers: Sequence[DeviceId], *, most: int
+    device: RawDevice,
+    realm: RealmId,
+    vouchers: Sequence[DeviceId],
+    *,
+    most: int,
+    checks: ReplicaChecks = REPLICA_CHECKS,
 ) -> tuple[RealmState, tuple[SnapshotItem, ...]]:
     """A verified snapshot, in pages of at most `most` objects."""
     org = device.org_state()
@@ -32,7 +38,7 @@ async def take(
         assert len(page.items) <= most
         snapshot = snapshot.after(page)
         items += page.items
-    return snapshot.finish(), tuple(items)
+    return checks.snapshot(snapshot), tuple(items)
 
 
 async def items_at(
