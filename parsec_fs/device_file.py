@@ -23,6 +23,7 @@ from parsec_fs.device_lock import (
     split,
 )
 from parsec_fs.identity import Identity
+from parsec_fs.passphrase import COST_CHECKS, CostChecks
 from parsec_fs.protocol.codec import decode, encode
 from parsec_fs.protocol.errors import DataError, DecryptionError, DeviceFileError
 
@@ -58,8 +59,11 @@ class NoKeys:
 class DeviceFile:
     """The files in `folder`; `keys` opens what a key file does not."""
 
-    def __init__(self, folder: Path, keys: KeySource | None = None) -> None:
+    def __init__(
+        self, folder: Path, keys: KeySource | None = None, checks: CostChecks = COST_CHECKS
+    ) -> None:
         self._folder = folder
+        self._checks = checks
         self._keys = keys or NoKeys()
 
     @property
@@ -155,7 +159,7 @@ class DeviceFile:
                 "or join one (parsec-fs device join)"
             )
         try:
-            return split(_read(self.data_path))
+            return split(_read(self.data_path), self._checks)
         except DataError as error:
             raise DeviceFileError(f"{self.data_path}: damaged: {error}") from error
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Final
 
-from parsec_fs.passphrase import Cost, check_cost, passphrase_key
+from parsec_fs.passphrase import COST_CHECKS, Cost, CostChecks, passphrase_key
 from parsec_fs.protocol.codec import Bytes32, Size, decode, encode
 from parsec_fs.protocol.errors import DataError
 from parsec_fs.protocol.hashing import sha256, tag
@@ -77,7 +77,7 @@ def head_of(lock: Lock) -> bytes:
     return bytes((lock.method,)) + len(encoded).to_bytes(2, "big") + encoded
 
 
-def split(data: bytes) -> tuple[Lock, bytes]:
+def split(data: bytes, checks: CostChecks = COST_CHECKS) -> tuple[Lock, bytes]:
     """Lock and sealed identity of a device file. Raises DataError, also for a cost that nobody
     would have written."""
     method = data[0] if data else 0
@@ -89,7 +89,7 @@ def split(data: bytes) -> tuple[Lock, bytes]:
     if method == KEYRING:
         return decode(KeyringLock, data[3:end], max_size=_LOCK_MAX_SIZE), data[end:]
     lock = decode(PassphraseLock, data[3:end], max_size=_LOCK_MAX_SIZE)
-    check_cost(lock.cost)
+    checks.cost(lock.cost)
     return lock, data[end:]
 
 
@@ -104,18 +104,25 @@ def open_identity(sealed: bytes, *, lock: Lock, key: bytes) -> bytes:
 
 
 def passphrase_lock(
-    passphrase: bytes, *, cost: Cost, key: bytes, random: Callable[[int], bytes]
+    passphrase: bytes,
+    *,
+    cost: Cost,
+    key: bytes,
+    random: Callable[[int], bytes],
+    checks: CostChecks = COST_CHECKS,
 ) -> PassphraseLock:
     """A lock that this passphrase opens to the file key `key`."""
     salt = random(32)
-    derived = passphrase_key(passphrase, salt=salt, cost=cost)
+    derived = passphrase_key(passphrase, salt=salt, cost=cost, checks=checks)
     wrapped = LocalSealer(derived).seal(key, context=_WRAP + encode(cost), salt=random(32))
     return PassphraseLock(salt=salt, cost=cost, wrapped=wrapped)
 
 
-def open_passphrase_lock(lock: PassphraseLock, passphrase: bytes) -> bytes:
+def open_passphrase_lock(
+    lock: PassphraseLock, passphrase: bytes, checks: CostChecks = COST_CHECKS
+) -> bytes:
     """The file key. Raises DecryptionError if it is another passphrase."""
-    derived = passphrase_key(passphrase, salt=lock.salt, cost=lock.cost)
+    derived = passphrase_key(passphrase, salt=lock.salt, cost=lock.cost, checks=checks)
     return LocalSealer(derived).open(lock.wrapped, expected_context=_WRAP + encode(lock.cost))
 
 

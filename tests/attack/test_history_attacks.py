@@ -24,18 +24,14 @@ from parsec_fs.protocol.certificates import (
     OWNER,
     USER_REVOKED,
     Certificate,
-    Device,
     DeviceRevoked,
     Role,
     RoleRegistered,
     User,
-    decode_content,
-    peek_certificate,
 )
-from parsec_fs.protocol.codec import decode, encode, encode_trusted
+from parsec_fs.protocol.codec import decode, encode
 from parsec_fs.protocol.commands import EpochProof
 from parsec_fs.protocol.commits import CommitBody
-from parsec_fs.protocol.enrolled import DeviceEntry
 from parsec_fs.protocol.epochs import opening_leaf
 from parsec_fs.protocol.errors import (
     DataError,
@@ -45,9 +41,8 @@ from parsec_fs.protocol.errors import (
     TrustchainError,
     VerificationError,
 )
-from parsec_fs.protocol.hashing import EMPTY_MAP, map_key, map_value, signed_hash, tag
+from parsec_fs.protocol.hashing import EMPTY_MAP, signed_hash, tag
 from parsec_fs.protocol.ids import NO_HASH, DeviceId, Hash, UserId
-from parsec_fs.protocol.keys import VerifyKey
 from parsec_fs.protocol.log_state import DeviceChainError, NotAllowedError, RevokedError
 from parsec_fs.protocol.membership import OrgState
 from parsec_fs.protocol.prefix_map import PrefixMap
@@ -65,7 +60,7 @@ from parsec_fs.workspace.promises import AuditFirstError
 from parsec_fs.workspace.refused_leaf import LeafRefusedError
 from tests.support.audited import AuditedDevice, SimulatedChain
 from tests.support.history import HonestServer, Member, open_cut
-from tests.support.weakened import believe_role, lenient, without
+from tests.support.weakened import believe_newcomer, believe_role, lenient, without
 
 pytestmark = pytest.mark.allows_log("audit: ")
 
@@ -683,7 +678,7 @@ GHOSTS: dict[Callable[[Scene], bytes], type[Exception]] = {
 
 
 async def add_ghost(scene: Scene, body: bytes) -> BaseException | None:
-    scene.server.take_org(body, believe_ghost(scene.server.org, body))
+    scene.server.take_org(body, believe_newcomer(scene.server.org, body))
     try:
         await scene.device.pull()
     except LeafRefusedError as error:
@@ -692,28 +687,11 @@ async def add_ghost(scene: Scene, body: bytes) -> BaseException | None:
     return None
 
 
-def believe_ghost(state: OrgState, body: bytes) -> OrgState:
-    """The organization with whatever user or device a certificate names."""
-    certificate = peek_certificate(body)
-    content = decode_content(certificate.kind, certificate.content)
-    assert isinstance(content, User | Device)
-    if isinstance(content, User):
-        state = replace(state, users={**state.users, content.user: content})
-        entry = (map_key(b"user", content.user), map_value(encode_trusted(content)))
-    else:
-        known = DeviceEntry(
-            device=content, index=state.position.size, key=VerifyKey(content.sign_key)
-        )
-        state = replace(state, devices={**state.devices, content.device: known})
-        entry = (map_key(b"device", content.device), map_value(encode_trusted(content)))
-    return replace(state, map=state.map.set(*entry))
-
-
 def credulous(self: Checks, state: OrgState, leaf: Leaf) -> OrgState:
     try:
         return ALL_CHECKS.org_leaf(state, leaf)
     except (DataError, VerificationError):
-        return replace(believe_ghost(state, leaf.body), position=state.position.after(leaf))
+        return replace(believe_newcomer(state, leaf.body), position=state.position.after(leaf))
 
 
 @pytest.mark.parametrize(("made", "rule"), GHOSTS.items())

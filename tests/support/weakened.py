@@ -9,11 +9,14 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from parsec_fs.audit.auditor import Auditor
 from parsec_fs.audit.checks import ALL_CHECKS, Checks
 from parsec_fs.audit.client_state import ClientState
-from parsec_fs.protocol.certificates import Role, decode_content, peek_certificate
+from parsec_fs.protocol.certificates import Device, Role, User, decode_content, peek_certificate
 from parsec_fs.protocol.codec import encode_trusted
+from parsec_fs.protocol.enrolled import DeviceEntry, generation_of
 from parsec_fs.protocol.epochs import opening_leaf
 from parsec_fs.protocol.errors import DataError, OfflineError, VerificationError
 from parsec_fs.protocol.hashing import map_key, map_value
+from parsec_fs.protocol.keys import VerifyKey
+from parsec_fs.protocol.membership import OrgState
 from parsec_fs.protocol.realm_state import Transition
 from parsec_fs.protocol.sealing import block_aad
 
@@ -72,6 +75,29 @@ def believe_role(self: object, state: Any, leaf: Any, **_: object) -> Transition
         position=state.position.after(leaf),
     )
     return Transition(state=after)
+
+
+def believe_newcomer(state: OrgState, body: bytes) -> OrgState:
+    """The organization with whatever user or device a certificate names; nothing is checked."""
+    certificate, index = peek_certificate(body), state.position.size
+    content = decode_content(certificate.kind, certificate.content)
+    assert isinstance(content, User | Device)
+    value = map_value(encode_trusted(content))
+    if isinstance(content, Device):
+        known = DeviceEntry(device=content, index=index, key=VerifyKey(content.sign_key))
+        return replace(
+            state,
+            devices={**state.devices, content.device: known},
+            map=state.map.set(map_key(b"device", content.device), value),
+        )
+    generations = (generation_of(content, index),)
+    return replace(
+        state,
+        users={**state.users, content.user: content},
+        generations={**state.generations, content.user: generations},
+        profiles={**state.profiles, content.user: ((index, content.profile),)},
+        map=state.map.set(map_key(b"user", content.user), value),
+    )
 
 
 def lenient(self: Checks, state: Any, leaf: Any, **context: Any) -> Transition:

@@ -9,6 +9,7 @@ from tests.support.sources import modules
 
 CLASSES = {
     "AdmissionChecks": "parsec_fs.admission",
+    "CostChecks": "parsec_fs.passphrase",
     "GreetingChecks": "parsec_fs.greeting",
     "Auditor": "parsec_fs.audit.auditor",
     "HeaderChecks": "parsec_fs.audit.headers",
