@@ -81,8 +81,11 @@ def guessed(lock: PassphraseLock) -> list[bytes]:
     return found
 
 
-def test_a_cheap_lock_is_not_opened(tmp_path: Path, identity: Identity) -> None:
-    lock = locked(tmp_path, identity, CHEAP)
+@pytest.mark.parametrize(
+    "cost", [CHEAP, replace(FLOOR, memory_kib=32), replace(FLOOR, iterations=1)], ids=repr
+)
+def test_a_cheap_lock_is_not_opened(tmp_path: Path, identity: Identity, cost: Cost) -> None:
+    lock = locked(tmp_path, identity, cost)
     before = (tmp_path / "device.dat").read_bytes()
     person = Typist(COST_CHECKS)
     with pytest.raises(DeviceFileError, match="passphrase cost"):

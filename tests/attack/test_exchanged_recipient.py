@@ -27,7 +27,7 @@ from parsec_fs.protocol.certificates import (
 )
 from parsec_fs.protocol.codec import decode, encode, encode_trusted
 from parsec_fs.protocol.commands import Answer, AppendCertificate, Leaves, ReadLeaves
-from parsec_fs.protocol.errors import DataError, VerificationError
+from parsec_fs.protocol.errors import DataError, SignatureError, VerificationError
 from parsec_fs.protocol.hashing import body_hash
 from parsec_fs.protocol.membership import OrgState
 from parsec_fs.protocol.records import Head, Leaf, Signed, sign_head
@@ -132,8 +132,9 @@ async def test_no_key_is_sealed_to_an_exchanged_recipient(
             line.lie(alice.org.state)
             sharing = alice.workspace.sharing
             if checks is REPLICA_CHECKS:
-                with pytest.raises(LeafRefusedError):
+                with pytest.raises(LeafRefusedError) as caught:
                     await sharing.set_role(bob.user, CONTRIBUTOR)
+                assert isinstance(caught.value.__cause__, SignatureError)
                 assert line.appended == []
                 return
             assert await sharing.set_role(bob.user, CONTRIBUTOR)
