@@ -30,7 +30,9 @@ from parsec_fs.protocol.sealing import (
     seal_secret,
     sealed_key_index,
 )
+from parsec_fs.workspace.replica_checks import REPLICA_CHECKS
 from tests.support import reference as ref
+from tests.support.weakened import WEAK
 
 bytes16 = st.binary(min_size=16, max_size=16)
 bytes32 = st.binary(min_size=32, max_size=32)
@@ -152,6 +154,22 @@ def test_changed_block_does_not_open(text: bytes, data: st.DataObject) -> None:
     with pytest.raises(DecryptionError):
         open_block_into(bytes(changed), buffer, reference, realm=realm)
     assert not any(buffer)  # nothing unverified stays behind
+
+
+@given(st.binary(min_size=1, max_size=2000), st.data())
+def test_resealed_block_does_not_open(text: bytes, data: st.DataObject) -> None:
+    """Whoever can read a block has its key and can seal anything under it (A16): key, id and tag
+    hold. Without the digest it would be read."""
+    realm, block, key = RealmId(bytes(32)), BlockId(bytes(16)), bytes(32)
+    reference = block_ref(
+        seal_block(text, realm=realm, block_id=block, key=key), block_id=block, key=key
+    )
+    size = st.binary(min_size=len(text), max_size=len(text))
+    forged = data.draw(size.filter(lambda one: one != text))
+    resealed = seal_block(forged, realm=realm, block_id=block, key=key)
+    with pytest.raises(DecryptionError, match="digest"):
+        REPLICA_CHECKS.block(resealed, reference, realm=realm)
+    assert WEAK["block"].block(resealed, reference, realm=realm) == forged
 
 
 def test_block_is_bound_to_realm_and_id() -> None:

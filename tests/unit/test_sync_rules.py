@@ -39,6 +39,7 @@ from parsec_fs.workspace.promises import (
     AuditFirstError,
     check_pins,
     check_promise,
+    check_reached,
     check_roots,
 )
 from parsec_fs.workspace.rebase import Verdict, judge, merged_attributes
@@ -112,6 +113,16 @@ def test_what_the_inviter_pinned_must_be_there() -> None:
     assert check_pins([state(4)], state(5, root=EMPTY_TREE))
     with pytest.raises(ForkError):
         check_pins([state(4)], state(4, root=EMPTY_TREE))
+
+
+def test_a_log_that_ends_before_what_was_pinned_is_an_old_copy() -> None:
+    """Rule 25. Pins of other logs say nothing of this one; those at other sizes do."""
+    other = replace(state(9), log=LogId(b"m" * 32))
+    for size in (4, 5):
+        assert check_reached(head(size), [state(3), state(4), other])
+    with pytest.raises(RollbackError, match="3 leaves; whoever invited this device has seen 4"):
+        check_reached(head(3), [state(4), state(2), other])
+    assert check_reached(head(0), [])
 
 
 # Verdicts
