@@ -78,7 +78,8 @@ def check_reached(found: HeadPair, pins: Iterable[LogState]) -> HeadPair:
     vouched = max((pin.size for pin in pins if pin.log == head.context.log), default=0)
     if head.size < vouched:
         raise RollbackError(
-            f"the log has {head.size} leaves; whoever invited this device has seen {vouched}",
+            f"the log has {head.size} leaves; whoever invited this device has seen {vouched}: "
+            "the server shows an old copy, of which nothing is used",
             evidence=(encode_trusted(raw),),
         )
     return found
