@@ -37,7 +37,9 @@ from parsec_fs.protocol.sealing import TAG_SIZE, block_ref, open_block, seal_blo
 from parsec_fs.storage.block_files import BlockFiles
 from parsec_fs.storage.workers import Result, Workers
 
+T = TypeVar("T")
 Pooled = TypeVar("Pooled")
+
 Fetch = Callable[[BlockRef], Awaitable[bytes]]
 """Gets sealed bytes from wherever they are; raises OfflineError."""
 
@@ -139,6 +141,21 @@ class Contents:
     def discard(self, ref: BlockRef) -> None:
         """A sealed block that nothing refers to."""
         self.files.discard(ref.id)
+
+    async def make_durable(self, then: Callable[[], T]) -> T:
+        """All blocks sealed so far, and then what names them: one way to a thread and back for
+        both, because that can take as long as the disk. `then` runs even if blocks fail: it has
+        taken over what it is to close. Raises OSError, and what `then` does."""
+        blocks = self.files.sync_job()
+
+        def job() -> T:
+            try:
+                blocks()
+            finally:
+                done = then()
+            return done
+
+        return await self.workers.run(job, waits=True)
 
     # Reading
 

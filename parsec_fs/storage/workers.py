@@ -8,6 +8,8 @@ belongs here (decisions.md 6): it would hold up every request.
 `turn_wanted` tells the mount's loop that somebody waits for a result that is there; it then gives
 other tasks a real turn. Other results come with the next turn: of a stream that is read ahead, none
 has to be waited for, and a turn for each block costs as much as several requests.
+What only waits for the disk (`waits`) has a thread of its own: it is not behind the work, nor the
+work behind it.
 """
 
 import queue
@@ -47,11 +49,17 @@ class Workers:
 
     def __init__(self, threads: int = THREADS) -> None:
         self.turn_wanted = False
-        self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._missing = threads
+        self._working = _Crew("worker", threads)
+        self._waiting = _Crew("disk", 1)
         self._token: trio.lowlevel.TrioToken | None = None
 
-    def submit(self, function: Callable[[], T], then: Callable[[Result[T]], None]) -> Result[T]:
+    def submit(
+        self,
+        function: Callable[[], T],
+        then: Callable[[Result[T]], None],
+        *,
+        waits: bool = False,
+    ) -> Result[T]:
         """Run `function` in a thread, then `then(result)` in the event loop. Call from the loop."""
         token = self._token = trio.lowlevel.current_trio_token()
         result: Result[T] = Result()
@@ -73,16 +81,12 @@ class Workers:
             if result.awaited:
                 self.turn_wanted = True
 
-        self._jobs.put(job)
-        while self._missing:
-            self._missing -= 1
-            number = self._missing
-            threading.Thread(target=self._work, name=f"worker-{number}", daemon=True).start()
+        (self._waiting if waits else self._working).put(job)
         return result
 
-    async def run(self, function: Callable[[], T]) -> T:
+    async def run(self, function: Callable[[], T], *, waits: bool = False) -> T:
         """Run `function` in a thread and wait for it; if cancelled, it ends by itself."""
-        result = self.submit(function, _nothing)
+        result = self.submit(function, _nothing, waits=waits)
         await self.wait(result)
         return result.get()
 
@@ -98,6 +102,23 @@ class Workers:
         if result.finished:
             # The thread may have looked before this was set.
             self.turn_wanted = True
+
+
+class _Crew:
+    """Threads with the same queue, started with its first job."""
+
+    def __init__(self, name: str, threads: int) -> None:
+        self._name = name
+        self._missing = threads
+        self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+
+    def put(self, job: Callable[[], None]) -> None:
+        """The next job of whichever thread is free first."""
+        self._jobs.put(job)
+        while self._missing:
+            self._missing -= 1
+            name = f"{self._name}-{self._missing}"
+            threading.Thread(target=self._work, name=name, daemon=True).start()
 
     def _work(self) -> None:
         while True:

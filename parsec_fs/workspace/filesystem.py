@@ -296,8 +296,9 @@ class Filesystem:
             try:
                 await trio.to_thread.run_sync(self.journal.flush)
                 self.room.unwritable = 0
-                await trio.to_thread.run_sync(self.contents.files.sync_job())
-                self.journal.synced = await trio.to_thread.run_sync(self.journal.sync_job())
+                with trio.CancelScope(shield=True):  # closing must not find it under way
+                    groups = self.journal.sync_job()
+                    self.journal.synced = await self.contents.make_durable(groups)
             except OSError as error:
                 raise LocalError("journal cannot be written", errno=told(error)) from error
             finally:

@@ -4,6 +4,8 @@ Data flow: counts of the daemon after each row and in the end -> rows that are i
 """
 
 import runpy
+import sqlite3
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +15,7 @@ SCRIPTS = Path(__file__).parents[2] / "scripts"
 if str(SCRIPTS) not in sys.path:
     sys.path.append(str(SCRIPTS))
 
+import bench_fsync  # noqa: E402
 from bench_product import Changes, Measured, unaudited  # noqa: E402
 
 
@@ -48,3 +51,18 @@ def test_no_ratio_where_the_floor_is_noisy_or_a_row_invalid() -> None:
     assert no_ratio(quiet, "create", set()) == ""
     assert no_ratio(noisy, "create", set()) == "(noisy)"
     assert no_ratio(quiet, "create", {"create"}) == "(invalid)"
+
+
+def test_fsync_rows_do_what_they_count(tmp_path: Path) -> None:
+    saved = tmp_path / "saved"
+    saved.mkdir()
+    assert bench_fsync.saves(saved, 3) > 0
+    assert {len(path.read_bytes()) for path in saved.iterdir()} == {bench_fsync.PAGE}
+    assert sorted(path.name for path in saved.iterdir()) == ["saved-0", "saved-1", "saved-2"]
+    for journal in ("WAL", "DELETE"):
+        database = tmp_path / journal
+        assert bench_fsync.transactions(database, 3, journal=journal) > 0
+        assert sqlite3.connect(database).execute("SELECT count(*) FROM kept").fetchone() == (3,)
+    assert bench_fsync.commits(tmp_path / "repository", 2) > 0
+    count = ["git", "-C", str(tmp_path / "repository"), "rev-list", "--count", "HEAD"]
+    assert subprocess.run(count, check=True, capture_output=True).stdout == b"2\n"

@@ -4,6 +4,7 @@ Data flow: a pipe in place of /dev/fuse -> PollFirst -> whether other tasks got 
 """
 
 import os
+import threading
 from collections.abc import Iterator
 from importlib.metadata import version
 
@@ -144,6 +145,17 @@ async def test_workers_carry_errors_back() -> None:
     with pytest.raises(OSError, match="no room"):
         await workers.run(fail)
     assert await workers.run(lambda: "after") == "after"
+
+
+async def test_what_waits_for_the_disk_is_not_behind_the_work() -> None:
+    workers, free = Workers(), threading.Event()
+    busy = [workers.submit(free.wait, lambda result: None) for _ in range(4)]
+    with trio.fail_after(30):
+        assert await workers.run(lambda: "durable", waits=True) == "durable"
+        assert not any(result.done.is_set() for result in busy)
+        free.set()
+        for result in busy:
+            await result.done.wait()
 
 
 async def test_a_mount_is_busy_while_requests_come_in_a_row(pipe: tuple[int, int]) -> None:
