@@ -27,6 +27,7 @@ from parsec_fs.mount import runner
 from parsec_fs.protocol.errors import VerificationError
 from parsec_fs.protocol.ids import ObjectId
 from parsec_fs.signals import dump_on_signal, know_children, stop_on_signal
+from parsec_fs.workspace.assembly import STORES, Stores
 from parsec_fs.workspace.strict_open import all_logged_is_here
 
 log = logging.getLogger(__name__)
@@ -36,8 +37,8 @@ STRICT_OPEN_TIMEOUT_S: Final = 30.0
 
 @dataclass(slots=True, kw_only=True)
 class Daemon:
-    """One workspace, from opening to closing. `checks` and `auditor_type` are never set but
-    by tests."""
+    """One workspace, from opening to closing. `checks`, `stores` and `auditor_type` are
+    never set but by tests."""
 
     home: Home
     identity: Identity
@@ -46,6 +47,7 @@ class Daemon:
     options: MountOptions
     reporter: Reporter
     checks: Checks = ALL_CHECKS
+    stores: Stores = STORES
     auditor_type: type[Auditor] = Auditor
     kernel: Kernel = field(default_factory=Kernel)
     failures: list[VerificationError] = field(default_factory=list)
@@ -65,6 +67,7 @@ class Daemon:
                     connection=connection,
                     kernel=self.kernel,
                     checks=self.checks,
+                    stores=self.stores,
                     auditor_type=self.auditor_type,
                     on_failure=self._on_failure,
                 )

@@ -27,7 +27,7 @@ from parsec_fs.history import History, RememberedHeads
 from parsec_fs.mount import runner
 from parsec_fs.protocol.certificates import CONTRIBUTOR
 from parsec_fs.protocol.errors import VerificationError
-from parsec_fs.workspace.assembly import Outside, Workspace, assemble
+from parsec_fs.workspace.assembly import Outside, Stores, Workspace, assemble
 from parsec_fs.workspace.conflicts import device_in_name
 from parsec_fs.workspace.gate import Gate
 from parsec_fs.workspace.remote_changes import Invalidation
@@ -91,6 +91,7 @@ def open_parts(
     connection: Connection,
     kernel: Kernel,
     checks: Checks,
+    stores: Stores,
     auditor_type: type[Auditor],
     on_failure: Callable[[VerificationError], None],
 ) -> Parts:
@@ -111,6 +112,7 @@ def open_parts(
         on_failure=on_failure,
         on_pulled=lambda: _follow_roles(opened),
         checks=checks,
+        stores=stores,
         root_owner=(os.getuid(), os.getgid()),
         cache_limit=options.cache_size,
     )

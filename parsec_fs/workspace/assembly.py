@@ -10,6 +10,7 @@ store; then `filesystem.run`, `sync.run` and `bootstrap.run` go on in the backgr
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from parsec_fs.identity import Author
 from parsec_fs.protocol.errors import VerificationError
@@ -47,6 +48,18 @@ from parsec_fs.workspace.upload import Uploader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stores:
+    """What keeps a workspace on this device. Tests hand in some that fail on purpose."""
+
+    realm: type[RealmStore] = RealmStore
+    journal: type[Journal] = Journal
+    contents: type[Contents] = Contents
+
+
+STORES: Final = Stores()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outside:
     """What a workspace gets from the world."""
 
@@ -69,6 +82,7 @@ class Outside:
     on_pulled: Callable[[], None] = lambda: None
     """The log was pulled: roles may have changed."""
     checks: ReplicaChecks = REPLICA_CHECKS
+    stores: Stores = STORES
     hook: Hook = lambda point: None
     root_owner: tuple[int, int] = (0, 0)
     cache_limit: int = CACHE_LIMIT
@@ -100,14 +114,15 @@ def assemble(directory: Path, realm: RealmId, outside: Outside) -> Workspace:
     """Open everything under `directory`. Sends nothing."""
     author, random = outside.author, outside.author.random
     secrets = author.secrets
-    store = RealmStore(directory / "realm.db", realm)
+    stores = outside.stores
+    store = stores.realm(directory / "realm.db", realm)
     keys = RealmKeys(store, realm, secrets, outside.checks)
     opener = Opener(keys, realm, secrets, random=random, checks=outside.checks)
     loader = StoreLoader(store, opener)
     blocks = BlockClient(outside.signer, realm)
     contents = _contents(directory / "blocks", realm, outside, blocks)
     filesystem = Filesystem(
-        journal=Journal(directory / "journal", LocalSealer(secrets.local_key)),
+        journal=stores.journal(directory / "journal", LocalSealer(secrets.local_key)),
         contents=contents,
         loader=loader,
         random=random,
@@ -201,7 +216,7 @@ def _contents(directory: Path, realm: RealmId, outside: Outside, blocks: BlockCl
     async def fetch(ref: BlockRef) -> bytes:
         return await blocks.get(ref.id)
 
-    return Contents(
+    return outside.stores.contents(
         directory,
         realm,
         random=outside.author.random,

@@ -188,10 +188,15 @@ class Machine:
 
     # Mount
 
-    def mount(self, *options: str, without: str | None = None) -> "Machine":
-        """Mount the workspace; `without` names the one check that this daemon leaves out."""
+    def mount(
+        self, *options: str, without: str | None = None, program: Sequence[str] = ()
+    ) -> "Machine":
+        """Mount the workspace; `without` names the one check that this daemon leaves out;
+        `program` replaces the daemon, as options of Python."""
         self.path.mkdir(exist_ok=True)
-        program = ["-m", "tests.support.victim", without] if without else self.program_module
+        if without:
+            program = ("-m", "tests.support.victim", without)
+        program = program or self.program_module
         reading, writing = os.pipe()
         command = [sys.executable, *program, "--home", str(self.home.root), "mount", WORKSPACE]
         command += [str(self.path), "--ready-fd", str(writing), *options]

@@ -33,18 +33,27 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("check", choices=[*sorted(WEAK), SWITCHED])
+    options = mount_options(parser)
+    serve(options, **_weak(options.check, Home(root=options.home)))
+
+
+def mount_options(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """What follows on the command line: the mount, as the product's own command takes it."""
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("command", choices=["mount"])
     parser.add_argument("workspace")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--ready-fd", type=int, required=True)
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def serve(options: argparse.Namespace, **handed: Any) -> None:
+    """The real daemon, with something in its constructor that people's daemons never get."""
     logging.basicConfig(level=logging.INFO)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     home = Home(root=options.home)
     identity = DeviceFile(home.device).load()
     reporter = Reporter(options.ready_fd)
-    weak = _weak(options.check, home)
     daemon = Daemon(
         home=home,
         identity=identity,
@@ -52,7 +61,7 @@ def main() -> None:
         mountpoint=options.folder,
         options=MountOptions(),
         reporter=reporter,
-        **weak,
+        **handed,
     )
     try:
         trio.run(daemon.run)

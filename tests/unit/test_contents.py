@@ -3,9 +3,12 @@
 Data flow: plaintext -> Contents -> files (perhaps damaged) -> plaintext or a refusal.
 """
 
+import contextlib
 import errno
 import gc
 import os
+import resource
+from collections.abc import Iterator
 from dataclasses import dataclass
 from mmap import mmap
 from pathlib import Path
@@ -181,6 +184,35 @@ async def test_what_cannot_be_had_is_an_error_in_bounded_time(
         with pytest.raises(LocalError) as caught:
             await contents.read(ref)
         assert caught.value.errno == errno.EIO
+
+
+@contextlib.contextmanager
+def no_file_grows_beyond(size: int) -> Iterator[None]:
+    """The system takes the first bytes of a write and no more, as a disk that becomes full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+async def test_a_disk_that_is_full_is_no_obstacle_to_reading(tmp_path: Path) -> None:
+    """What was fetched is read although it cannot be kept; no half of it stays in the cache."""
+    contents, remote = Contents(tmp_path, REALM), Remote()
+    contents.fetch = remote.fetch
+    plain = os.urandom(100_000)
+    ref = sealed_elsewhere(contents, remote, plain)
+    with no_file_grows_beyond(40_000):
+        assert await contents.read(ref) == plain
+        with pytest.raises(OSError, match="room"):
+            contents.store_sealed(plain)
+    assert list(contents.files.cache_dir.iterdir()) == []
+    assert list(contents.files.pending_blocks()) == []
+    contents.opened.clear()
+    assert await contents.read(ref) == plain
+    assert [path.name for path in contents.files.cache_dir.iterdir()] == [ref.id.hex()]
+    assert remote.asked == 2
 
 
 async def test_pending_blocks_stay_until_uploaded(tmp_path: Path) -> None:
