@@ -112,9 +112,8 @@ class Workspace:
 
 def assemble(directory: Path, realm: RealmId, outside: Outside) -> Workspace:
     """Open everything under `directory`. Sends nothing."""
-    author, random = outside.author, outside.author.random
-    secrets = author.secrets
-    stores = outside.stores
+    author, stores = outside.author, outside.stores
+    secrets, random = author.secrets, author.random
     store = stores.realm(directory / "realm.db", realm)
     keys = RealmKeys(store, realm, secrets, outside.checks)
     opener = Opener(keys, realm, secrets, random=random, checks=outside.checks)

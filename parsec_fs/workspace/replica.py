@@ -393,9 +393,7 @@ class RealmReplica:
     def _keep_replaced(self, write: RealmWriter, group: LeafGroup, row: StoredObject) -> None:
         """What is pending here was made over what the store said before. Always: something may
         change here while the transaction is being committed."""
-        if self.on_taken is None:
-            return
-        if group.own:
+        if self.on_taken is not None and group.own:
             write.replaced_here(row.id)
-        else:
+        elif self.on_taken is not None:
             write.replaced(group.state.position.size, row)
