@@ -7,13 +7,15 @@ Data flow: device_joining -> `MailSlots` -> server -> those of the other side;
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, Protocol, TypeVar
 
 import trio
 
+from parsec_fs.greeting import CANCELLED, Cancelled
 from parsec_fs.joining import mailbox_address, open_mail, seal_mail
 from parsec_fs.protocol.commands import PutMail, ReadMail
-from parsec_fs.protocol.errors import InputError, RefusedError
+from parsec_fs.protocol.errors import DecryptionError, InputError, RefusedError, TakenBackError
 from parsec_fs.remote.server_client import PublicClient
 
 EXPIRED: Final = "this invitation has expired; ask for another one: parsec-fs user invite"
@@ -21,7 +23,12 @@ _USED: Final = (
     "somebody else has used this link already: tell the other side not to accept, and ask for "
     "another invitation"
 )
+_TAKEN_BACK: Final = (
+    "this invitation was taken back: none of your keys were sent, and the link is worth nothing "
+    "any more; ask for another one: parsec-fs user invite"
+)
 _POLL_S: Final = 0.25
+_CANCEL_POLL_S: Final = 1.0
 _PUT_AGAIN_S: Final = 120.0
 """The server keeps mail for ten minutes."""
 T = TypeVar("T")
@@ -92,7 +99,7 @@ class Talk:
         return open_mail(self.mails[slot], cls, slot=slot, secret=secret)
 
     async def hear(self, slot: int, cls: type[T], secret: bytes | None = None) -> T:
-        """The other side's message. Raises TimeoutError, DecryptionError."""
+        """The other side's message. Raises TimeoutError, TakenBackError, DecryptionError."""
         secret = self._secret if secret is None else secret
         sealed = await self.wait(slot)
         found = open_mail(sealed, cls, slot=slot, secret=secret)
@@ -101,19 +108,38 @@ class Talk:
         return found
 
     async def wait(self, slot: int) -> bytes:
-        """Sealed mail of the other side, not looked into yet."""
+        """Sealed mail of the other side, not looked into yet. Raises TimeoutError; TakenBackError
+        if the other side is an inviter who has taken the invitation back."""
         if len(self.mails) > slot:
             return self.mails[slot]
-        put_at = trio.current_time() + _PUT_AGAIN_S
+        ask_at = trio.current_time()
+        put_at = ask_at + _PUT_AGAIN_S
         while wall_ms() < self.expires_ms:
             sealed = await self._slots.read(slot)
             if sealed is not None:
                 return sealed
+            if slot % 2 == 0 and trio.current_time() >= ask_at:
+                await self._check_not_cancelled()
+                ask_at += _CANCEL_POLL_S
             if slot and trio.current_time() > put_at:
                 await self._put(slot - 1)
                 put_at += _PUT_AGAIN_S
             await trio.sleep(_POLL_S)
         raise TimeoutError(EXPIRED)
+
+    async def cancel(self, invitation: bytes) -> None:
+        """The inviter's last word, for whoever waits now: the server forgets it after minutes."""
+        content = Cancelled(invitation=invitation)
+        sealed = seal_mail(content, slot=CANCELLED, secret=self._secret, salt=os.urandom(32))
+        await self._slots.put(CANCELLED, sealed, taken=_USED)
+
+    async def _check_not_cancelled(self) -> None:
+        sealed = await self._slots.read(CANCELLED)
+        if sealed is None:
+            return
+        with suppress(DecryptionError):  # who does not know the link ends nobody's waiting
+            open_mail(sealed, Cancelled, slot=CANCELLED, secret=self._secret)
+            raise TakenBackError(_TAKEN_BACK)
 
     def _take(self, sealed: bytes) -> None:
         self.mails = (*self.mails, sealed)

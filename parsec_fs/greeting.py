@@ -10,6 +10,7 @@ Data flow: user invite -> link -> user join; seven sealed messages through the s
     slot 4  inviter  Verdict: is the code that the joiner read out the one of this side?
     slot 5  joiner   PersonRequest: keys of the new user and device; only if the other code is right
     slot 6  inviter  Admission
+    slot 8  inviter  Cancelled, at any time: the joiner need not wait for an answer any more
 
 Links travel by mail and chat: whoever reads one, the server among them, could stand between the two
 (a man in the middle). Then the two sides have different transcripts, hence different codes, except
@@ -45,7 +46,8 @@ REVEAL: Final = 3
 VERDICT: Final = 4
 REQUEST: Final = 5
 ADMISSION: Final = 6
-"""Slots of the mailbox, in order: even ones are the inviter's."""
+CANCELLED: Final = 8
+"""Slots of the mailbox: even ones are the inviter's. All but the last are used in order."""
 
 SECRET_SIZE: Final = 16
 CHOICES: Final = 3
@@ -121,6 +123,14 @@ class PersonRequest:
     user: UserId
     box_key: BoxPublic
     device: JoinRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancelled:
+    """The invitation was taken back. Whoever has read the link can say so too: it must cost the
+    joiner nothing but this attempt once keys were sent."""
+
+    invitation: Bytes32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

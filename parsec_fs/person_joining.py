@@ -65,6 +65,9 @@ from parsec_fs.protocol.errors import (
     DecryptionError,
     ForbiddenError,
     InputError,
+    OfflineError,
+    RefusedError,
+    TakenBackError,
     TrustchainError,
 )
 from parsec_fs.protocol.ids import OrgId, UserId
@@ -162,6 +165,25 @@ async def _greet(
         admission = Admission(index=index, states=states)
         await talk.say(ADMISSION, Admission, lambda: admission, both.session)
     return request
+
+
+async def cancel(
+    greeting: Greeting, *, files: GreetingFiles, clients: HttpClients = http_client
+) -> tuple[Greeting, bool]:
+    """Take an invitation back: as it was, and whether whoever waits for an answer is told. Without
+    the server nobody is, and it is over all the same. Raises LockedError, InputError."""
+    with files.using(greeting) as now:
+        link = now.link()
+        async with clients() as http:
+            client = PublicClient(Transport(http, link.server_url))
+            talk = Talk(client, link.secret, now.mails, keep=lambda mails: None, expires_ms=0)
+            try:
+                await talk.cancel(now.invitation)
+                told = True
+            except (OfflineError, RefusedError, InputError):
+                told = False
+        files.remove(now)
+    return now, told
 
 
 async def _compare(
@@ -288,6 +310,12 @@ async def _admission(talk: Talk, both: Codes) -> Admission:
         raise TimeoutError(
             "nobody has answered yet; your keys are kept. Ask the other side to type: parsec-fs "
             "user greet. Then go on here: parsec-fs user join"
+        ) from error
+    except TakenBackError as error:
+        raise TakenBackError(
+            "this invitation was taken back after your keys were sent: you may be in the "
+            "organization already, and they are kept. Ask the other side to look: parsec-fs user "
+            "list. Give them up for another link: parsec-fs user join --instead"
         ) from error
 
 

@@ -20,6 +20,7 @@ from parsec_fs.protocol.errors import (
     ParsecFSError,
     RefusedError,
     StaleError,
+    TakenBackError,
     VerificationError,
 )
 
@@ -52,7 +53,7 @@ MEANINGS: Final[dict[ExitCode, str]] = {
     ExitCode.USAGE: "the command was not understood",
     ExitCode.PARTIAL: "done in part",
     ExitCode.PENDING: "work is left that is not stored elsewhere yet",
-    ExitCode.NOT_FOUND: "no such organization, workspace, device or path",
+    ExitCode.NOT_FOUND: "no such organization, invitation, workspace, device or path",
     ExitCode.BUSY: "in use: mounted already, or a file in it is open",
     ExitCode.WRONG_SECRET: "the key or the code does not open it",
     ExitCode.NOT_ALLOWED: "your role does not allow it",
@@ -85,6 +86,7 @@ _OUTCOMES: Final = {
 _CLASSES: Final[tuple[tuple[type[BaseException], ExitCode], ...]] = (
     (DeviceFileError, ExitCode.WRONG_SECRET),
     (ForbiddenError, ExitCode.NOT_ALLOWED),
+    (TakenBackError, ExitCode.NOT_FOUND),
     (InputError, ExitCode.USAGE),
     (OfflineError, ExitCode.OFFLINE),
     (StaleError, ExitCode.OFFLINE),

@@ -11,6 +11,7 @@ import os
 import socket
 import sys
 from enum import StrEnum
+from functools import partial
 from typing import Annotated
 
 import trio
@@ -30,6 +31,7 @@ from parsec_fs.last_owners import owned_alone
 from parsec_fs.pending import Greeting, GreetingFiles, Joining, JoiningFile
 from parsec_fs.people import PROFILES, find_user, has_revoked_namesake, profile_name
 from parsec_fs.person_joining import VALID_S, accept, greet, new_greeting, new_joining
+from parsec_fs.person_joining import cancel as take_back
 from parsec_fs.plain_text import plain_name
 from parsec_fs.protocol.ids import UserId
 from parsec_fs.revocation import Revoked, revoke_user
@@ -186,18 +188,21 @@ def cancel(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="Name or e-mail address of the invited person.")],
 ) -> None:
-    """Take an invitation back: its link is worth nothing then. Not while it is greeted."""
+    """Take an invitation back: its link is worth nothing then, and whoever waits with it is told.
+
+    Not while it is greeted."""
     settings = settings_of(context)
     _, files, greeting = _invited(settings, name)
-    with files.using(greeting) as now:
-        files.remove(now)
+    now, told = trio.run(partial(take_back, greeting, files=files))
     other = plain_name(greeting.terms().name)
     lines = [f"The invitation of {other} is cancelled."]
+    if not told:
+        lines.append(f"The server could not be told: if {other} waits, they go on waiting.")
     if now.has_request():
         lines.append(
             f"{other} had sent keys and may be in the organization already: parsec-fs user list"
         )
-    settings.output.result({"cancelled": other}, lines)
+    settings.output.result({"cancelled": other, "told": told}, lines)
 
 
 @app.command()

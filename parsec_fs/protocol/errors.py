@@ -5,6 +5,7 @@ Data flow: everything raised on purpose in the three programs is one of these cl
     ParsecFSError
     |-- InputError            the user or operator asked for something invalid; one line, no trace
     |   |-- ForbiddenError    this user's profile or role does not allow it
+    |   |-- TakenBackError    the invitation was cancelled by whoever had made it
     |   `-- DeviceFileError   missing, unreadable or wrongly unlocked device file
     |-- OperationError        an answer that a system call can carry (has an errno)
     |   |-- LocalError        ordinary: not found, exists, not empty, name too long ...
@@ -39,6 +40,10 @@ class InputError(ParsecFSError):
 
 class ForbiddenError(InputError):
     """This user's profile or role does not allow it; nothing was sent."""
+
+
+class TakenBackError(InputError):
+    """The invitation was taken back by whoever had made it."""
 
 
 class DeviceFileError(InputError):

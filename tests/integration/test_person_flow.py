@@ -12,17 +12,18 @@ from pathlib import Path
 import pytest
 import trio
 
+from parsec_fs.cli.exit_codes import ExitCode, exit_code
 from parsec_fs.connection import connect
 from parsec_fs.conversation import MailSlots, wall_ms
 from parsec_fs.device_file import DeviceFile
 from parsec_fs.discovery import create_workspace
-from parsec_fs.greeting import ANSWER, HELLO, INVITATION
+from parsec_fs.greeting import ANSWER, CANCELLED, HELLO, INVITATION
 from parsec_fs.identity import Identity
 from parsec_fs.joining import invitation_digest, seal_mail
 from parsec_fs.lockfile import LockedError
 from parsec_fs.pending import Greeting, GreetingFiles, JoiningFile
 from parsec_fs.people import find_user
-from parsec_fs.person_joining import new_greeting, new_joining
+from parsec_fs.person_joining import cancel, new_greeting, new_joining
 from parsec_fs.protocol.certificates import ADMIN, OUTSIDER, STANDARD
 from parsec_fs.protocol.codec import encode
 from parsec_fs.protocol.errors import (
@@ -30,6 +31,7 @@ from parsec_fs.protocol.errors import (
     ForbiddenError,
     InputError,
     RefusedError,
+    TakenBackError,
     TrustchainError,
 )
 from parsec_fs.remote.server_client import PublicClient
@@ -127,6 +129,43 @@ async def test_a_link_is_used_once(world: World) -> None:
         await world.invite()
     await revoke_user(world.alice, find_user(await world.alice.org.pull(), "bob"))
     await world.invite()
+
+
+async def test_whoever_waits_hears_that_it_was_taken_back(world: World) -> None:
+    """Before the codes nothing is left of it; after the keys were sent they are kept."""
+    for sent in (False, True):
+        greeting = await world.invite()
+        file, joining = JoiningFile(world.home().device), new_joining(greeting.link(), "tablet")
+        if sent:
+            greeting, joining = until_request(greeting, joining)
+            world.files.save(greeting)
+        file.save(joining)
+        said = "after your keys were sent" if sent else "none of your keys were sent"
+        with trio.fail_after(60):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(taken_back, world, greeting, said)
+                assert await cancel(greeting, files=world.files, clients=world.server.http) == (
+                    greeting,
+                    True,
+                )
+        left = file.load()
+        assert (left is not None and left.secrets == joining.secrets) == sent
+        assert world.files.all(wall_ms()) == []
+
+
+async def taken_back(world: World, greeting: Greeting, said: str) -> None:
+    with pytest.raises(TakenBackError, match=said) as told:
+        await world.accept(greeting.link(), Voice())
+    assert exit_code(told.value) == ExitCode.NOT_FOUND
+
+
+async def test_nobody_without_the_link_ends_the_waiting(world: World) -> None:
+    """The server knows the address of the mailbox, and what it puts there opens for nobody."""
+    greeting = await world.invite()
+    async with world.server.http() as http:
+        slots = MailSlots(PublicClient(Transport(http, BASE_URL)), greeting.secret)
+        await slots.put(CANCELLED, b"taken back, says the server", taken="")
+    assert (await world.both(greeting)).secrets.user in (await world.alice.org.pull()).users
 
 
 async def test_an_unheard_code_adds_nobody(world: World) -> None:
