@@ -145,33 +145,24 @@ def parse_since(text: str, *, now_ms: int) -> Since:
 
 def org_events(leaves: Iterable[Leaf]) -> list[Event]:
     """Of the organization's verified log, in log order."""
-    known: set[UserId] = set()
-    found = []
-    for leaf in leaves:
-        if peek_certificate(leaf.body).kind == ROLE_REGISTERED:
-            continue  # the role itself is told by its workspace's log
-        event = _org_event(leaf, known)
-        if event.user is not None:
-            known.add(event.user)
-        found.append(event)
-    return found
+    profiles: dict[UserId, int] = {}
+    return [
+        _org_event(leaf, profiles)
+        for leaf in leaves
+        # The role itself is told by its workspace's log.
+        if peek_certificate(leaf.body).kind != ROLE_REGISTERED
+    ]
 
 
-def _org_event(leaf: Leaf, known: set[UserId]) -> Event:
+def _org_event(leaf: Leaf, profiles: dict[UserId, int]) -> Event:
     certificate = peek_certificate(leaf.body)
     content = decode_content(certificate.kind, certificate.content)
     fields: Json = {}
     if isinstance(content, Genesis):
         kind, fields = Kind.FOUNDED, {"details": (("organization", plain_name(content.name)),)}
     elif isinstance(content, User):
-        kind = Kind.CHANGED if content.user in known else Kind.JOINED
-        fields = {
-            "user": content.user,
-            "details": (
-                ("profile", profile_name(content.profile)),
-                ("name", plain_name(content.name)),
-            ),
-        }
+        kind, fields = _user_event(content, profiles.get(content.user))
+        profiles[content.user] = content.profile
     elif isinstance(content, Device):
         kind, fields = Kind.DEVICE_ADDED, {"user": content.user, "device": content.device}
     elif isinstance(content, UserKey):
@@ -187,6 +178,15 @@ def _org_event(leaf: Leaf, known: set[UserId]) -> Event:
     return _event(
         leaf.header, certificate.header.context.log, kind, certificate.header.device, fields
     )
+
+
+def _user_event(content: User, before: int | None) -> tuple[Kind, Json]:
+    """`before`: the profile of a user who is known already."""
+    details = (("profile", profile_name(content.profile)), ("name", plain_name(content.name)))
+    if before is None:
+        return Kind.JOINED, {"user": content.user, "details": details}
+    more = ("before", profile_name(before))
+    return Kind.CHANGED, {"user": content.user, "details": (*details, more)}
 
 
 def _event(header: LeafHeader, log: LogId, kind: Kind, by: DeviceId, fields: Json) -> Event:
@@ -278,7 +278,7 @@ def event_text(document: Json) -> str:
         case Kind.JOINED:
             return f"{person} joined as {document['profile']}"
         case Kind.CHANGED:
-            return f"{person}: called {document['name']}, profile {document['profile']}"
+            return _change_text(person, document)
         case Kind.REVOKED:
             return f"{person} revoked, with all devices"
         case Kind.DEVICE_ADDED:
@@ -292,6 +292,12 @@ def event_text(document: Json) -> str:
         case Kind.WORKSPACE_KEY:
             return f"{where}: new key, number {key}"
     return f"{where}: {person} {_role_text(document['before'], document['role'])}"
+
+
+def _change_text(person: str, document: Json) -> str:
+    if document["before"] == document["profile"]:
+        return f"{person}: called {document['name']}, profile {document['profile']}"
+    return f"{person} is {document['profile']} now, was {document['before']}"
 
 
 def _role_text(before: str, role: str) -> str:

@@ -1,4 +1,4 @@
-"""parsec-fs user invite, greet, invitations, cancel, join, revoke, list.
+"""parsec-fs user invite, greet, invitations, cancel, join, revoke, list; profiles are in `profile`.
 
 Data flow: link shown here -> pasted there -> codes read out and recognized on both sides ->
 certificates -> device file there.
@@ -10,7 +10,6 @@ import json
 import os
 import socket
 import sys
-from enum import StrEnum
 from functools import partial
 from typing import Annotated
 
@@ -21,6 +20,7 @@ from parsec_fs.cli.connected import connected
 from parsec_fs.cli.exit_codes import CommandError, ExitCode
 from parsec_fs.cli.hints import NO_KIT
 from parsec_fs.cli.output import Output, table
+from parsec_fs.cli.profile import Profile, profile_command
 from parsec_fs.cli.questions import confirm_once
 from parsec_fs.cli.settings import Settings, check_no_device, settings_of
 from parsec_fs.connection import Connection, connect
@@ -37,14 +37,7 @@ from parsec_fs.protocol.ids import UserId
 from parsec_fs.revocation import Revoked, revoke_user
 
 app = typer.Typer(no_args_is_help=True, help="The people of the organization.")
-
-
-class Profile(StrEnum):
-    """The words of `PROFILES`."""
-
-    ADMIN = "admin"
-    STANDARD = "standard"
-    OUTSIDER = "outsider"
+app.command("profile")(profile_command)
 
 
 class AtThisSide:

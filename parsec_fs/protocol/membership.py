@@ -228,7 +228,8 @@ def _check_author(state: OrgState, author: DeviceId, content: Content) -> None:
     """The root key signs the first user and the first device, and nothing ever after; a device is
     added by a device of the same user or by an administrator's; users by administrators; a user's
     key is renewed by the user alone, or an administrator could put one of theirs in its place.
-    Administrators revoke any other user or device, users other devices of theirs."""
+    Administrators revoke any other user or device, users other devices of theirs. None of them
+    takes their own profile away: so whoever takes one remains, as with revocations."""
     if author == ROOT_DEVICE:
         if not _is_first(state, content):
             raise TrustchainError("the root key signs only the first user and device")
@@ -237,6 +238,8 @@ def _check_author(state: OrgState, author: DeviceId, content: Content) -> None:
     is_admin = state.users[user].profile == ADMIN
     if isinstance(content, User) and not is_admin:
         raise NotAllowedError("only an administrator adds users")
+    if isinstance(content, User) and content.user == user and content.profile != ADMIN:
+        raise NotAllowedError("no administrator takes their own profile away")
     if isinstance(content, Device) and content.user != user and not is_admin:
         raise NotAllowedError("only the user or an administrator adds a device")
     if isinstance(content, RealmRegistered) and state.users[user].profile == OUTSIDER:

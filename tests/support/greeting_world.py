@@ -73,6 +73,14 @@ class World:
         """Where the person's device is."""
         return Home(root=self.folder / name)
 
+    @asynccontextmanager
+    async def joined(self, name: str = "bob", profile: int = STANDARD) -> AsyncIterator[Connection]:
+        """Somebody who was invited and has joined, connected."""
+        identity = await self.both(await self.invite(name, profile), name)
+        async with connect(self.home(name), identity, clients=self.server.http) as connection:
+            await connection.org.pull()
+            yield connection
+
     async def accept(self, link: Link, person: Voice, name: str = "bob") -> Identity:
         """The person's side; goes on where it stopped."""
         file = JoiningFile(self.home(name).device)

@@ -130,6 +130,21 @@ def test_user_keeps_the_box_key() -> None:
     assert membership.append(org.state, leaf).users[bob.user].profile == ADMIN
 
 
+def test_an_administrator_always_remains() -> None:
+    """Who takes a profile keeps theirs, and whoever lost it takes none."""
+    org = HonestOrg()
+    bob = org.add_person(profile=ADMIN)
+    own = org.user_of(org.alice, profile=STANDARD)
+    refuse(org, own, org.alice, NotAllowedError, replaces=org.user_value(org.alice))
+    demoted = org.user_of(bob, profile=STANDARD)
+    org.append(demoted, org.alice.device, org.alice.key, replaces=org.user_value(bob))
+    refuse(org, own, bob, NotAllowedError, replaces=org.user_value(org.alice))
+    promoted = org.user_of(bob, profile=ADMIN)
+    refuse(org, promoted, bob, NotAllowedError, replaces=org.user_value(bob))
+    assert org.state.profile_at(bob.user, org.state.position.size - 1) == ADMIN
+    assert org.state.profile_at(bob.user, org.state.position.size) == STANDARD
+
+
 def test_users_begin_at_generation_one_with_a_known_profile() -> None:
     org = HonestOrg()
     user = org.user_of(org.new_person(), profile=STANDARD)

@@ -17,7 +17,7 @@ from parsec_fs.people_log import (
     parse_since,
     realm_events,
 )
-from parsec_fs.protocol.certificates import AUDITOR, MANAGER, NO_ROLE, READER
+from parsec_fs.protocol.certificates import ADMIN, AUDITOR, MANAGER, NO_ROLE, READER, STANDARD
 from parsec_fs.protocol.errors import InputError
 from parsec_fs.protocol.records import CERTIFICATE
 from tests.support.honest_logs import HonestRealm, workspace_of_three
@@ -82,6 +82,22 @@ def told(realm: HonestRealm) -> list[Json]:
     events = [*org_events(realm.org.leaves), *realm_events(certificates, {})]
     titles = {realm.id: "plans"}
     return [event_document(one, Place(epoch=3), realm.org.state, titles) for one in events]
+
+
+def test_another_profile_is_told_with_the_one_before() -> None:
+    realm, bob, _ = workspace_of_three()
+    org = realm.org
+    for profile in (ADMIN, STANDARD):
+        content = org.user_of(bob, profile=profile)
+        org.append(content, org.alice.device, org.alice.key, replaces=org.user_value(bob))
+    changed = [one for one in told(realm) if one["kind"] == "changed"]
+    assert [(one["before"], one["profile"]) for one in changed] == [
+        ("standard", "admin"),
+        ("admin", "standard"),
+    ]
+    assert event_text(changed[0]).endswith("> is admin now, was standard")
+    renamed = {**changed[0], "before": "admin", "name": "robert"}
+    assert event_text(renamed).endswith(": called robert, profile admin")
 
 
 def test_everybody_who_came_and_every_role_is_told() -> None:
