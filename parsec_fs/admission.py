@@ -1,4 +1,4 @@
-"""Adding an invited person to the organization's log, once and under ids that nobody has.
+"""Adding whoever was invited to the organization's log, once and under ids that nobody has.
 
 Data flow: terms of the invitation, the joiner's request, org log -> certificates -> server.
 
@@ -10,6 +10,7 @@ from typing import Final
 
 from parsec_fs.connection import Connection
 from parsec_fs.greeting import PersonInvitation, PersonRequest, Verdict
+from parsec_fs.joining import JoinRequest
 from parsec_fs.plain_text import plain_name
 from parsec_fs.protocol.certificates import Device, User
 from parsec_fs.protocol.errors import InputError
@@ -39,6 +40,20 @@ class AdmissionChecks:
                 "link is worth nothing now"
             )
         check_address_is_free(org, user.email, but_for=user.user)
+
+    def new_device(self, org: OrgState, user: UserId, request: JoinRequest, *, since: int) -> None:
+        """No device of this id is here, but for what an interrupted greeting added: a leaf from
+        `since` on. Otherwise somebody would believe that a new device joined. Raises InputError."""
+        known = org.devices.get(request.device)
+        if known is None:
+            return
+        same = (known.device.user, known.device.label, known.device.sign_key, known.device.box_key)
+        wanted = (user, request.label, request.sign_key, request.box_key)
+        if same != wanted or known.index < since or known.revoked is not None:
+            raise InputError(
+                "the other side asks to be a device that is here already: nothing was added, and "
+                "the link is worth nothing now"
+            )
 
 
 ADMISSION_CHECKS: Final = AdmissionChecks()

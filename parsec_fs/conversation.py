@@ -1,7 +1,6 @@
 """The server's mailbox, and messages in turns through it, resumed where they stopped.
 
-Data flow: device_joining -> `MailSlots` -> server -> those of the other side;
-           person_joining -> `Talk` -> sealed mail in such slots -> `Talk` of the other side.
+Data flow: greeting_sides -> `Talk` -> sealed mail in `MailSlots` -> server -> the other side's.
 """
 
 import os
@@ -12,20 +11,19 @@ from typing import Final, Protocol, TypeVar
 
 import trio
 
-from parsec_fs.greeting import CANCELLED, Cancelled
+from parsec_fs.greeting import CANCELLED, Cancelled, Words
 from parsec_fs.joining import mailbox_address, open_mail, seal_mail
 from parsec_fs.protocol.commands import PutMail, ReadMail
 from parsec_fs.protocol.errors import DecryptionError, InputError, RefusedError, TakenBackError
 from parsec_fs.remote.server_client import PublicClient
 
-EXPIRED: Final = "this invitation has expired; ask for another one: parsec-fs user invite"
 _USED: Final = (
     "somebody else has used this link already: tell the other side not to accept, and ask for "
     "another invitation"
 )
 _TAKEN_BACK: Final = (
     "this invitation was taken back: none of your keys were sent, and the link is worth nothing "
-    "any more; ask for another one: parsec-fs user invite"
+    "any more; ask for another one: "
 )
 _POLL_S: Final = 0.25
 _CANCEL_POLL_S: Final = 1.0
@@ -81,12 +79,14 @@ class Talk:
         *,
         keep: Callable[[tuple[bytes, ...]], None],
         expires_ms: int,
+        words: Words,
     ) -> None:
         self._slots = MailSlots(client, secret)
         self._secret = secret
         self.mails = mails
         self._keep = keep
         self.expires_ms = expires_ms
+        self._words = words
 
     async def say(
         self, slot: int, cls: type[T], make: Callable[[], T], secret: bytes | None = None
@@ -107,6 +107,10 @@ class Talk:
             self._take(sealed)
         return found
 
+    async def repeat(self, slot: int) -> None:
+        """Put a message of this side's again, which the server may have forgotten."""
+        await self._put(slot)
+
     async def wait(self, slot: int) -> bytes:
         """Sealed mail of the other side, not looked into yet. Raises TimeoutError; TakenBackError
         if the other side is an inviter who has taken the invitation back."""
@@ -125,7 +129,7 @@ class Talk:
                 await self._put(slot - 1)
                 put_at += _PUT_AGAIN_S
             await trio.sleep(_POLL_S)
-        raise TimeoutError(EXPIRED)
+        raise TimeoutError(expired(self._words))
 
     async def cancel(self, invitation: bytes) -> None:
         """The inviter's last word, for whoever waits now: the server forgets it after minutes."""
@@ -139,7 +143,7 @@ class Talk:
             return
         with suppress(DecryptionError):  # who does not know the link ends nobody's waiting
             open_mail(sealed, Cancelled, slot=CANCELLED, secret=self._secret)
-            raise TakenBackError(_TAKEN_BACK)
+            raise TakenBackError(_TAKEN_BACK + self._words.invite)
 
     def _take(self, sealed: bytes) -> None:
         self.mails = (*self.mails, sealed)
@@ -147,6 +151,11 @@ class Talk:
 
     async def _put(self, slot: int) -> None:
         await self._slots.put(slot, self.mails[slot], taken=_USED)
+
+
+def expired(words: Words) -> str:
+    """What to say of an invitation whose time is over."""
+    return f"this invitation has expired; ask for another one: {words.invite}"
 
 
 def wall_ms() -> int:

@@ -1,17 +1,20 @@
-"""Inviting a person: the link, the messages under it, and the two short codes (rule 25).
+"""Inviting a person or a device: link, messages under it, and the two short codes (rule 25).
 
-Data flow: user invite -> link -> user join; seven sealed messages through the server, in turns.
+Data flow: user invite -> link -> user join, device add -> link -> device join; seven sealed
+messages through the server, in turns.
 
-    link   = server URL /join# version 2 | secret 16 | digest of the invitation 32 | checksum 4
-    slot 0  inviter  PersonInvitation: trust anchor, state of the org log, who is invited as what
+    link   = server URL /join# kind 1 | secret 16 | digest of the invitation 32 | checksum 4
+    slot 0  inviter  Invitation: trust anchor, state of the org log, who is invited as what
     slot 1  joiner   Hello: a key for this greeting, and a commitment to the joiner's nonce
     slot 2  inviter  Answer: a secret, sealed to that key, and the inviter's nonce
     slot 3  joiner   Reveal: the joiner's nonce
     slot 4  inviter  Verdict: is the code that the joiner read out the one of this side?
-    slot 5  joiner   PersonRequest: keys of the new user and device; only if the other code is right
+    slot 5  joiner   PersonRequest or JoinRequest: new public keys; only if the other code is right
     slot 6  inviter  Admission
     slot 8  inviter  Cancelled, at any time: the joiner need not wait for an answer any more
 
+The kind is 2 for a person and 3 for a further device of the inviter's own user. The codes are not
+between two people then but between two screens; everything else is the same.
 Links travel by mail and chat: whoever reads one, the server among them, could stand between the two
 (a man in the middle). Then the two sides have different transcripts, hence different codes, except
 with probability 2^-20 for each code: the joiner is bound to its nonce before it sees the inviter's,
@@ -19,8 +22,9 @@ and the inviter answers before it sees the joiner's, so that nobody can search f
 A person who picks one of three codes without listening is right by chance once in three times.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar
 
 from parsec_fs.identity import Random, TrustAnchor
 from parsec_fs.joining import (
@@ -54,25 +58,62 @@ CHOICES: Final = 3
 SYMBOLS: Final = 4
 """Of 32 letters and digits each: 20 bits in a code."""
 _LETTERS: Final = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
-_VERSION: Final = 2
 _PATH: Final = "/join"
+
+PERSON: Final = 2
+DEVICE: Final = 3
+"""What a link invites: the first byte behind its `#`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Words:
+    """What is typed about invitations of one kind, and what they are."""
+
+    what: str
+    invite: str
+    greet: str
+    join: str
+
+
+WORDS: Final[Mapping[int, Words]] = {
+    PERSON: Words(
+        what="a person",
+        invite="parsec-fs user invite",
+        greet="parsec-fs user greet",
+        join="parsec-fs user join",
+    ),
+    DEVICE: Words(
+        what="another device of a person who has one",
+        invite="parsec-fs device add",
+        greet="parsec-fs device add",
+        join="parsec-fs device join",
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Link:
-    """What is sent to the person. Secret: it is worth an attempt to be greeted."""
+    """What is sent to the person, or carried to the new device. Secret: it is worth an attempt to
+    be greeted."""
 
     secret: bytes
     invitation: bytes
     server_url: str
+    kind: int = PERSON
+
+    @property
+    def words(self) -> Words:
+        """How to talk of it."""
+        return WORDS[self.kind]
 
     def __repr__(self) -> str:
         return "Link(hidden)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PersonInvitation:
-    """What the link pins: all that the new device will trust, and what the person will be."""
+class Invitation:
+    """What every link pins: all that the new device will trust. `inviter_name` is that of the
+    inviting person, or of the inviting device to its own user."""
 
     anchor: TrustAnchor
     user: UserId
@@ -80,10 +121,30 @@ class PersonInvitation:
     inviter_name: Label
     org_name: Label
     org_state: LogState
+    expires_ms: U64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersonInvitation(Invitation):
+    """And what the person will be."""
+
     name: Label
     email: Label
     profile: U8
-    expires_ms: U64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceInvitation(Invitation):
+    """A further device of `user`, who is called so."""
+
+    user_name: Label
+
+
+INVITATIONS: Final[Mapping[int, type[Invitation]]] = {
+    PERSON: PersonInvitation,
+    DEVICE: DeviceInvitation,
+}
+Terms = TypeVar("Terms", bound=Invitation)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,30 +228,34 @@ GREETING_CHECKS: Final = GreetingChecks()
 
 def format_link(link: Link) -> str:
     """The link as text. What follows `#` never leaves the machine where it is opened."""
-    pinned = checked_text(bytes((_VERSION,)) + link.secret + link.invitation)
+    pinned = checked_text(bytes((link.kind,)) + link.secret + link.invitation)
     return f"{link.server_url}{_PATH}#{pinned}"
 
 
-def parse_link(text: str) -> Link:
-    """The link as pasted. Raises InputError."""
+def parse_link(text: str, *, kind: int = PERSON) -> Link:
+    """The link as pasted, to an invitation of this kind. Raises InputError."""
     url, mark, pinned = "".join(text.split()).partition("#")
     if not mark or not url.endswith(_PATH) or not url.startswith(("http://", "https://")):
-        raise InputError("this is no invitation; an administrator makes one: parsec-fs user invite")
+        raise InputError(f"this is no invitation; one is made by: {WORDS[kind].invite}")
     data = checked_bytes(pinned)
-    if data[:1] != bytes((_VERSION,)) or len(data) != 1 + SECRET_SIZE + 32:
+    if len(data) != 1 + SECRET_SIZE + 32 or data[0] not in WORDS:
         raise InputError(MISTYPED)
+    if data[0] != kind:
+        other = WORDS[data[0]]
+        raise InputError(f"this link invites {other.what}; nothing was done. Type: {other.join}")
     secret, digest = data[1 : 1 + SECRET_SIZE], data[1 + SECRET_SIZE :]
-    return Link(secret=secret, invitation=digest, server_url=url.removesuffix(_PATH))
+    url = url.removesuffix(_PATH)
+    return Link(secret=secret, invitation=digest, server_url=url, kind=kind)
 
 
-def open_person_invitation(sealed: bytes, link: Link) -> PersonInvitation:
+def open_invitation(sealed: bytes, link: Link, cls: type[Terms]) -> Terms:
     """The invitation that the link pins. Raises DecryptionError, DataError."""
-    found = open_mail(sealed, PersonInvitation, slot=INVITATION, secret=link.secret)
+    found = open_mail(sealed, cls, slot=INVITATION, secret=link.secret)
     if invitation_digest(encode(found)) != link.invitation:
         raise DecryptionError("the invitation is not the one that the link names")
     if found.anchor.server_url != link.server_url.encode():
         raise DecryptionError("the link and the invitation name different servers")
-    if found.profile not in (ADMIN, STANDARD, OUTSIDER):
+    if isinstance(found, PersonInvitation) and found.profile not in (ADMIN, STANDARD, OUTSIDER):
         raise DataError(f"the invitation is for a profile that does not exist: {found.profile}")
     return found
 

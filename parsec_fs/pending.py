@@ -1,6 +1,7 @@
 """Greetings under way, so that Ctrl-C, a crash or a night in between loses nothing.
 
-Data flow: user invite, user join -> one file per greeting -> user greet, user join again.
+Data flow: user invite, device add -> one file per greeting -> user greet, device add again;
+           user join, device join -> one file -> the same command again.
 
 A file holds what this side drew and all mail so far, its own and the other's: what was received is
 never asked for again, and what was sent is only ever sent again byte for byte. It is used by one
@@ -19,14 +20,19 @@ from parsec_fs.device_file import DeviceFile, replace_private
 from parsec_fs.greeting import (
     ADMISSION,
     INVITATION,
+    INVITATIONS,
     REQUEST,
+    SECRET_SIZE,
+    DeviceInvitation,
+    Invitation,
     Link,
     PersonInvitation,
-    open_person_invitation,
+    open_invitation,
 )
-from parsec_fs.identity import BoxSeed, DeviceSecrets, UserKeySeed
+from parsec_fs.identity import BoxSeed, DeviceSecrets, Random
+from parsec_fs.joining import invitation_digest, seal_mail
 from parsec_fs.lockfile import LockedError, held
-from parsec_fs.protocol.codec import Bytes32, Label, Size, decode, encode
+from parsec_fs.protocol.codec import U8, Bytes32, Label, Size, decode, encode
 from parsec_fs.protocol.errors import DataError, DecryptionError, DeviceFileError, InputError
 from parsec_fs.protocol.hashing import tag
 from parsec_fs.protocol.sealing import LocalSealer
@@ -35,6 +41,7 @@ _CONTEXT: Final = tag("pending-invitation")
 _SUFFIX: Final = ".invitation"
 _LOCK: Final = ".lock"
 _MAX_SIZE: Final = 1024 * 1024
+_ASKED_FOR_MS: Final = 30 * 24 * 3_600_000
 Mails = Annotated[tuple[Annotated[bytes, Size(1, 65536)], ...], Size(0, ADMISSION + 1)]
 T = TypeVar("T")
 
@@ -43,6 +50,7 @@ T = TypeVar("T")
 class _Pending:
     """What both sides keep: the link, and all mail so far."""
 
+    kind: U8
     secret: Annotated[bytes, Size(16, 16)]
     invitation: Bytes32
     server_url: Annotated[bytes, Size(1, 1024)]
@@ -50,8 +58,8 @@ class _Pending:
 
     def link(self) -> Link:
         """What the person was sent."""
-        url = self.server_url.decode()
-        return Link(secret=self.secret, invitation=self.invitation, server_url=url)
+        url, kind = self.server_url.decode(), self.kind
+        return Link(secret=self.secret, invitation=self.invitation, server_url=url, kind=kind)
 
     def has_request(self) -> bool:
         """The new keys were sent: the organization may hold them already, so neither side can be
@@ -68,25 +76,68 @@ class Greeting(_Pending):
 
     def terms(self) -> PersonInvitation:
         """Who was invited, as what, until when."""
-        return open_person_invitation(self.mails[INVITATION], self.link())
+        return open_invitation(self.mails[INVITATION], self.link(), PersonInvitation)
+
+    def device_terms(self) -> DeviceInvitation:
+        """The same of an invitation of a device."""
+        return open_invitation(self.mails[INVITATION], self.link(), DeviceInvitation)
+
+    def expires_ms(self) -> int:
+        """Of an invitation of either kind."""
+        cls = INVITATIONS[self.kind]
+        return open_invitation(self.mails[INVITATION], self.link(), cls).expires_ms
 
     def is_over(self) -> bool:
-        """The person is in the organization."""
+        """The person or the device is in the organization."""
         return len(self.mails) > ADMISSION
+
+    def is_worthless(self, now_ms: int) -> bool:
+        """It has expired, and nobody needs an answer: keys that were sent would be lost without
+        one, and whoever was added may be long in asking for it."""
+        if self.has_request():
+            return self.is_over() and self.expires_ms() + _ASKED_FOR_MS <= now_ms
+        return self.expires_ms() <= now_ms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Joining(_Pending):
-    """The joiner's side: also the keys of the user and the device that it will be."""
+    """The joiner's side: also the keys of the user and the device that it will be, or those of the
+    device alone. Organization, and the user of a device, are not known before the invitation."""
 
     seed: BoxSeed
     nonce: Bytes32
     device: Label
     secrets: DeviceSecrets
 
-    def user_key(self) -> UserKeySeed:
-        """Drawn here: it never leaves this user's devices."""
-        return self.secrets.newest_user_key()
+
+def invited(kind: int, terms: Invitation, *, random: Random) -> Greeting:
+    """The inviter's side of a new invitation, not known to anybody yet."""
+    secret = random(SECRET_SIZE)
+    sealed = seal_mail(terms, slot=INVITATION, secret=secret, salt=random(32))
+    return Greeting(
+        kind=kind,
+        secret=secret,
+        invitation=invitation_digest(encode(terms)),
+        server_url=terms.anchor.server_url,
+        shared=random(32),
+        nonce=random(32),
+        mails=(sealed,),
+    )
+
+
+def begun(link: Link, device: bytes, secrets: DeviceSecrets, *, random: Random) -> Joining:
+    """The joiner's side before anything was said. `device`: its label."""
+    return Joining(
+        kind=link.kind,
+        secret=link.secret,
+        invitation=link.invitation,
+        server_url=link.server_url.encode(),
+        seed=random(96),
+        nonce=random(32),
+        device=device,
+        secrets=secrets,
+        mails=(),
+    )
 
 
 class GreetingFiles:
@@ -122,17 +173,17 @@ class GreetingFiles:
         # Whoever waits for this lock finds nothing to use behind it.
         path.with_suffix(_LOCK).unlink(missing_ok=True)
 
-    def all(self, now_ms: int) -> list[Greeting]:
-        """Those that can go on: what has expired is removed, unless the person has sent keys, which
-        would be lost without an answer, or a process is using it. Raises DeviceFileError."""
+    def all(self, now_ms: int, *, kind: int | None = None) -> list[Greeting]:
+        """Those that can go on, of one kind if it is given. What is worth nothing any more is
+        removed, unless a process is using it. Raises DeviceFileError."""
         paths = sorted(self._folder.glob(f"*{_SUFFIX}"))
         found = [one for path in paths if (one := self._load(path)) is not None]
-        old = [one for one in found if not one.has_request() and one.terms().expires_ms <= now_ms]
+        old = [one for one in found if one.is_worthless(now_ms)]
         for greeting in old:
             with suppress(LockedError, InputError), self.using(greeting) as now:
-                if not now.has_request():
+                if now.is_worthless(now_ms):
                     self.remove(now)
-        return [one for one in found if one not in old]
+        return [one for one in found if one not in old and kind in (None, one.kind)]
 
     def _path(self, greeting: Greeting) -> Path:
         return self._folder / f"{greeting.invitation.hex()[:16]}{_SUFFIX}"

@@ -18,7 +18,7 @@ from typing import Final
 
 from parsec_fs.config import Home
 from parsec_fs.connection import Connection, connect
-from parsec_fs.device_joining import certify, check_reached, enrol, with_user_key
+from parsec_fs.enrolling import certify, check_reached, enrol, with_user_key
 from parsec_fs.identity import Identity, label
 from parsec_fs.protocol.certificates import Device
 from parsec_fs.protocol.codec import encode

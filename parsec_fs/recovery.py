@@ -12,7 +12,7 @@ it sees it, and the words alone say which it is. For all others it is a device l
 by the same certificate, and a recipient of every later user key.
 
 The paper must not believe the server that it is brought to: the digest pins chain, validators,
-root key and server as a joining code does, and a state that the org log must pass through.
+root key and server as an invitation's link does, and a state that the org log must pass through.
 Nobody but a holder of the secret can say whether a record fits.
 """
 

@@ -16,6 +16,7 @@ from bench_product import Product, Quiet, uninterrupted
 from quickstart import WORKSPACE, Json, parsec_fs
 
 from parsec_fs.config import Home
+from tests.support.pairs import exchange
 
 ROOT = Path(__file__).resolve().parent.parent
 FILL = ROOT / "scripts" / "bench_fill.py"
@@ -115,7 +116,7 @@ class Known(Product):
 
 
 class SecondDevice:
-    """Another device of the same user, joined by a one-time code and mounted."""
+    """Another device of the same user, joined by a link and mounted."""
 
     def __init__(self, first: Known) -> None:
         self._first = first
@@ -123,14 +124,11 @@ class SecondDevice:
         self.mountpoint = first.backing.parent / "second.mnt"
 
     def __enter__(self) -> "SecondDevice":
-        inviting = [sys.executable, "-Pm", "parsec_fs", "--json"]
-        inviting += ["--home", str(self._first.home.root), "device", "add", "--yes"]
-        with subprocess.Popen(inviting, stdout=subprocess.PIPE, cwd=ROOT) as adding:
-            assert adding.stdout is not None
-            code = json.loads(adding.stdout.readline())["code"]
-            joining = [sys.executable, "-Pm", "parsec_fs", "--home", str(self._home.root)]
-            joining += ["device", "join", "--name", "second"]
-            subprocess.run(joining, input=code.encode(), check=True, capture_output=True, cwd=ROOT)
+        with (
+            _started(self._first.home, "device", "add") as adding,
+            _started(self._home, "device", "join", "--name", "second") as joining,
+        ):
+            exchange(adding, joining, timeout_s=600)
         self._ask("mount", WORKSPACE, str(self.mountpoint))
         return self
 
@@ -145,6 +143,12 @@ class SecondDevice:
 
     def _ask(self, *arguments: str) -> Json:
         return parsec_fs(self._home, Quiet(), "", *arguments)
+
+
+def _started(home: Home, *arguments: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-Pm", "parsec_fs", "--json", "--home", str(home.root), *arguments]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=ROOT)
 
 
 def descendants(pid: int) -> list[int]:

@@ -118,7 +118,7 @@ def second_device(cast: Cast) -> None:
     story, desktop, notebook = cast.story, cast.desktop, cast.notebook
     story.chapter(
         "Add a device",
-        "Bob has a notebook, too. Both screens show a fingerprint of its keys, which he compares. "
+        "Bob has a notebook, too. Each of the screens shows a code, which he picks on the other. "
         "On the notebook a passphrase opens his keys, asked for once per session.",
     )
     add_device(story, desktop, notebook)

@@ -1,14 +1,11 @@
-"""parsec-fs device add, join, list, revoke, rotate-user-key; passphrase and keyring are in `locks`.
+"""parsec-fs device add, cancel, join, list, revoke, rotate-user-key; its lock is in `locks`.
 
-Data flow: code shown here -> typed or piped in there -> fingerprint shown there -> compared here ->
-both verified -> device file.
-
-Codes are never arguments: other users of the machine can read those.
+Data flow: link shown here -> typed or piped in there -> a code on each screen, picked on the other
+-> certificate -> device file there.
 """
 
-import json
 import socket
-import sys
+from contextlib import suppress
 from functools import partial
 from typing import Annotated
 
@@ -17,19 +14,31 @@ import typer
 
 from parsec_fs.cli.connected import connected
 from parsec_fs.cli.exit_codes import CommandError, ExitCode
-from parsec_fs.cli.fingerprint import device_fingerprint, same_fingerprint
+from parsec_fs.cli.greeting import AtThisSide, begin, hours_left, show_link
 from parsec_fs.cli.locks import keyring_app, passphrase_app
-from parsec_fs.cli.output import Output, table
+from parsec_fs.cli.output import table
 from parsec_fs.cli.questions import confirm_once
-from parsec_fs.cli.settings import Settings, check_free, settings_of
+from parsec_fs.cli.settings import Settings, settings_of
 from parsec_fs.connection import connect
-from parsec_fs.device_joining import invite, join
+from parsec_fs.conversation import wall_ms
+from parsec_fs.device_joining import (
+    VALID_S,
+    accept_device,
+    greet_device,
+    new_device_greeting,
+    new_device_joining,
+)
+from parsec_fs.greeting import DEVICE, DeviceInvitation
+from parsec_fs.greeting_sides import cancel as take_back
+from parsec_fs.greeting_sides import tell_again
 from parsec_fs.identity import Identity
-from parsec_fs.joining import JoinRequest, parse_code
+from parsec_fs.joining import JoinRequest
 from parsec_fs.key_renewal import renew_user_key
+from parsec_fs.pending import Greeting, GreetingFiles
 from parsec_fs.people import find_device, has_revoked_namesake
 from parsec_fs.plain_text import plain_name
 from parsec_fs.protocol.certificates import Device
+from parsec_fs.protocol.errors import InputError, RefusedError
 from parsec_fs.revocation import Revoked, revoke_device
 from parsec_fs.snapshots import realm_states
 
@@ -41,79 +50,106 @@ app.add_typer(keyring_app, name="keyring")
 @app.command()
 def add(
     context: typer.Context,
-    yes: Annotated[
-        bool, typer.Option("--yes", help="Do not ask: add whoever answers the code first.")
-    ] = False,
+    hours: Annotated[int, typer.Option(min=1, max=48, help="How long the link is valid.")] = (
+        VALID_S // 3600
+    ),
 ) -> None:
-    """Add another device of yours: prints a one-time code for `parsec-fs device join` there.
+    """Add another device of yours: prints a link for `parsec-fs device join` there, and waits.
 
-    Then it asks whether the fingerprint is the one that the new device shows. Where standard input
-    is no terminal, the new device's fingerprint is read from there."""
+    Then each of the two screens shows a code, which you pick on the other one. Ctrl-C keeps the
+    invitation; the same command goes on with it."""
     settings = settings_of(context)
     identity = settings.device_file().load()
-    added = trio.run(_invite, settings, identity, yes)
-    name = plain_name(added.label)
-    document = {"added": name, "fingerprint": device_fingerprint(added)}
-    settings.output.result(document, [f"{name} joined."])
+    name = plain_name(trio.run(_invite, settings, identity, hours).label)
+    settings.output.result({"added": name}, [f"{name} joined."])
 
 
-async def _invite(settings: Settings, identity: Identity, yes: bool) -> JoinRequest:
-    output = settings.output
-
-    def show_code(code: str) -> None:
-        # A program that reads this line can hand it on before the command ends.
-        print(json.dumps({"code": code}) if output.json else code, flush=True)
-        output.note(
-            "Type or paste this code on the new device, within ten minutes:\n"
-            "  parsec-fs device join\n"
-            "Show it to nobody: it makes whoever has it a device of yours."
-        )
-        output.progress("waiting for the other device")
-
-    async def confirm(request: JoinRequest) -> bool:
-        if yes:
-            return True
-        output.clear()
-        return _is_the_same(request)
-
+async def _invite(settings: Settings, identity: Identity, hours: int) -> JoinRequest:
+    output, files = settings.output, _files(settings, identity)
     async with connect(settings.home, identity) as connection:
+        org = await connection.org.pull()
+        greeting = await _under_way(files)
+        if greeting is None:
+            greeting = new_device_greeting(connection, org, valid_s=3600 * hours)
+            files.save(greeting)
+        show_link(output, greeting)
+        output.note(
+            "Type or paste this link on the new device, within "
+            f"{hours_left(greeting.expires_ms())} h:\n"
+            "  parsec-fs device join\n"
+            "Ctrl-C keeps it; go on with: parsec-fs device add. Or: parsec-fs device cancel"
+        )
+        output.progress("waiting for the new device")
         states = realm_states(settings.home, identity)
-        return await invite(connection, states=states, show_code=show_code, confirm=confirm)
+        person = AtThisSide(output, "the new device", screen=True)
+        return await greet_device(connection, greeting, states=states, files=files, person=person)
 
 
-def _is_the_same(request: JoinRequest) -> bool:
-    """A person's answer, or the fingerprint on standard input. Raises CommandError."""
-    name, mark = plain_name(request.label), device_fingerprint(request)
-    if sys.stdin.isatty():
-        typer.echo(f'"{name}" wants to be a device of yours. Its fingerprint: {mark}', err=True)
-        return typer.confirm("Does the new device show the same, and shall it be added?", err=True)
-    expected = sys.stdin.readline()
-    if same_fingerprint(expected, mark):
-        return True
-    reason = "it has another fingerprint: somebody else has answered the code"
-    if not expected.strip():
-        reason = "nobody compared fingerprints; write the new device's to standard input"
-    raise CommandError(ExitCode.WRONG_SECRET, f"{name} was not added: {reason}")
+async def _under_way(files: GreetingFiles) -> Greeting | None:
+    """The invitation that nobody has joined by yet. A device that joined by an earlier one may not
+    have heard of it while the server kept the answer: it is told again."""
+    found = None
+    for one in files.all(wall_ms(), kind=DEVICE):
+        if one.is_over():
+            with suppress(InputError, RefusedError):
+                await tell_again(one)
+        else:
+            found = one
+    return found
+
+
+@app.command()
+def cancel(context: typer.Context) -> None:
+    """Take the invitation of a device back: its link is worth nothing then, and whoever waits with
+    it is told. Not while `parsec-fs device add` runs."""
+    settings = settings_of(context)
+    files = _files(settings, settings.device_file().load())
+    waiting = [one for one in files.all(wall_ms(), kind=DEVICE) if not one.is_over()]
+    if not waiting:
+        raise CommandError(
+            ExitCode.NOT_FOUND, "no device is invited here; one is: parsec-fs device add"
+        )
+    done = [trio.run(partial(take_back, one, files=files)) for one in waiting]
+    lines = ["The invitation of a device is cancelled."]
+    if not all(told for _, told in done):
+        lines.append("The server could not be told: whoever waits goes on waiting.")
+    if any(one.has_request() for one, _ in done):
+        lines.append("Keys had been sent: it may be a device already: parsec-fs device list")
+    settings.output.result({"cancelled": True, "told": all(told for _, told in done)}, lines)
+
+
+def _files(settings: Settings, identity: Identity) -> GreetingFiles:
+    return GreetingFiles(settings.home.invitations, identity.secrets.local_key)
 
 
 @app.command("join")
 def join_command(
     context: typer.Context,
     name: Annotated[str, typer.Option(help="Name of this device.")] = "",
+    instead: Annotated[
+        bool, typer.Option("--instead", help="Give up a join that was begun with another link.")
+    ] = False,
 ) -> None:
-    """Become a device of yours; reads the code of `parsec-fs device add` from standard input."""
+    """Become a device of yours; reads the link of `parsec-fs device add` from standard input.
+
+    Ctrl-C loses nothing: the same command goes on, with the same link or an empty line."""
     settings = settings_of(context)
-    check_free(settings)
-    code = parse_code(_read_code(settings.output))
-    requests: list[JoinRequest] = []
+    output, label = settings.output, name or socket.gethostname()
+    file = begin(settings, DEVICE, lambda link: new_device_joining(link, label), instead=instead)
+    person = AtThisSide(output, "the other device", screen=True)
 
-    def show_request(request: JoinRequest) -> None:
-        requests.append(request)
-        settings.output.important(f"fingerprint of this device: {device_fingerprint(request)}")
-        settings.output.progress("waiting for the other device, where you compare it")
+    def invited(terms: DeviceInvitation) -> None:
+        person.other = plain_name(terms.inviter_name)
+        output.note(
+            f"{person.other} invites a device of {plain_name(terms.user_name)} to "
+            f"{plain_name(terms.org_name)}"
+        )
+        output.progress(f"waiting for {person.other}")
 
-    label = name or socket.gethostname()
-    identity = trio.run(partial(join, show_request=show_request), settings.home, code, label)
+    output.progress("waiting for the other device, where you type: parsec-fs device add")
+    identity = trio.run(
+        partial(accept_device, settings.home, file=file, person=person, invited=invited)
+    )
     lines = [
         "This device is one of yours now.",
         f"Its keys: {settings.home.device} (opened by a key file beside them, mode 0600)",
@@ -123,16 +159,8 @@ def join_command(
     document = {
         "device": identity.secrets.device.hex(),
         "organization": identity.anchor.org.hex(),
-        "fingerprint": device_fingerprint(requests[-1]),
     }
-    settings.output.result(document, lines)
-
-
-def _read_code(output: Output) -> str:
-    if sys.stdin.isatty():
-        output.note("Code that `parsec-fs device add` shows on your other device:")
-        return sys.stdin.readline()
-    return sys.stdin.read(4096)
+    output.result(document, lines)
 
 
 @app.command("rotate-user-key")

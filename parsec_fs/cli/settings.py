@@ -55,5 +55,5 @@ def check_free(settings: Settings) -> None:
         raise CommandError(
             ExitCode.BUSY,
             f"an invitation is being accepted in {settings.home.device}: go on with it, "
-            "parsec-fs user join, or use another folder: --home DIR",
+            "parsec-fs user join or parsec-fs device join, or use another folder: --home DIR",
         )

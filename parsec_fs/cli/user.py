@@ -6,10 +6,7 @@ certificates -> device file there.
 Links are never arguments: other users of the machine can read those.
 """
 
-import json
-import os
 import socket
-import sys
 from functools import partial
 from typing import Annotated
 
@@ -18,53 +15,33 @@ import typer
 
 from parsec_fs.cli.connected import connected
 from parsec_fs.cli.exit_codes import CommandError, ExitCode
+from parsec_fs.cli.greeting import AtThisSide, begin, hours_left, show_link
 from parsec_fs.cli.hints import NO_KIT
 from parsec_fs.cli.output import Output, table
 from parsec_fs.cli.profile import Profile, profile_command
 from parsec_fs.cli.questions import confirm_once
-from parsec_fs.cli.settings import Settings, check_no_device, settings_of
+from parsec_fs.cli.settings import Settings, settings_of
 from parsec_fs.connection import Connection, connect
 from parsec_fs.conversation import wall_ms
-from parsec_fs.greeting import PersonInvitation, choices, format_link, parse_link
+from parsec_fs.greeting import PERSON, PersonInvitation
+from parsec_fs.greeting_sides import cancel as take_back
 from parsec_fs.identity import Identity
 from parsec_fs.last_owners import owned_alone
-from parsec_fs.pending import Greeting, GreetingFiles, Joining, JoiningFile
+from parsec_fs.pending import Greeting, GreetingFiles
 from parsec_fs.people import PROFILES, find_user, has_revoked_namesake, profile_name
-from parsec_fs.person_joining import VALID_S, accept, greet, new_greeting, new_joining
-from parsec_fs.person_joining import cancel as take_back
+from parsec_fs.person_joining import (
+    VALID_S,
+    accept_person,
+    greet_person,
+    new_greeting,
+    new_joining,
+)
 from parsec_fs.plain_text import plain_name
 from parsec_fs.protocol.ids import UserId
 from parsec_fs.revocation import Revoked, revoke_user
 
 app = typer.Typer(no_args_is_help=True, help="The people of the organization.")
 app.command("profile")(profile_command)
-
-
-class AtThisSide:
-    """The person at this terminal; `other` is who the codes are exchanged with."""
-
-    def __init__(self, output: Output, other: str) -> None:
-        self._output = output
-        self.other = other
-
-    def reads_out(self, code: str) -> None:
-        """On standard error, whatever is not to be shown: without it nobody gets on."""
-        self._output.important(f"Read this code to {self.other}: {code}")
-        self._output.progress(f"waiting for {self.other}")
-
-    async def recognizes(self, code: str) -> bool:
-        """One of three on a terminal; else the code that was heard, on standard input."""
-        self._output.clear()
-        return self._ask(code)
-
-    def _ask(self, code: str) -> bool:
-        if not sys.stdin.isatty():
-            return "".join(sys.stdin.readline().split()).upper() == code
-        shown = choices(code, os.urandom)
-        numbered = "  ".join(f"[{place}] {one}" for place, one in enumerate(shown, start=1))
-        typer.echo(f"{self.other} reads you a code. Which one?  {numbered}  [0] none", err=True)
-        picked: int = typer.prompt("Number", type=int, err=True)
-        return 0 < picked <= len(shown) and shown[picked - 1] == code
 
 
 @app.command()
@@ -126,16 +103,16 @@ async def _greet(
     output: Output, connection: Connection, greeting: Greeting, files: GreetingFiles
 ) -> None:
     terms = greeting.terms()
-    other, link = plain_name(terms.name), format_link(greeting.link())
-    # A program that reads this line can hand it on before the command ends.
-    print(json.dumps({"link": link}) if output.json else link, flush=True)
+    other = plain_name(terms.name)
+    show_link(output, greeting)
+    hours = hours_left(terms.expires_ms)
     output.note(
-        f"Send {other} this link, valid for {_hours_left(terms)} h. There: parsec-fs user join\n"
+        f"Send {other} this link, valid for {hours} h. There: parsec-fs user join\n"
         f"Ctrl-C keeps the invitation; go on with: parsec-fs user greet {other}"
     )
     output.progress(f"waiting for {other}")
     person = AtThisSide(output, other)
-    request = await greet(connection, greeting, files=files, person=person)
+    request = await greet_person(connection, greeting, files=files, person=person)
     device = plain_name(request.device.label)
     document = {
         "joined": other,
@@ -157,12 +134,12 @@ def invitations(context: typer.Context) -> None:
     settings = settings_of(context)
     identity = settings.device_file().load()
     rows, document = [], []
-    for one in _files(settings, identity).all(wall_ms()):
+    for one in _files(settings, identity).all(wall_ms(), kind=PERSON):
         terms = one.terms()
         state = "joined" if one.is_over() else "answer" if one.has_request() else "waiting"
         name, email = plain_name(terms.name), plain_name(terms.email)
         profile = profile_name(terms.profile)
-        rows.append([name, email, profile, f"{_hours_left(terms)} h", state])
+        rows.append([name, email, profile, f"{hours_left(terms.expires_ms)} h", state])
         document.append(
             {
                 "name": name,
@@ -210,11 +187,8 @@ def join(
 
     Ctrl-C loses nothing: the same command goes on, with the same link or an empty line."""
     settings = settings_of(context)
-    check_no_device(settings)
-    file = JoiningFile(settings.home.device)
-    with file.alone():
-        joining = _begun(file.load(), settings.output, device or socket.gethostname(), instead)
-        file.save(joining)
+    name = device or socket.gethostname()
+    file = begin(settings, PERSON, lambda link: new_joining(link, name), instead=instead)
     output, person = settings.output, AtThisSide(settings.output, "the other person")
     told: list[PersonInvitation] = []
 
@@ -227,8 +201,10 @@ def join(
         )
         output.progress(f"waiting for {person.other}")
 
+    output.progress("waiting for the other person, who types: parsec-fs user greet")
+
     async def run() -> Identity:
-        return await accept(settings.home, file=file, person=person, invited=invited)
+        return await accept_person(settings.home, file=file, person=person, invited=invited)
 
     identity = trio.run(run)
     name, org = plain_name(told[-1].name), plain_name(told[-1].org_name)
@@ -245,38 +221,6 @@ def join(
         "device": identity.secrets.device.hex(),
     }
     output.result(document, lines)
-
-
-def _begun(before: Joining | None, output: Output, device: str, instead: bool) -> Joining:
-    """What was begun before if the link is that one or the line is empty, else something new; never
-    the one in place of the other without being told. Raises InputError, CommandError."""
-    if sys.stdin.isatty():
-        more = " (Enter: go on with the one of before)" if before else ""
-        output.important(f"The link that you were sent{more}:")
-    line = sys.stdin.readline(4096)
-    if before is None:
-        return new_joining(parse_link(line), device)
-    if not line.strip():
-        return before
-    link = parse_link(line)
-    if link == before.link():
-        return before
-    if not instead:
-        raise CommandError(ExitCode.BUSY, _another_link(before))
-    return new_joining(link, device)
-
-
-def _another_link(before: Joining) -> str:
-    warning = (
-        "Its keys were sent, so you may be in that organization already, and they are lost then. "
-        if before.has_request()
-        else ""
-    )
-    return (
-        "a join with another link was begun here; nothing was changed. Go on with that one: "
-        "parsec-fs user join, and Enter in place of a link. Give it up for this link: "
-        f"parsec-fs user join --instead. {warning}".rstrip()
-    )
 
 
 @app.command("revoke")
@@ -365,7 +309,8 @@ def _invited(settings: Settings, name: str) -> tuple[Identity, GreetingFiles, Gr
     """The invitation that is meant by a name or an address. Raises CommandError."""
     identity = settings.device_file().load()
     files, text = _files(settings, identity), name.strip().encode()
-    found = [one for one in files.all(wall_ms()) if text in (one.terms().name, one.terms().email)]
+    known = files.all(wall_ms(), kind=PERSON)
+    found = [one for one in known if text in (one.terms().name, one.terms().email)]
     if len(found) == 1:
         return identity, files, found[0]
     problem = "several invitations" if found else "no invitation"
@@ -373,7 +318,3 @@ def _invited(settings: Settings, name: str) -> tuple[Identity, GreetingFiles, Gr
         ExitCode.NOT_FOUND,
         f"{problem} of {name} on this device; see: parsec-fs user invitations",
     )
-
-
-def _hours_left(terms: PersonInvitation) -> int:
-    return max(0, -(-(terms.expires_ms - wall_ms()) // 3_600_000))

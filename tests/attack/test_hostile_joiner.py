@@ -16,6 +16,7 @@ import pytest
 from parsec_fs.admission import ADMISSION_CHECKS, AdmissionChecks
 from parsec_fs.conversation import MailSlots, wall_ms
 from parsec_fs.greeting import REQUEST, VERDICT, PersonRequest, Verdict
+from parsec_fs.joining import join_request
 from parsec_fs.pending import Greeting
 from parsec_fs.person_joining import new_joining, request_of
 from parsec_fs.protocol.errors import InputError, OfflineError
@@ -23,7 +24,7 @@ from parsec_fs.protocol.membership import OrgState
 from parsec_fs.remote.server_client import PublicClient
 from parsec_fs.remote.transport import Transport
 from tests.support.greeting_world import World, greeting_world
-from tests.support.greetings import Voice, until_request
+from tests.support.greetings import Voice, new_joining_for, until_request
 from tests.support.laptops import Wire, place_of
 from tests.support.server import BASE_URL
 
@@ -33,6 +34,9 @@ class AnyNewcomer(AdmissionChecks):
 
     def newcomer(self, org: OrgState, user: object, request: object) -> None:
         """Whoever they say they are."""
+
+    def new_device(self, org: OrgState, user: object, request: object, *, since: int) -> None:
+        """Whatever they say it is."""
 
 
 class ForgetfulVerdict(AdmissionChecks):
@@ -99,6 +103,22 @@ async def test_nobody_becomes_somebody_who_is_here(world: World) -> None:
 
     org = await greet(world, known, AnyNewcomer())
     assert eve.device.device in [one.device for one in org.devices_of(bob.user)]
+
+
+async def test_no_device_joins_that_is_here(world: World) -> None:
+    """Whoever was given a device's link shows one that exists, with the keys that all know: alice
+    would believe that hers has joined. Without the check she does."""
+    org, founder = await world.alice.org.pull(), world.alice.identity.secrets
+    own = org.device(founder.device).device
+    request = join_request(founder, own.label)
+    for asks in (request, replace(request, sign_key=bytes(32))):
+        greeting = await world.invite_device()
+        known = until_request(greeting, new_joining_for(greeting), asks)[0]
+        with pytest.raises(InputError, match="a device that is here already: nothing was added"):
+            await greet(world, known)
+        assert world.files.all(wall_ms()) == []
+    assert await greet(world, known, AnyNewcomer()) == org
+    assert [one.is_over() for one in world.files.all(wall_ms())] == [True]
 
 
 async def test_two_links_add_one_person(world: World) -> None:

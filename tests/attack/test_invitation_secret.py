@@ -1,10 +1,10 @@
-"""The secret of an invitation's link, and of a new device's code, in what the server is sent (A05).
+"""The secret of an invitation's link, of a person or of a device, in what the server is sent (A05).
 
 Data flow: both sides of an invitation -> every request of theirs, recorded -> search.
 
 The link's secret is behind `#`, so that no program sends it anywhere, and it is worth an attempt to
-be greeted, and every message of the greeting. A device's code is worth an attempt to become that
-device. The server has all messages; with the secret it would read them.
+be greeted, and every message of the greeting. The server has all messages; with the secret it
+would read them.
 """
 
 from collections.abc import Iterator
@@ -12,23 +12,13 @@ from pathlib import Path
 from typing import TypeVar
 
 import httpx
-import trio
 
-from parsec_fs.config import Home
-from parsec_fs.device_joining import invite, join
-from parsec_fs.greeting import INVITATION, PersonInvitation
-from parsec_fs.joining import (
-    Invitation,
-    JoinCode,
-    JoinRequest,
-    mailbox_address,
-    open_mail,
-    parse_code,
-)
+from parsec_fs.greeting import INVITATION, DeviceInvitation, PersonInvitation
+from parsec_fs.joining import mailbox_address, open_mail
 from parsec_fs.protocol.codec import decode
 from parsec_fs.protocol.commands import PutMail
 from tests.support.encodings import encodings, in_base32
-from tests.support.greeting_world import World, greeting_world
+from tests.support.greeting_world import greeting_world
 from tests.support.server import BASE_URL, InProcess
 
 
@@ -84,43 +74,12 @@ async def test_no_request_holds_the_secret(tmp_path: Path) -> None:
     assert found.email == b"bob@acme.example"
 
 
-async def add_device(world: World) -> JoinCode:
-    """Two devices of one person side by side; the code that went from one to the other."""
-    codes, received = trio.open_memory_channel[str](1)
-    used: list[JoinCode] = []
-
-    async def yes(request: JoinRequest) -> bool:
-        return True
-
-    async def joining() -> None:
-        code = parse_code(await received.receive())
-        used.append(code)
-        await join(
-            Home(root=world.folder / "desktop"),
-            code,
-            "desktop",
-            show_request=lambda request: None,
-            clients=world.server.http,
-        )
-
-    with trio.fail_after(60):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(joining)
-            await invite(
-                world.alice,
-                states=(),
-                show_code=codes.send_nowait,
-                confirm=yes,
-                clients=world.server.http,
-            )
-    return used[0]
-
-
-async def test_no_request_holds_the_secret_of_a_device_code(tmp_path: Path) -> None:
+async def test_no_request_holds_the_secret_of_a_device_link(tmp_path: Path) -> None:
     sent = list[bytes]()
     async with greeting_world(tmp_path, lambda server: watched(server, sent)) as world:
-        code = await add_device(world)
+        greeting = await world.invite_device()
+        await world.both(greeting)
     assert len(sent) > 10
-    assert not list(holding(sent, code.secret))
-    found = opened(sent, Invitation, slot=INVITATION, secret=code.secret)
-    assert found.label == b"first"
+    assert not list(holding(sent, greeting.secret))
+    found = opened(sent, DeviceInvitation, slot=INVITATION, secret=greeting.secret)
+    assert found.inviter_name == b"first"

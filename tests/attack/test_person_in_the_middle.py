@@ -1,4 +1,4 @@
-"""Somebody who has read an invitation's link stands between the two, with the server's help.
+"""Somebody who has read the link of a person or a device stands between the two, with the server.
 
 Data flow: inviter <-> attacker <-> joiner, each believing to talk with the other.
 
@@ -8,29 +8,30 @@ symbol (5 bits) make chance measurable; real ones have four (20 bits), and the f
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import trio
 
-from parsec_fs.config import Home
-from parsec_fs.connection import connect
 from parsec_fs.conversation import Talk
 from parsec_fs.device_file import DeviceFile
 from parsec_fs.greeting import (
     ANSWER,
+    DEVICE,
     GREETING_CHECKS,
     HELLO,
     INVITATION,
+    PERSON,
     REVEAL,
     VERDICT,
+    WORDS,
     Answer,
     Codes,
     GreetingChecks,
     Hello,
+    Invitation,
     Link,
-    PersonInvitation,
     Reveal,
     Verdict,
     answer,
@@ -38,16 +39,14 @@ from parsec_fs.greeting import (
     open_answer,
     say_hello,
 )
-from parsec_fs.pending import GreetingFiles, JoiningFile
-from parsec_fs.person_joining import accept, greet, new_greeting, new_joining
-from parsec_fs.protocol.certificates import STANDARD
+from parsec_fs.pending import JoiningFile
 from parsec_fs.protocol.errors import DecryptionError, InputError
 from parsec_fs.protocol.sealing import BoxKey
 from parsec_fs.remote.server_client import PublicClient
 from parsec_fs.remote.transport import Transport
+from tests.support.greeting_world import greeting_world
 from tests.support.greetings import FAR_MS, on_the_phone
 from tests.support.identities import CountingRandom
-from tests.support.laptops import found
 from tests.support.server import BASE_URL, in_process
 
 LINK = Link(secret=b"s" * 16, invitation=b"i" * 32, server_url="https://files.acme.example")
@@ -166,13 +165,14 @@ class Attacker:
         self.key, self.nonce = BoxKey(os.urandom(96)), os.urandom(32)
 
     def _talk(self, client: PublicClient, secret: bytes) -> Talk:
-        return Talk(client, secret, (), keep=lambda mails: None, expires_ms=FAR_MS)
+        words = WORDS[PERSON]
+        return Talk(client, secret, (), keep=lambda mails: None, expires_ms=FAR_MS, words=words)
 
-    async def relay(self, terms: PersonInvitation) -> None:
+    async def relay(self, terms: Invitation) -> None:
         """The invitation as it is (the link pins it), everything else its own."""
         sealed = await self.to_inviter.wait(INVITATION)
         self.to_inviter.mails = self.to_joiner.mails = (sealed,)
-        await self.to_joiner.say(INVITATION, PersonInvitation, lambda: terms)
+        await self.to_joiner.say(INVITATION, type(terms), lambda: terms)
 
     async def to_both(self, link: Link) -> None:
         """Until the inviter has been told a nonce."""
@@ -190,59 +190,44 @@ class Attacker:
         await self.to_joiner.say(VERDICT, Verdict, lambda: Verdict(same=1), both.session)
 
 
-async def test_nobody_is_added_and_no_keys_are_sent(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [PERSON, DEVICE])
+async def test_nobody_is_added_and_no_keys_are_sent(tmp_path: Path, kind: int) -> None:
     """The whole product's both sides, each with a mailbox of its own, the attacker between."""
-    async with in_process(tmp_path / "other") as there, in_process(tmp_path / "server") as here:
-        identity = await found(here)
-        home, other = Home(root=tmp_path / "alice"), Home(root=tmp_path / "bob")
-        DeviceFile(home.device).create(identity, random=os.urandom)
+    async with (
+        in_process(tmp_path / "other") as there,
+        greeting_world(tmp_path) as world,
+        world.server.http() as to_inviter,
+        there.http() as to_joiner,
+    ):
         alice, bob = on_the_phone()
-        async with (
-            connect(home, identity, clients=here.http) as connection,
-            here.http() as to_inviter,
-            there.http() as to_joiner,
-        ):
-            org = await connection.org.pull()
-            greeting = new_greeting(
-                connection,
-                org,
-                name="bob",
-                email="bob@acme.example",
-                profile=STANDARD,
-                valid_s=3600,
-            )
-            files, file = GreetingFiles(home.invitations, bytes(32)), JoiningFile(other.device)
-            files.save(greeting)
-            attacker = Attacker(
-                PublicClient(Transport(to_inviter, BASE_URL)),
-                PublicClient(Transport(to_joiner, BASE_URL)),
-                greeting.secret,
-            )
+        greeting = await world.invite_kind(kind)
+        file = JoiningFile(world.home().device)
+        attacker = Attacker(
+            PublicClient(Transport(to_inviter, BASE_URL)),
+            PublicClient(Transport(to_joiner, BASE_URL)),
+            greeting.secret,
+        )
 
-            async def inviting() -> None:
-                with pytest.raises(InputError, match="Nobody was added"):
-                    await greet(connection, greeting, files=files, person=alice, clients=here.http)
+        async def inviting() -> None:
+            with pytest.raises(InputError, match="Nobody was added"):
+                await world.greet(greeting, alice)
 
-            async def joining() -> None:
-                file.save(new_joining(greeting.link(), "tablet"))
-                with pytest.raises(InputError, match="None of your keys were sent"):
-                    await accept(
-                        other,
-                        file=file,
-                        person=bob,
-                        invited=lambda terms: None,
-                        clients=there.http,
-                    )
+        async def joining() -> None:
+            with pytest.raises(InputError, match="None of your keys were sent"):
+                await replace(world, server=there).accept(greeting.link(), bob)
 
-            with trio.fail_after(60):
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(inviting)
-                    await attacker.relay(greeting.terms())
-                    nursery.start_soon(joining)
-                    await attacker.to_both(greeting.link())
-                    # Alice says nothing yet; whatever Bob believes to hear, it is another code.
-                    alice.said.append("NONE")
-            assert files.all(0) == []
-            assert file.load() is None
-            assert not DeviceFile(other.device).exists()
-            assert len((await connection.org.pull()).users) == 1
+        with trio.fail_after(60):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(inviting)
+                await attacker.relay(
+                    greeting.device_terms() if kind == DEVICE else greeting.terms()
+                )
+                nursery.start_soon(joining)
+                await attacker.to_both(greeting.link())
+                # Alice says nothing yet; whatever Bob believes to hear, it is another code.
+                alice.said.append("NONE")
+        assert world.files.all(0) == []
+        assert file.load() is None
+        assert not DeviceFile(world.home().device).exists()
+        org = await world.alice.org.pull()
+        assert (len(org.users), len(org.devices)) == (1, 1)

@@ -16,45 +16,42 @@ from parsec_fs.audit.ports import AuditRecord
 from parsec_fs.audit.trusted_state import fresh_state
 from parsec_fs.config import Home
 from parsec_fs.connection import Connection, connect
+from parsec_fs.conversation import MailSlots
 from parsec_fs.device_file import DeviceFile
-from parsec_fs.device_joining import Mailbox, certify, invite, join
+from parsec_fs.device_joining import (
+    accept_device,
+    device_request_of,
+    greet_device,
+    new_device_greeting,
+    new_device_joining,
+)
 from parsec_fs.directory import known_workspaces
 from parsec_fs.discovery import create_workspace, find_workspaces
+from parsec_fs.enrolling import certify
 from parsec_fs.enrolment import found_org
+from parsec_fs.greeting import INVITATION
 from parsec_fs.identity import Identity
-from parsec_fs.joining import (
-    ADMISSION,
-    INVITATION,
-    REQUEST,
-    Admission,
-    Invitation,
-    JoinCode,
-    JoinRequest,
-    format_code,
-    invitation_digest,
-    open_mail,
-    parse_code,
-)
+from parsec_fs.joining import Admission
 from parsec_fs.key_renewal import renew_if_due, renew_user_key
+from parsec_fs.pending import Greeting, GreetingFiles, Joining, JoiningFile
 from parsec_fs.protocol.certificates import DeviceRevoked
 from parsec_fs.protocol.codec import encode
 from parsec_fs.protocol.errors import (
     DecryptionError,
-    InputError,
     RefusedError,
     TrustchainError,
     VerificationError,
 )
 from parsec_fs.protocol.hashing import sha256
-from parsec_fs.protocol.ids import DeviceId, LogId
+from parsec_fs.protocol.ids import LogId
 from parsec_fs.remote.server_client import PublicClient
 from parsec_fs.remote.transport import Transport
 from parsec_fs.revocation import revocation
 from parsec_fs.user_keys import user_key_due
+from tests.support.greetings import Voice, admitted, on_the_phone, until_request, with_terms
 from tests.support.identities import chain_anchor
 from tests.support.permits import token_for
 from tests.support.server import BASE_URL, InProcess, in_process
-from tests.support.waiting import until
 
 Clients = Callable[[], httpx.AsyncClient]
 
@@ -67,6 +64,13 @@ class World:
         self.folder = folder
         self.identity = identity
         self.home = Home(root=folder / "laptop")
+        self.files = GreetingFiles(self.home.invitations, identity.secrets.local_key)
+
+    async def invite(self, connection: Connection) -> Greeting:
+        """A new link for a device."""
+        greeting = new_device_greeting(connection, await connection.org.pull())
+        self.files.save(greeting)
+        return greeting
 
     @asynccontextmanager
     async def connected(self, identity: Identity, home: Home) -> AsyncIterator[Connection]:
@@ -108,37 +112,38 @@ async def test_workspaces_are_found_by_name_also_offline(world: World) -> None:
     assert b"research" not in stored
 
 
-async def invite_and_join(
-    world: World, home: Home, *, confirm: bool = True, change: Callable[[str], str] = str
-) -> Identity:
-    """Both sides at once, as two people at two machines."""
+async def invite_and_join(world: World, home: Home) -> Identity:
+    """Both sides at once, as one person at two screens."""
     joined: list[Identity] = []
-    shown: list[JoinRequest] = []
-    codes, received = trio.open_memory_channel[str](1)
+    here, there = on_the_phone()
+    async with world.connected(world.identity, world.home) as connection:
+        greeting = await world.invite(connection)
 
-    async def answer(request: JoinRequest) -> bool:
-        assert request.label == b"desktop"
-        await until(lambda: len(shown) == 1)
-        assert shown == [request]
-        return confirm
-
-    async def inviting() -> None:
-        async with world.connected(world.identity, world.home) as connection:
-            await invite(
-                connection,
-                states=(),
-                show_code=codes.send_nowait,
-                confirm=answer,
-                clients=world.clients,
+        async def joining() -> None:
+            file = JoiningFile(home.device)
+            file.save(new_device_joining(greeting.link(), "desktop"))
+            joined.append(
+                await accept_device(
+                    home,
+                    file=file,
+                    person=there,
+                    invited=lambda terms: None,
+                    clients=world.clients,
+                )
             )
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(inviting)
-        code = parse_code(change(await received.receive()))
-        identity = await join(
-            home, code, "desktop", show_request=shown.append, clients=world.clients
-        )
-        joined.append(identity)
+        with trio.fail_after(60):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(joining)
+                request = await greet_device(
+                    connection,
+                    greeting,
+                    states=(),
+                    files=world.files,
+                    person=here,
+                    clients=world.clients,
+                )
+    assert request.label == b"desktop"
     return joined[0]
 
 
@@ -199,159 +204,76 @@ async def test_a_device_that_signs_nothing_renews_no_user_key(world: World, reas
         assert await renew_if_due(connection)
 
 
-async def test_declined_device_gets_nothing(world: World) -> None:
+async def accept_on(world: World, home: Home) -> Identity:
+    """What was begun there goes on."""
+    return await accept_device(
+        home,
+        file=JoiningFile(home.device),
+        person=Voice(),
+        invited=lambda terms: None,
+        clients=world.clients,
+    )
+
+
+async def join_expecting(
+    world: World,
+    greeting: Greeting,
+    joining: Joining,
+    admission: Admission,
+    error: type[Exception],
+) -> None:
+    """The new device was recognized, and is told this."""
     home = Home(root=world.folder / "desktop")
-    with pytest.raises(ExceptionGroup) as caught:
-        await invite_and_join(world, home, confirm=False)
-    assert caught.group_contains(InputError, match="was not added")
-    assert not DeviceFile(home.device).exists()
-    async with world.connected(world.identity, world.home) as connection:
-        assert len((await connection.org.pull()).devices) == 1
-
-
-async def test_whoever_answers_first_is_seen(world: World) -> None:
-    """A stranger read the code: the person sees another fingerprint, and the device says why."""
-    home = Home(root=world.folder / "desktop")
-    codes, received = trio.open_memory_channel[str](1)
-    asked: list[JoinRequest] = []
-    late = trio.Event()
-
-    async def answer(request: JoinRequest) -> bool:
-        asked.append(request)
-        await late.wait()
-        return False
-
-    async def inviting() -> None:
-        async with world.connected(world.identity, world.home) as connection:
-            with pytest.raises(InputError, match="was not added"):
-                await invite(
-                    connection,
-                    states=(),
-                    show_code=codes.send_nowait,
-                    confirm=answer,
-                    clients=world.clients,
-                )
-
-    async with world.clients() as http, trio.open_nursery() as nursery:
-        nursery.start_soon(inviting)
-        code = parse_code(await received.receive())
-        request = JoinRequest(
-            device=DeviceId(os.urandom(16)),
-            label=b"desktop",
-            sign_key=world.identity.secrets.signing_key().verify_key.raw,
-            box_key=world.identity.secrets.box_key().public,
-        )
-        await Mailbox(PublicClient(Transport(http, BASE_URL)), code.secret).put(request, REQUEST)
-        shown: list[JoinRequest] = []
-        with pytest.raises(InputError, match="somebody has answered this code already"):
-            await join(home, code, "desktop", show_request=shown.append, clients=world.clients)
-        late.set()
-    assert asked == [request]
-    assert shown == []
-    assert not DeviceFile(home.device).exists()
-    async with world.connected(world.identity, world.home) as connection:
-        assert len((await connection.org.pull()).devices) == 1
-
-
-class Inviter:
-    """An inviter that says what a test wants, but knows a real code."""
-
-    def __init__(self, world: World, http: httpx.AsyncClient, org_size: int = 3) -> None:
-        self.world = world
-        self.secret = os.urandom(16)
-        self.mailbox = Mailbox(PublicClient(Transport(http, BASE_URL)), self.secret)
-        self.org_size = org_size
-
-    async def invitation(self) -> Invitation:
-        async with self.world.connected(self.world.identity, self.world.home) as connection:
-            await connection.org.pull()
-            state = connection.org.roots_at(3)
-        return Invitation(
-            anchor=self.world.identity.anchor,
-            user=self.world.identity.secrets.user,
-            inviter=self.world.identity.secrets.device,
-            org_state=state,
-            label=b"laptop",
-        )
-
-    def code(self, invitation: Invitation) -> JoinCode:
-        digest = invitation_digest(encode(invitation))
-        text = format_code(JoinCode(secret=self.secret, invitation=digest, server_url=BASE_URL))
-        return parse_code(text)
-
-    async def request(self) -> JoinRequest:
-        sealed = await self.mailbox.wait(REQUEST)
-        return open_mail(sealed, JoinRequest, slot=REQUEST, secret=self.secret)
-
-
-async def join_expecting(world: World, code: JoinCode, error: type[Exception]) -> None:
-    home = Home(root=world.folder / "desktop")
+    file = JoiningFile(home.device)
+    known, joining = until_request(greeting, joining)
+    file.save(admitted(known, joining, admission))
     with pytest.raises(error):
-        await join(home, code, "desktop", show_request=lambda _: None, clients=world.clients)
+        await accept_on(world, home)
     assert not DeviceFile(home.device).exists()
     assert not home.org_database.exists()
+    assert file.load() is not None, "its keys were sent, and may be in the log"
 
 
 async def test_exchanged_invitation_is_refused(world: World) -> None:
+    """Whoever knows the secret puts another one into the mailbox: the link pins the true one."""
+    home = Home(root=world.folder / "desktop")
+    async with world.connected(world.identity, world.home) as connection:
+        greeting = await world.invite(connection)
+    terms = greeting.device_terms()
+    other = replace(terms, anchor=replace(terms.anchor, rpc_urls=(b"http://evil",)))
     async with world.clients() as http:
-        inviter = Inviter(world, http)
-        invitation = await inviter.invitation()
-        other = replace(invitation, anchor=replace(invitation.anchor, rpc_urls=(b"http://evil",)))
-        await inviter.mailbox.put(other, INVITATION)
-        await join_expecting(world, inviter.code(invitation), DecryptionError)
-
-
-async def answer_with(inviter: Inviter, admission: Callable[[Invitation], Admission]) -> JoinCode:
-    invitation = await inviter.invitation()
-    await inviter.mailbox.put(invitation, INVITATION)
-    await inviter.mailbox.put(admission(invitation), ADMISSION)
-    return inviter.code(invitation)
+        slots = MailSlots(PublicClient(Transport(http, BASE_URL)), greeting.secret)
+        await slots.put(INVITATION, with_terms(greeting, other).mails[INVITATION], taken="")
+        file = JoiningFile(home.device)
+        file.save(new_device_joining(greeting.link(), "desktop"))
+        with pytest.raises(DecryptionError, match="not the one that the link names"):
+            await accept_on(world, home)
+    assert file.load() is None
+    assert not DeviceFile(home.device).exists()
 
 
 async def test_admission_without_a_certificate_is_refused(world: World) -> None:
-    async with world.clients() as http:
-        code = await answer_with(
-            Inviter(world, http), lambda seen: Admission(index=3, states=(seen.org_state,))
-        )
-        # The server does not know the device: it cannot even ask for the log.
-        await join_expecting(world, code, RefusedError)
+    async with world.connected(world.identity, world.home) as connection:
+        greeting = await world.invite(connection)
+    told = Admission(index=3, states=(greeting.device_terms().org_state,))
+    joining = new_device_joining(greeting.link(), "desktop")
+    # The server does not know the device: it cannot even ask for the log.
+    await join_expecting(world, greeting, joining, told, RefusedError)
 
 
-async def test_history_must_pass_through_what_the_inviter_saw(world: World) -> None:
-    async with world.clients() as http:
-        inviter = Inviter(world, http)
-        invitation = await inviter.invitation()
-        other = replace(invitation.org_state, log_root=sha256(b"another history"))
-        invitation = replace(invitation, org_state=other)
-        await inviter.mailbox.put(invitation, INVITATION)
-        await expect_after_certificate(world, inviter, invitation, VerificationError, pinned=3)
-
-
-async def test_hidden_end_of_the_log_is_noticed(world: World) -> None:
-    async with world.clients() as http:
-        inviter = Inviter(world, http)
-        invitation = await inviter.invitation()
-        await inviter.mailbox.put(invitation, INVITATION)
-        await expect_after_certificate(world, inviter, invitation, TrustchainError, pinned=50)
-
-
-async def expect_after_certificate(
-    world: World,
-    inviter: Inviter,
-    invitation: Invitation,
-    error: type[Exception],
-    *,
-    pinned: int,
-) -> None:
-    """The device is certified properly, but told about another state of the log."""
-
-    async def admit() -> None:
-        request = await inviter.request()
-        async with world.connected(world.identity, world.home) as connection:
-            index = await certify(connection, request)
-        state = replace(invitation.org_state, size=pinned)
-        await inviter.mailbox.put(Admission(index=index, states=(state,)), ADMISSION)
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(admit)
-        await join_expecting(world, inviter.code(invitation), error)
+@pytest.mark.parametrize("pinned", [3, 50])
+async def test_log_must_be_the_one_that_the_inviter_saw(world: World, pinned: int) -> None:
+    """The device is certified properly, but another history, or one that goes on, was vouched for:
+    the server shows neither."""
+    async with world.connected(world.identity, world.home) as connection:
+        greeting = await world.invite(connection)
+        terms = greeting.device_terms()
+        other = replace(terms.org_state, log_root=sha256(b"another history"))
+        if pinned == 3:
+            greeting = with_terms(greeting, replace(terms, org_state=other))
+        joining = new_device_joining(greeting.link(), "desktop")
+        index = await certify(connection, device_request_of(joining))
+    state = replace(greeting.device_terms().org_state, size=pinned)
+    told = Admission(index=index, states=(state,))
+    error = VerificationError if pinned == 3 else TrustchainError
+    await join_expecting(world, greeting, joining, told, error)

@@ -6,6 +6,7 @@ Data flow: files of greetings -> `parsec-fs user ...` in this process -> exit co
 import io
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,15 @@ import pytest
 from parsec_fs.cli.main import main
 from parsec_fs.config import Home
 from parsec_fs.device_file import DeviceFile
-from parsec_fs.greeting import format_link
+from parsec_fs.greeting import DEVICE, format_link
 from parsec_fs.pending import GreetingFiles, Joining, JoiningFile
 from parsec_fs.person_joining import new_joining
-from tests.support.greetings import person_invitation, sealed_greeting, until_request
+from tests.support.greetings import (
+    person_invitation,
+    sealed_device_greeting,
+    sealed_greeting,
+    until_request,
+)
 from tests.support.identities import founded
 
 IDENTITY = founded()[1]
@@ -34,9 +40,9 @@ class Shell:
         self._patch = patch
         self._capture = capture
 
-    def run(self, *words: str, stdin: str = "") -> tuple[int, str]:
-        """Exit code of `parsec-fs user`, and all that it said."""
-        arguments = ["parsec-fs", "--home", str(self.home.root), "user", *words]
+    def run(self, *words: str, stdin: str = "", group: str = "user") -> tuple[int, str]:
+        """Exit code of `parsec-fs user`, or of another group, and all that it said."""
+        arguments = ["parsec-fs", "--home", str(self.home.root), group, *words]
         self._patch.setattr(sys, "argv", arguments)
         self._patch.setattr(sys, "stdin", io.StringIO(stdin))
         with pytest.raises(SystemExit) as ended:
@@ -99,6 +105,42 @@ def test_a_join_goes_on_with_its_link_or_an_empty_line(shell: Shell, line: str) 
     joining = begun(shell)
     assert shell.run("join", stdin=line)[0] == 20
     assert JoiningFile(shell.home.device).load() == joining
+
+
+def test_a_device_and_a_person_do_not_join_from_one_folder(shell: Shell) -> None:
+    joining, file = begun(shell, sent=True), JoiningFile(shell.home.device)
+    code, text = shell.run("join", stdin="\n", group="device")
+    assert (code, "Go on with that one: parsec-fs user join" in text) == (11, True)
+    assert file.load() == joining
+    device = format_link(replace(BOB.link(), kind=DEVICE))
+    code, text = shell.run("join", "--instead", stdin=device + "\n")
+    assert (code, "Type: parsec-fs device join" in text) == (2, True)
+    assert file.load() == joining
+
+    code, text = shell.run("join", "--instead", stdin=device + "\n", group="device")
+    anew = file.load()
+    assert anew is not None
+    assert (code, anew.kind, anew.secrets.user_keys) == (20, DEVICE, ())
+    assert shell.run("join", stdin="\n", group="device")[0] == 20
+    assert file.load() == anew
+    code, text = shell.run("join", stdin="\n")
+    assert (code, "Go on with that one: parsec-fs device join" in text) == (11, True)
+
+
+def test_the_invitation_of_a_device_is_cancelled_and_no_other(shell: Shell) -> None:
+    DeviceFile(shell.home.device).create(IDENTITY, random=os.urandom)
+    files = GreetingFiles(shell.home.invitations, IDENTITY.secrets.local_key)
+    device = sealed_device_greeting(IDENTITY)
+    for one in (BOB, device):
+        files.save(one)
+    assert "bob" in shell.run("invitations")[1]
+    with files.using(device):
+        assert shell.run("cancel", group="device")[0] == 11
+    code, text = shell.run("cancel", group="device")
+    assert (code, "is cancelled" in text, "could not be told" in text) == (0, True, True)
+    assert files.all(0) == [BOB]
+    code, text = shell.run("cancel", group="device")
+    assert (code, "no device is invited here" in text) == (10, True)
 
 
 def test_two_joins_from_one_folder_are_refused(shell: Shell) -> None:

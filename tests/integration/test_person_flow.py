@@ -1,9 +1,8 @@
-"""A person is invited and joins, against the real server: interrupted, expired, cancelled, twice.
+"""A person or a device is invited and joins: interrupted, expired, cancelled, twice.
 
 Data flow: `greet` and `accept` with two people on the telephone -> org log, device files.
 """
 
-import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,15 +16,14 @@ from parsec_fs.connection import connect
 from parsec_fs.conversation import MailSlots, wall_ms
 from parsec_fs.device_file import DeviceFile
 from parsec_fs.discovery import create_workspace
-from parsec_fs.greeting import ANSWER, CANCELLED, HELLO, INVITATION
+from parsec_fs.greeting import ADMISSION, ANSWER, CANCELLED, DEVICE, HELLO, INVITATION, PERSON
+from parsec_fs.greeting_sides import cancel, tell_again
 from parsec_fs.identity import Identity
-from parsec_fs.joining import invitation_digest, seal_mail
 from parsec_fs.lockfile import LockedError
 from parsec_fs.pending import Greeting, GreetingFiles, JoiningFile
 from parsec_fs.people import find_user
-from parsec_fs.person_joining import cancel, new_greeting, new_joining
+from parsec_fs.person_joining import new_greeting, new_joining
 from parsec_fs.protocol.certificates import ADMIN, OUTSIDER, STANDARD
-from parsec_fs.protocol.codec import encode
 from parsec_fs.protocol.errors import (
     DataError,
     ForbiddenError,
@@ -38,8 +36,22 @@ from parsec_fs.remote.server_client import PublicClient
 from parsec_fs.remote.transport import Transport
 from parsec_fs.revocation import revoke_user
 from tests.support.greeting_world import World, greeting_world
-from tests.support.greetings import Voice, on_the_phone, until_request
-from tests.support.server import BASE_URL
+from tests.support.greetings import (
+    Voice,
+    new_joining_for,
+    on_the_phone,
+    until_request,
+    with_terms,
+)
+from tests.support.server import BASE_URL, in_process
+
+KINDS = (PERSON, DEVICE)
+
+
+def expired(greeting: Greeting) -> Greeting:
+    """The same, made longer ago."""
+    terms = greeting.device_terms() if greeting.kind == DEVICE else greeting.terms()
+    return with_terms(greeting, replace(terms, expires_ms=wall_ms() - 1))
 
 
 @pytest.fixture
@@ -78,9 +90,12 @@ async def test_outsider_creates_no_workspace(world: World) -> None:
             await create_workspace(carol, "hers")
 
 
-async def test_both_sides_go_on_after_an_interruption_at_every_question(world: World) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+async def test_both_sides_go_on_after_an_interruption_at_every_question(
+    world: World, kind: int
+) -> None:
     """Each side is stopped whenever its person is asked or told something, and started again."""
-    greeting = await world.invite()
+    greeting = await world.invite_kind(kind)
     alice, bob = on_the_phone()
     stops: dict[str, int] = {"alice": 0, "bob": 0}
     joined: list[Identity] = []
@@ -113,7 +128,7 @@ async def test_both_sides_go_on_after_an_interruption_at_every_question(world: W
     assert stops == {"alice": 2, "bob": 2}
     assert len(set(alice.said)) == len(set(bob.said)) == 1
     org = await world.alice.org.pull()
-    assert len(org.users) == 2
+    assert (len(org.users), len(org.devices)) == (2 if kind == PERSON else 1, 2)
     assert joined[0].secrets.device in org.devices
 
 
@@ -131,11 +146,12 @@ async def test_a_link_is_used_once(world: World) -> None:
     await world.invite()
 
 
-async def test_whoever_waits_hears_that_it_was_taken_back(world: World) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+async def test_whoever_waits_hears_that_it_was_taken_back(world: World, kind: int) -> None:
     """Before the codes nothing is left of it; after the keys were sent they are kept."""
     for sent in (False, True):
-        greeting = await world.invite()
-        file, joining = JoiningFile(world.home().device), new_joining(greeting.link(), "tablet")
+        greeting = await world.invite_kind(kind)
+        file, joining = JoiningFile(world.home().device), new_joining_for(greeting)
         if sent:
             greeting, joining = until_request(greeting, joining)
             world.files.save(greeting)
@@ -168,9 +184,10 @@ async def test_nobody_without_the_link_ends_the_waiting(world: World) -> None:
     assert (await world.both(greeting)).secrets.user in (await world.alice.org.pull()).users
 
 
-async def test_an_unheard_code_adds_nobody(world: World) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+async def test_an_unheard_code_adds_nobody(world: World, kind: int) -> None:
     """Whoever answers first is not the one at the telephone: the person there reads another."""
-    greeting = await world.invite()
+    greeting = await world.invite_kind(kind)
     alice, stranger = Voice(), Voice()
     alice.other, stranger.other = Voice(), alice
     alice.other.said.append("XXXX")
@@ -185,22 +202,14 @@ async def test_an_unheard_code_adds_nobody(world: World) -> None:
             with pytest.raises(InputError, match="Nobody was added"):
                 await world.greet(greeting, alice)
     assert world.files.all(wall_ms()) == []
-    assert len((await world.alice.org.pull()).users) == 1
+    org = await world.alice.org.pull()
+    assert (len(org.users), len(org.devices)) == (1, 1)
 
 
-def with_terms(greeting: Greeting, **changed: int) -> Greeting:
-    """Another invitation, made as an inviter could who is no program of ours."""
-    terms = replace(greeting.terms(), **changed)
-    return replace(
-        greeting,
-        invitation=invitation_digest(encode(terms)),
-        mails=(seal_mail(terms, slot=INVITATION, secret=greeting.secret, salt=os.urandom(32)),),
-    )
-
-
-async def test_an_expired_link_is_refused(world: World) -> None:
-    fresh = await world.invite()
-    old = with_terms(fresh, expires_ms=wall_ms() - 1)
+@pytest.mark.parametrize("kind", KINDS)
+async def test_an_expired_link_is_refused(world: World, kind: int) -> None:
+    fresh = await world.invite_kind(kind)
+    old = expired(fresh)
     world.files.save(old)
     with pytest.raises(TimeoutError, match="expired"):
         await world.greet(old, Voice())
@@ -223,7 +232,7 @@ async def test_an_inviter_who_adds_somebody_else_is_noticed(world: World) -> Non
     class LyingFiles(GreetingFiles):
         @contextmanager
         def using(self, greeting: Greeting) -> Iterator[Greeting]:
-            fields = ("secret", "invitation", "server_url", "shared", "nonce", "mails")
+            fields = ("kind", "secret", "invitation", "server_url", "shared", "nonce", "mails")
             with super().using(greeting) as now:
                 yield Lying(**{name: getattr(now, name) for name in fields})
 
@@ -242,9 +251,32 @@ async def test_an_inviter_who_adds_somebody_else_is_noticed(world: World) -> Non
     assert not DeviceFile(world.home().device).exists()
 
 
+async def test_a_device_whose_join_stopped_after_its_request_becomes_one(world: World) -> None:
+    """It is added while nobody waits there: typed again, `join` is the same device, and no other
+    one is in the log. A server that has forgotten the answer is given it again."""
+    fresh = await world.invite_device()
+    greeting, joining = until_request(fresh, new_joining_for(fresh))
+    world.files.save(greeting)
+    JoiningFile(world.home().device).save(joining)
+    await world.greet(greeting, Voice())
+    (over,) = world.files.all(wall_ms(), kind=DEVICE)
+    assert over.is_over()
+    assert world.files.all(wall_ms(), kind=PERSON) == []
+    async with in_process(world.folder / "forgetful") as forgetful, forgetful.http() as http:
+        await tell_again(over, clients=forgetful.http)
+        slots = MailSlots(PublicClient(Transport(http, BASE_URL)), over.secret)
+        assert await slots.read(ADMISSION) == over.mails[ADMISSION]
+    identity = await world.accept(greeting.link(), Voice())
+    org = await world.alice.org.pull()
+    assert set(org.devices) == {world.alice.identity.secrets.device, joining.secrets.device}
+    assert identity.secrets.device == joining.secrets.device
+    assert identity.secrets.user_keys == world.alice.identity.secrets.user_keys
+    assert DeviceFile(world.home().device).load() == identity
+
+
 async def test_keys_that_were_sent_outlive_the_link(world: World) -> None:
     """It expires between the person's request and the answer: neither side forgets the other."""
-    old = with_terms(await world.invite(), expires_ms=wall_ms() - 1)
+    old = expired(await world.invite())
     file = JoiningFile(world.home().device)
     greeting, joining = until_request(old, new_joining(old.link(), "tablet"))
     world.files.save(greeting)
@@ -315,7 +347,7 @@ async def test_what_another_process_did_counts(world: World) -> None:
 
 async def test_a_profile_that_does_not_exist_is_refused(world: World) -> None:
     fresh = await world.invite()
-    odd = with_terms(fresh, profile=77)
+    odd = with_terms(fresh, replace(fresh.terms(), profile=77))
     async with world.server.http() as http:
         slots = MailSlots(PublicClient(Transport(http, BASE_URL)), odd.secret)
         await slots.put(INVITATION, odd.mails[INVITATION], taken="")

@@ -15,7 +15,7 @@ import pytest
 from parsec_fs.config import Home
 from parsec_fs.connection import connect
 from parsec_fs.device_file import DeviceFile
-from parsec_fs.device_joining import certify
+from parsec_fs.enrolling import certify
 from parsec_fs.identity import Identity
 from parsec_fs.protocol.certificates import DeviceRevoked
 from parsec_fs.protocol.codec import encode

@@ -4,14 +4,13 @@ Data flow: `parsec-fs user`, `workspace share` -> server -> mounts of both.
 """
 
 import errno
-import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.product import ROOT, WORKSPACE, Machine, Product, poll, product
+from tests.support.pairs import exchange
+from tests.support.product import WORKSPACE, Machine, Product, poll, product
 from tests.support.requirements import require_fuse
 
 SLOWEST_S = 40.0
@@ -24,45 +23,14 @@ def server() -> Iterator[Product]:
         yield running
 
 
-def started(machine: Machine, *arguments: str) -> "subprocess.Popen[str]":
-    """A command that talks on."""
-    pipe = subprocess.PIPE
-    command = machine.command(*arguments)
-    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=ROOT)
-
-
-def said(process: "subprocess.Popen[str]") -> str:
-    """The code that this side reads out."""
-    assert process.stderr is not None
-    line = process.stderr.readline()
-    assert line.startswith("Read this code to"), line
-    return line.rpartition(": ")[2].strip()
-
-
-def hears(process: "subprocess.Popen[str]", code: str) -> None:
-    """What the other side read out."""
-    assert process.stdin is not None
-    process.stdin.write(code + "\n")
-    process.stdin.flush()
-
-
 def invite(inviter: Machine, machine: Machine) -> None:
     """As two people on the telephone."""
+    asked = ("user", "invite", machine.name, "--email", "bob@acme.example")
     with (
-        started(inviter, "user", "invite", machine.name, "--email", "bob@acme.example") as here,
-        started(machine, "user", "join", "--device", "tablet") as there,
+        inviter.started(*asked) as here,
+        machine.started("user", "join", "--device", "tablet") as there,
     ):
-        try:
-            assert here.stdout is not None
-            hears(there, json.loads(here.stdout.readline())["link"])
-            hears(here, said(there))
-            hears(there, said(here))
-            for process in (here, there):
-                _, errors = process.communicate(timeout=SLOWEST_S)
-                assert process.returncode == 0, errors
-        finally:
-            here.kill()
-            there.kill()
+        exchange(here, there, timeout_s=SLOWEST_S)
 
 
 def open_to_write(path: Path) -> None:

@@ -1,6 +1,5 @@
 """Everything real: chain, server, daemons, mounts, two devices, driven by the command line."""
 
-import json
 import os
 import signal
 import subprocess
@@ -17,6 +16,7 @@ from tests.support.installation import (
     tree_of,
     until,
 )
+from tests.support.pairs import hears, link_of, said
 
 WORKSPACE = "research"
 
@@ -88,23 +88,22 @@ def test_files_are_audited_and_a_second_device_has_the_identical_tree(
     assert bob.run("umount")["pending"] == 0
 
 
-@pytest.mark.parametrize(
-    ("typed", "said"), [("0000 " * 8, "another fingerprint"), ("", "nobody compared")]
-)
-def test_device_with_another_fingerprint_is_not_added(
-    installed: Installation, alice: DeviceAt, tmp_path: Path, typed: str, said: str
+def test_device_with_another_code_is_not_added(
+    installed: Installation, alice: DeviceAt, tmp_path: Path
 ) -> None:
+    """Somebody else answered first: the screen of one's own device shows another code, or none."""
     before = alice.run("device", "list")
-    with alice.started("device", "add") as adding:
-        code = json.loads(adding.stdout.readline())["code"]
-        with DeviceAt(tmp_path / "mallory").started("device", "join") as joining:
-            joining.stdin.write(code)
-            joining.stdin.close()
-            assert len(joining.stderr.readline().partition(": ")[2].split()) == 8
-            output, errors = adding.communicate(typed + "\n", timeout=30)
-            assert joining.poll() is None
-    assert adding.returncode == 12
-    assert said in output + errors
+    with (
+        alice.started("device", "add") as adding,
+        DeviceAt(tmp_path / "mallory").started("device", "join") as joining,
+    ):
+        hears(joining, link_of(adding))
+        assert len(said(joining)) == 4
+        output, errors = adding.communicate("XXXX\n", timeout=30)
+        told, _ = joining.communicate(timeout=30)
+    assert (adding.returncode, joining.returncode) == (2, 2)
+    assert "Nobody was added" in output + errors
+    assert "did not recognize your code" in told
     assert alice.run("device", "list") == before
 
 
@@ -181,7 +180,7 @@ def test_refusals_name_their_reason(alice: DeviceAt, mounted: Path, tmp_path: Pa
     assert alice.error("log", str(tmp_path))[0] == 10
     assert alice.error("org", "create", "b", "--server", "http://x", "--chain", "http://x")[0] == 11
     assert DeviceAt(tmp_path / "fresh").error("status")[0] == 12
-    assert DeviceAt(tmp_path / "fresh").error("device", "join", stdin="parsec-fs-AAAA")[0] == 2
+    assert DeviceAt(tmp_path / "fresh").error("device", "join", stdin="http://x/join#A\n")[0] == 2
     alice.run("umount")
     (tmp_path / "full").mkdir()
     (tmp_path / "full/file").touch()

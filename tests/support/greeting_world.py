@@ -1,6 +1,6 @@
-"""An organization whose founder invites people, against the real server in this process.
+"""An organization whose founder invites people and devices, at the real server in this process.
 
-Data flow: test -> `World` -> `greet`, `accept` -> server.
+Data flow: test -> `World` -> both sides of greetings -> server.
 """
 
 import os
@@ -15,10 +15,16 @@ from parsec_fs.admission import ADMISSION_CHECKS, AdmissionChecks
 from parsec_fs.config import Home
 from parsec_fs.connection import Connection, connect
 from parsec_fs.device_file import DeviceFile
-from parsec_fs.greeting import Link, format_link, parse_link
+from parsec_fs.device_joining import (
+    accept_device,
+    greet_device,
+    new_device_greeting,
+    new_device_joining,
+)
+from parsec_fs.greeting import DEVICE, Link, format_link, parse_link
 from parsec_fs.identity import Identity
 from parsec_fs.pending import Greeting, GreetingFiles, JoiningFile
-from parsec_fs.person_joining import accept, greet, new_greeting, new_joining
+from parsec_fs.person_joining import accept_person, greet_person, new_greeting, new_joining
 from parsec_fs.protocol.certificates import STANDARD
 from parsec_fs.remote.transport import HttpClients
 from tests.support.greetings import Voice, on_the_phone
@@ -51,6 +57,16 @@ class World:
         self.files.save(greeting)
         return greeting
 
+    async def invite_device(self) -> Greeting:
+        """A new link for a device of alice's."""
+        greeting = new_device_greeting(self.alice, await self.alice.org.pull())
+        self.files.save(greeting)
+        return greeting
+
+    async def invite_kind(self, kind: int) -> Greeting:
+        """A new link of this kind."""
+        return await (self.invite_device() if kind == DEVICE else self.invite())
+
     async def greet(
         self,
         greeting: Greeting,
@@ -60,13 +76,20 @@ class World:
         clients: HttpClients | None = None,
     ) -> None:
         """Alice's side."""
-        await greet(
-            self.alice,
-            greeting,
-            files=self.files,
-            person=person,
-            clients=clients or self.server.http,
-            checks=checks,
+        http = clients or self.server.http
+        if greeting.kind == DEVICE:
+            await greet_device(
+                self.alice,
+                greeting,
+                states=(),
+                files=self.files,
+                person=person,
+                clients=http,
+                checks=checks,
+            )
+            return
+        await greet_person(
+            self.alice, greeting, files=self.files, person=person, clients=http, checks=checks
         )
 
     def home(self, name: str = "bob") -> Home:
@@ -82,15 +105,13 @@ class World:
             yield connection
 
     async def accept(self, link: Link, person: Voice, name: str = "bob") -> Identity:
-        """The person's side; goes on where it stopped."""
-        file = JoiningFile(self.home(name).device)
-        file.save(file.load() or new_joining(link, "tablet"))
+        """The other side; goes on where it stopped."""
+        file, http = JoiningFile(self.home(name).device), self.server.http
+        new = new_device_joining if link.kind == DEVICE else new_joining
+        file.save(file.load() or new(link, "tablet"))
+        accept = accept_device if link.kind == DEVICE else accept_person
         return await accept(
-            self.home(name),
-            file=file,
-            person=person,
-            invited=lambda terms: None,
-            clients=self.server.http,
+            self.home(name), file=file, person=person, invited=lambda terms: None, clients=http
         )
 
     async def both(self, greeting: Greeting, name: str = "bob") -> Identity:
@@ -99,7 +120,7 @@ class World:
         joined: list[Identity] = []
 
         async def join() -> None:
-            link = parse_link(format_link(greeting.link()))
+            link = parse_link(format_link(greeting.link()), kind=greeting.kind)
             joined.append(await self.accept(link, bob, name))
 
         with trio.fail_after(60):

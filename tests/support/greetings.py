@@ -1,14 +1,25 @@
-"""Invitations of persons for tests, and people who say what a test wants.
+"""Invitations for tests, and people who say what a test wants.
 
 Data flow: test -> these -> `greet`, `accept`.
 """
 
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
+from parsec_fs.device_joining import device_request_of, new_device_joining
 from parsec_fs.greeting import (
+    ADMISSION,
+    ANSWER,
+    DEVICE,
     HELLO,
     INVITATION,
+    PERSON,
+    REVEAL,
+    Answer,
+    DeviceInvitation,
+    Hello,
+    Invitation,
     PersonInvitation,
     PersonRequest,
     Reveal,
@@ -18,9 +29,10 @@ from parsec_fs.greeting import (
     say_hello,
 )
 from parsec_fs.identity import Identity
-from parsec_fs.joining import invitation_digest, seal_mail
+from parsec_fs.joining import Admission, JoinRequest, invitation_digest, open_mail, seal_mail
 from parsec_fs.pending import Greeting, Joining
-from parsec_fs.person_joining import request_of
+from parsec_fs.pending import invited as new_greeting_of
+from parsec_fs.person_joining import new_joining, request_of
 from parsec_fs.protocol.certificates import STANDARD
 from parsec_fs.protocol.codec import encode
 from parsec_fs.protocol.hashing import EMPTY_MAP, EMPTY_TREE
@@ -56,6 +68,7 @@ def sealed_greeting(invitation: PersonInvitation, *, secret: bytes = b"s" * 16) 
     digest = invitation_digest(encode(invitation))
     sealed = seal_mail(invitation, slot=INVITATION, secret=secret, salt=digest)
     return Greeting(
+        kind=PERSON,
         secret=secret,
         invitation=digest,
         server_url=invitation.anchor.server_url,
@@ -65,18 +78,50 @@ def sealed_greeting(invitation: PersonInvitation, *, secret: bytes = b"s" * 16) 
     )
 
 
+def sealed_device_greeting(identity: Identity) -> Greeting:
+    """Of a device of this one's user, not known to anybody yet."""
+    person = person_invitation(identity, "nobody")
+    terms = DeviceInvitation(
+        anchor=person.anchor,
+        user=person.user,
+        inviter=person.inviter,
+        inviter_name=b"laptop",
+        org_name=person.org_name,
+        org_state=person.org_state,
+        expires_ms=person.expires_ms,
+        user_name=b"alice",
+    )
+    return new_greeting_of(DEVICE, terms, random=os.urandom)
+
+
+def with_terms(greeting: Greeting, terms: Invitation) -> Greeting:
+    """Another invitation, made as an inviter could who is no program of ours."""
+    return replace(
+        greeting,
+        invitation=invitation_digest(encode(terms)),
+        mails=(seal_mail(terms, slot=INVITATION, secret=greeting.secret, salt=os.urandom(32)),),
+    )
+
+
+def new_joining_for(greeting: Greeting, name: str = "tablet") -> Joining:
+    """Whoever has been given the link, before anything was said."""
+    new = new_device_joining if greeting.kind == DEVICE else new_joining
+    return new(greeting.link(), name)
+
+
 def until_request(
-    greeting: Greeting, joining: Joining, request: PersonRequest | None = None
+    greeting: Greeting, joining: Joining, request: PersonRequest | JoinRequest | None = None
 ) -> tuple[Greeting, Joining]:
-    """Both sides at the moment at which the person's keys, or what else a joiner asks for, were
+    """Both sides at the moment at which the joiner's keys, or what else a joiner asks for, were
     sent and not certified yet."""
     link, key = joining.link(), BoxKey(joining.seed)
     hello = say_hello(key, joining.nonce)
     reply = answer(hello, link=link, shared=greeting.shared, nonce=greeting.nonce)
     reveal = Reveal(nonce=joining.nonce)
     both = codes(hello, reply, reveal, link=link, shared=greeting.shared)
-    later = (Verdict(same=1), request or request_of(joining))
-    secrets = (*[link.secret] * 3, *[both.session] * 2)
+    own = device_request_of if greeting.kind == DEVICE else request_of
+    later = (Verdict(same=1), request or own(joining))
+    secrets = (*[greeting.secret] * 3, *[both.session] * 2)
     sealed = [
         seal_mail(message, slot=slot, secret=secret, salt=bytes([slot]) * 32)
         for slot, (message, secret) in enumerate(
@@ -85,6 +130,17 @@ def until_request(
     ]
     mails = (*greeting.mails, *sealed)
     return replace(greeting, mails=mails), replace(joining, mails=mails)
+
+
+def admitted(greeting: Greeting, joining: Joining, admission: Admission) -> Joining:
+    """The joiner after `until_request`, when this was answered."""
+    mails, secret = joining.mails, joining.secret
+    hello = open_mail(mails[HELLO], Hello, slot=HELLO, secret=secret)
+    reply = open_mail(mails[ANSWER], Answer, slot=ANSWER, secret=secret)
+    reveal = open_mail(mails[REVEAL], Reveal, slot=REVEAL, secret=secret)
+    both = codes(hello, reply, reveal, link=joining.link(), shared=greeting.shared)
+    sealed = seal_mail(admission, slot=ADMISSION, secret=both.session, salt=os.urandom(32))
+    return replace(joining, mails=(*joining.mails, sealed))
 
 
 class Voice:

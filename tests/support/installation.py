@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from abci_app.devnet import TEST_TIMING
 from tests.support.chain import require_cometbft
+from tests.support.pairs import exchange
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "scripts"
@@ -74,18 +75,13 @@ class DeviceAt:
         return "\n".join(path.read_text(errors="replace") for path in logs)
 
     def add_device(self, home: Path, name: str) -> "DeviceAt":
-        """A second device of the same user, by a one-time code and a compared fingerprint."""
+        """A second device of the same user, by a link and two codes."""
         device = DeviceAt(home)
-        with self.started("device", "add") as adding:
-            code = json.loads(adding.stdout.readline())["code"]
-            with device.started("device", "join", "--name", name) as joining:
-                joining.stdin.write(code)
-                joining.stdin.close()
-                mark = joining.stderr.readline().partition(": ")[2]
-                adding.stdin.write(mark)
-                adding.stdin.close()
-                assert adding.wait(COMMAND_TIMEOUT_S) == 0, adding.stderr.read()
-                assert joining.wait(COMMAND_TIMEOUT_S) == 0, joining.stderr.read()
+        with (
+            self.started("device", "add") as adding,
+            device.started("device", "join", "--name", name) as joining,
+        ):
+            exchange(adding, joining, timeout_s=COMMAND_TIMEOUT_S)
         return device
 
     @contextlib.contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from parsec_fs.config import Home
 from parsec_fs.connection import connect
-from parsec_fs.device_joining import certify
+from parsec_fs.enrolling import certify
 from parsec_fs.identity import Identity
 from parsec_fs.joining import JoinRequest
 from parsec_fs.protocol.codec import encode

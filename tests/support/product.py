@@ -40,6 +40,7 @@ from parsec_fs.protocol.codec import decode
 from parsec_fs.protocol.ids import RealmId
 from parsec_fs.protocol.statements import ServerRegistration
 from tests.support.chain import require_cometbft
+from tests.support.pairs import exchange
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -171,6 +172,12 @@ class Machine:
         """Command line of parsec-fs for this device."""
         options = ["--json", "--home", str(self.home.root)]
         return [sys.executable, *self.program_module, *options, *arguments]
+
+    def started(self, *arguments: str) -> "subprocess.Popen[str]":
+        """A command that talks on, with its three pipes."""
+        pipe = subprocess.PIPE
+        command = self.command(*arguments)
+        return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=ROOT)
 
     def device_id(self) -> str:
         """In hex."""
@@ -482,25 +489,14 @@ class Product:
         return machine
 
     def next_device(self, inviter: Machine, name: str, *, module: Sequence[str] = ()) -> Machine:
-        """Another device of the same user, with a code as people pass it on."""
+        """Another device of the same user, by a link and two codes."""
         machine = self.machine(name)
         machine.program_module = list(module) or machine.program_module
-        adding = subprocess.Popen(
-            inviter.command("device", "add", "--yes"),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=ROOT,
-        )
-        with adding:
-            assert adding.stdout is not None
-            code = json.loads(adding.stdout.readline())["code"]
-            try:
-                machine.cli("device", "join", "--name", name, stdin=code)
-                _, errors = adding.communicate(timeout=30)
-            finally:
-                adding.kill()
-        assert adding.returncode == 0, errors
+        with (
+            inviter.started("device", "add") as adding,
+            machine.started("device", "join", "--name", name) as joining,
+        ):
+            exchange(adding, joining, timeout_s=60)
         return machine
 
     def victim(self, inviter: Machine, name: str, *, without: str | None = None) -> Machine:

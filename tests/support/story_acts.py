@@ -31,6 +31,16 @@ def pick(terminal: Terminal, code: str) -> None:
     terminal.type(str(shown.groups().index(code) + 1))
 
 
+def exchange(one: Terminal, other: Terminal) -> None:
+    """The link of the one, then the code of each, picked on the other."""
+    link = one.expect(r"(http\S+#\S+)\r\n", SLOWEST_S)[1]
+    other.expect(r"The link (that you were sent|of your other device):", SLOWEST_S)
+    other.type(link)
+    code = r"(?:Read this code to|Pick this code on) [\w ]+: (\S+)\r\n"
+    pick(one, other.expect(code, SLOWEST_S)[1])
+    pick(other, one.expect(code, SLOWEST_S)[1])
+
+
 def invite(story: Story, here: Computer, there: Computer) -> None:
     """A person on the telephone with another one: a link, and a code in each direction."""
     name = there.person
@@ -39,12 +49,7 @@ def invite(story: Story, here: Computer, there: Computer) -> None:
         (there, f"parsec-fs user join --device {there.device}"),
         says=[rf"{name} joined \(device {there.device}\)", f"You are in acme now, as {name}"],
     ) as (inviting, joining):
-        link = inviting.expect(r"(http\S+#\S+)\r\n", SLOWEST_S)[1]
-        joining.expect("The link that you were sent:", SLOWEST_S)
-        joining.type(link)
-        reads_out = r"Read this code to \w+: (\S+)\r\n"
-        pick(inviting, joining.expect(reads_out, SLOWEST_S)[1])
-        pick(joining, inviting.expect(reads_out, SLOWEST_S)[1])
+        exchange(inviting, joining)
 
 
 def add_device(story: Story, here: Computer, there: Computer) -> None:
@@ -54,13 +59,7 @@ def add_device(story: Story, here: Computer, there: Computer) -> None:
         (there, f"parsec-fs device join --name {there.device}"),
         says=[f"^{there.device} joined", "This device is one of yours now"],
     ) as (adding, joining):
-        code = adding.expect(r"(parsec-fs-\S+)\r\n", SLOWEST_S)[1]
-        joining.expect("Code that", SLOWEST_S)
-        joining.type(code)
-        mark = joining.expect(r"fingerprint of this device: ([0-9A-F ]+)\r\n", SLOWEST_S)[1]
-        shown = adding.expect(r"Its fingerprint: ([0-9A-F ]+)\r\n", SLOWEST_S)[1]
-        adding.expect(r"shall it be added\? \[y/N\]: ", SLOWEST_S)
-        adding.type("y" if shown == mark else "n")
+        exchange(adding, joining)
 
 
 def refused(computer: Computer, name: str) -> bool:

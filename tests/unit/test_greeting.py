@@ -9,6 +9,7 @@ import pytest
 
 from parsec_fs.greeting import (
     CHOICES,
+    DEVICE,
     REQUEST,
     SYMBOLS,
     Answer,
@@ -113,6 +114,15 @@ def test_other_text_is_no_link(text: str) -> None:
         parse_link(text)
 
 
+def test_link_of_the_other_kind_names_its_command() -> None:
+    device = replace(LINK, kind=DEVICE)
+    assert parse_link(format_link(device), kind=DEVICE) == device
+    with pytest.raises(InputError, match=r"another device .*Type: parsec-fs device join"):
+        parse_link(format_link(device))
+    with pytest.raises(InputError, match=r"a person; .*Type: parsec-fs user join"):
+        parse_link(format_link(LINK), kind=DEVICE)
+
+
 @pytest.mark.parametrize("place", [1, 20, -1])
 def test_mistyped_link_is_noticed(place: int) -> None:
     before, _, fragment = format_link(LINK).partition("#")
@@ -165,6 +175,10 @@ def test_who_has_sent_keys_is_not_forgotten(tmp_path: Path) -> None:
     known, _ = until_request(fresh, new_joining(fresh.link(), "tablet"))
     files.save(known)
     assert files.all(2_000) == [known]
+    over = replace(known, mails=(*known.mails, b"admission"))
+    files.save(over)
+    assert files.all(2_000) == [over]
+    assert files.all(2_000 + 31 * 24 * 3_600_000) == []
     files.save(replace(known, mails=known.mails[:REQUEST]))
     assert files.all(2_000) == []
 
