@@ -17,6 +17,7 @@ import struct
 import threading
 import zlib
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,9 +76,10 @@ class _Scan:
 
 
 class Journal:
-    """An append-only file per 16 MiB. `append` costs a list append; `flush` does the work.
+    """An append-only file per 16 MiB. `append` costs a list append, `take` seals a group, `write`
+    waits for the disk.
 
-    `position` is that of the last appended record, `written` of the last one written,
+    `position` is that of the last sealed record, `written` of the last one written,
     `synced` of the last one that survives a power cut.
     """
 
@@ -103,7 +105,8 @@ class Journal:
         self._first = 0
         self._unsynced: list[int] = []
         self._doubtful = False
-        self._flushing = threading.Lock()
+        self._sealed: deque[tuple[int, int, bytes]] = deque()
+        self._writing = threading.Lock()
         self._opened: tuple[int, tuple[Any, ...]] = (0, ())
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -186,44 +189,53 @@ class Journal:
     # Appending
 
     def flush(self) -> int:
-        """Seal and write what was appended since; the position up to which all is written.
+        """Write what was appended since; the position up to which all is written."""
+        self.take()
+        return self.write()
 
-        Also in a worker thread, while the event loop appends: what comes meanwhile stays for the
-        next flush. Two flushes wait for each other."""
-        with self._flushing:
-            left = len(self.records)
-            while left:
-                left -= self._write_group(min(left, GROUP_MAX_RECORDS))
-            return self.written
-
-    def _write_group(self, count: int) -> int:
-        group = self.records[:count]
-        del self.records[:count]  # never more: what was appended since stays
-        start = self.written
-        try:
+    def take(self) -> None:
+        """Seal what was appended since, for `write`. Where records are appended: it computes, and a
+        thread that does that holds up every request."""
+        while self.records:
+            group = self.records[:GROUP_MAX_RECORDS]
+            del self.records[: len(group)]
             for part in _parts(group):
-                self._write(msgpack.packb(part, use_bin_type=True), len(part))
-        except OSError:
-            # Nothing is lost: what was not written stays first in line.
-            self.records[:0] = group[self.written - start :]
-            raise
-        return count
+                self._sealed.append(self._seal(part))
 
-    def _write(self, packed: bytes, count: int) -> None:
-        position = self.written + 1
-        if self._fd < 0 or self._size >= self.segment_size:
-            self._start_segment(position)
+    def _seal(self, records: list[Record]) -> tuple[int, int, bytes]:
+        """Position, count and frame of a group."""
+        position, count = self.position + 1, len(records)
+        packed = msgpack.packb(records, use_bin_type=True)
         sealed = self.sealer.seal(packed, context=_context(position, count), salt=self.random(32))
         head = MAGIC + struct.pack(">QII", position, count, len(sealed))
-        frame = head + struct.pack(">I", zlib.crc32(head)) + sealed
+        self.position += count
+        return position, count, head + struct.pack(">I", zlib.crc32(head)) + sealed
+
+    def write(self) -> int:
+        """Write what was taken; the position up to which all is written. Also in a worker thread:
+        it only waits for the disk. Raises OSError, and then nothing is lost: what was not written
+        stays first in line."""
+        with self._writing:
+            while self._sealed:
+                self._write(*self._sealed[0])
+                self._sealed.popleft()
+            return self.written
+
+    def is_written(self) -> bool:
+        """True iff nothing waits."""
+        return not (self.records or self._sealed)
+
+    def _write(self, position: int, count: int, frame: bytes) -> None:
+        if self._fd < 0 or self._size >= self.segment_size:
+            self._start_segment(position)
         done = os.write(self._fd, frame)
         if done != len(frame):
             # Out of space: take the torn frame back, so that a later one follows intact ones.
             os.ftruncate(self._fd, self._size)
-            raise OSError(28, "journal: no space left")
+            raise OSError(errno.ENOSPC, "journal: no space left")
         self._groups.append(Group(position, count, self._path, self._size, len(frame)))
         self._size += len(frame)
-        self.written = self.position = position + count - 1
+        self.written = position + count - 1
 
     def _start_segment(self, position: int) -> None:
         path = self.directory / f"{position:016x}{_SUFFIX}"
@@ -234,35 +246,37 @@ class Journal:
         self._fd, self._path, self._first = opened, path, position
         self._size = os.fstat(self._fd).st_size
 
-    def sync_job(self) -> Callable[[], int]:
-        """A function for a worker thread that makes everything written until now durable.
+    def sync(self) -> int:
+        """Write what was taken, and make everything written until now durable; the position for
+        `synced`, which the caller sets. For a worker thread; one at a time.
 
-        It returns the position for `synced`, which the caller sets. Raises OSError, and then for
-        ever: the kernel forgets pages that it could not write, so that a later success says
-        nothing about them. Only a new start reads what is really there.
-        """
-        with self._flushing:
+        Raises OSError, and after a failed fdatasync for ever: the kernel forgets pages that it
+        could not write, so that a later success says nothing about them. Only a new start reads
+        what is really there."""
+        try:
+            self.write()
+        finally:
+            # What is full is closed in any case.
+            written = self._make_durable()
+        return written
+
+    def _make_durable(self) -> int:
+        with self._writing:
             written, current, finished = self.written, self._fd, self._unsynced
             self._unsynced = []
             new_files = finished or self.synced < self._first
-
-        def sync() -> int:
-            if self._doubtful:
-                raise OSError(
-                    errno.EIO, "the disk has lost records; mount again to see what is left"
-                )
-            self._doubtful = True
-            for fd in finished:
-                os.fdatasync(fd)
-                os.close(fd)
-            if current >= 0:
-                os.fdatasync(current)
-            if new_files:
-                _sync_path(self.directory)
-            self._doubtful = False
-            return written
-
-        return sync
+        if self._doubtful:
+            raise OSError(errno.EIO, "the disk has lost records; mount again to see what is left")
+        self._doubtful = True
+        for fd in finished:
+            os.fdatasync(fd)
+            os.close(fd)
+        if current >= 0:
+            os.fdatasync(current)
+        if new_files:
+            _sync_path(self.directory)
+        self._doubtful = False
+        return written
 
     # Reading again and forgetting
 
@@ -309,7 +323,7 @@ class Journal:
         """Write and sync what is left."""
         self.flush()
         if (self._fd >= 0 or self._unsynced) and not self._doubtful:
-            self.synced = self.sync_job()()
+            self.synced = self._make_durable()
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

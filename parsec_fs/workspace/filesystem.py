@@ -266,7 +266,7 @@ class Filesystem:
         """Is there a group to write? What is still on its way to a block goes with it."""
         for node in self.seals.late():
             files.journal_content(self.tree, node)
-        if not self.journal.records:
+        if self.journal.is_written():
             self.room.unwritable = 0
             return False
         self.newest_change = trio.current_time()
@@ -294,11 +294,10 @@ class Filesystem:
                 continue
             self._syncing = trio.Event()
             try:
-                await trio.to_thread.run_sync(self.journal.flush)
-                self.room.unwritable = 0
+                self.journal.take()
                 with trio.CancelScope(shield=True):  # closing must not find it under way
-                    groups = self.journal.sync_job()
-                    self.journal.synced = await self.contents.make_durable(groups)
+                    self.journal.synced = await self.contents.make_durable(self.journal.sync)
+                self.room.unwritable = 0
             except OSError as error:
                 raise LocalError("journal cannot be written", errno=told(error)) from error
             finally:

@@ -4,6 +4,7 @@ Data flow: tree -> `emit` -> storage/journal, in a thread -> disk.
 
 Measured beside a copy of 1 GiB: the system call that appends a group takes up to 60 ms, because the
 disk's file system is busy with the blocks of others. In the event loop every request waited for it.
+Only that call is made in a thread: a group is sealed where its records are made.
 """
 
 import logging
@@ -38,7 +39,7 @@ class Groups:
         """One more record of the group to come."""
         waiting = self._journal.records
         waiting.append(record)
-        if len(waiting) == 1:  # not before: a flush in a thread may take what stood there
+        if len(waiting) == 1:
             self._changed.set()
 
     def stir(self) -> None:
@@ -52,14 +53,15 @@ class Groups:
             await trio.sleep(GROUP_DELAY_S)
             self._changed = trio.Event()
             if self._begin():
+                self._journal.take()
                 try:
-                    await trio.to_thread.run_sync(self._journal.flush)
+                    await trio.to_thread.run_sync(self._journal.write)
                     self._room.unwritable = 0
                 except OSError as error:
                     self._failed(error)
             if self._room.unwritable:
                 await trio.sleep(RETRY_S)
-            if self._journal.records:
+            if not self._journal.is_written():
                 self._changed.set()
 
     def flush(self) -> None:

@@ -98,13 +98,13 @@ def _journal(death: Death) -> type[Journal]:
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, segment_size=SEGMENT_SIZE, **kwargs)
 
-        def flush(self) -> int:
-            if not self.records:
-                return super().flush()
+        def write(self) -> int:
+            if not self._sealed:
+                return super().write()
             death.at("journal_before_append")
             if self._groups and death.is_next("journal_torn_append"):
                 self._tear()
-            done = super().flush()
+            done = super().write()
             death.at("journal_after_append")
             return done
 
@@ -119,16 +119,11 @@ def _journal(death: Death) -> type[Journal]:
             super()._start_segment(position)
             death.at("journal_new_segment")
 
-        def sync_job(self) -> Callable[[], int]:
-            job = super().sync_job()
-
-            def sync() -> int:
-                death.at("journal_before_sync")
-                done = job()
-                death.at("journal_after_sync")
-                return done
-
-            return sync
+        def _make_durable(self) -> int:
+            death.at("journal_before_sync")
+            done = super()._make_durable()
+            death.at("journal_after_sync")
+            return done
 
         def forget(self, position: int) -> None:
             before = len(list(self.directory.glob("*.journal")))

@@ -7,13 +7,12 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from parsec_fs.protocol.errors import DecryptionError
 from parsec_fs.protocol.sealing import LocalSealer
-from parsec_fs.storage.journal import Journal, Record
+from parsec_fs.storage.journal import Journal
 
 Open = Callable[..., Journal]
 
@@ -185,25 +184,6 @@ def test_a_failed_write_loses_nothing(open_journal: Open, tmp_path: Path) -> Non
     assert [record for _, record in open_journal().open(0).records] == expected
 
 
-class _Growing(list[Record]):
-    """The event loop appends at the worst moment: a thread has looked, and not yet taken."""
-
-    def __getitem__(self, key: Any) -> Any:
-        found = super().__getitem__(key)
-        if isinstance(key, slice) and len(self) < 3:
-            self.append((1, b"later"))
-        return found
-
-
-def test_what_comes_while_a_group_is_taken_stays(open_journal: Open) -> None:
-    journal = open_journal()
-    journal.open(0)
-    journal.records = _Growing([(1, b"a"), (1, b"b")])
-    assert journal.flush() == 2
-    assert journal.records == [(1, b"later")]
-    journal.close()
-
-
 def test_what_comes_while_a_thread_writes_is_not_lost(open_journal: Open) -> None:
     """Flushes there and here, appends and forgetting, all at once, over many segments."""
     journal = open_journal(segment_size=2_000)
@@ -212,7 +192,7 @@ def test_what_comes_while_a_thread_writes_is_not_lost(open_journal: Open) -> Non
 
     def write() -> None:
         while not ended.is_set():
-            journal.flush()
+            journal.write()
 
     writer = threading.Thread(target=write)
     writer.start()
@@ -220,12 +200,14 @@ def test_what_comes_while_a_thread_writes_is_not_lost(open_journal: Open) -> Non
     try:
         for number in range(5_000):
             journal.append((1, b"%d" % number))
+            if number % 7 == 6:
+                journal.take()
             if number % 500 == 499:
                 journal.flush()
                 forgotten = journal.written - 200
                 journal.forget(forgotten)
             if number % 701 == 700:
-                assert journal.sync_job()() <= number + 1
+                assert journal.sync() <= number + 1
     finally:
         ended.set()
         writer.join()
@@ -248,7 +230,7 @@ def test_a_segment_that_cannot_be_started_is_tried_again(
             journal.flush()
     (tmp_path / "away").rename(journal.directory)
     journal.flush()
-    assert journal.sync_job()() == 2
+    assert journal.sync() == 2
     journal.close()
     expected = [(1, b"a"), (1, b"b")]
     assert [record for _, record in open_journal().open(0).records] == expected
@@ -263,10 +245,10 @@ def test_what_a_disk_has_lost_is_never_called_durable(open_journal: Open) -> Non
     reader, writer = os.pipe()
     os.dup2(writer, journal._fd)
     with pytest.raises(OSError):
-        journal.sync_job()()
+        journal.sync()
     os.dup2(healthy, journal._fd)
     with pytest.raises(OSError, match="mount again"):
-        journal.sync_job()()
+        journal.sync()
     assert journal.synced == 0
     journal.close()
     for descriptor in (healthy, reader, writer):

@@ -164,7 +164,7 @@ async def test_fsync_waits_for_what_the_mount_promises(operations: Operations) -
 async def test_a_full_disk_is_tried_again(operations: Operations, filesystem: Filesystem) -> None:
     healthy, journal = filesystem.journal._write, filesystem.journal
 
-    def full(packed: bytes, count: int) -> None:
+    def full(position: int, count: int, frame: bytes) -> None:
         raise OSError(errno.ENOSPC, "no room")
 
     journal._write = full  # type: ignore[method-assign]
