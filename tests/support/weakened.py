@@ -9,7 +9,14 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from parsec_fs.audit.auditor import Auditor
 from parsec_fs.audit.checks import ALL_CHECKS, Checks
 from parsec_fs.audit.client_state import ClientState
-from parsec_fs.protocol.certificates import Device, Role, User, decode_content, peek_certificate
+from parsec_fs.protocol.certificates import (
+    Device,
+    Role,
+    RoleRegistered,
+    User,
+    decode_content,
+    peek_certificate,
+)
 from parsec_fs.protocol.codec import encode_trusted
 from parsec_fs.protocol.enrolled import DeviceEntry, generation_of
 from parsec_fs.protocol.epochs import opening_leaf
@@ -78,11 +85,18 @@ def believe_role(self: object, state: Any, leaf: Any, **_: object) -> Transition
 
 
 def believe_newcomer(state: OrgState, body: bytes) -> OrgState:
-    """The organization with whatever user or device a certificate names; nothing is checked."""
+    """The organization with whatever user, device or role a certificate names; nothing is
+    checked."""
     certificate, index = peek_certificate(body), state.position.size
     content = decode_content(certificate.kind, certificate.content)
-    assert isinstance(content, User | Device)
     value = map_value(encode_trusted(content))
+    if isinstance(content, RoleRegistered):
+        return replace(
+            state,
+            registered={**state.registered, content.certificate: index},
+            map=state.map.set(map_key(b"role", content.certificate), value),
+        )
+    assert isinstance(content, User | Device)
     if isinstance(content, Device):
         known = DeviceEntry(device=content, index=index, key=VerifyKey(content.sign_key))
         return replace(
