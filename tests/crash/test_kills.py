@@ -22,7 +22,7 @@ from tests.support.copying import FAILED, Copy, differences
 from tests.support.product import Machine, Product, poll, product
 from tests.support.requirements import require_fuse
 
-MOMENTS = int(os.environ.get("PARSEC_CRASH_KILLS", "20"))
+MOMENTS = int(os.environ.get("PARSEC_CRASH_KILLS", "12"))
 TARGET = "copy"
 MOST_SYNCED = 24
 """The copy fsyncs more than 40 files: a kill after the 24th still finds it under way."""
