@@ -20,6 +20,7 @@ from parsec_fs.workspace.manifest_build import Build
 from parsec_fs.workspace.overlay import is_deleted_here
 from parsec_fs.workspace.payloads import Found
 from parsec_fs.workspace.remote_changes import RemoteChange, RemoteNames
+from parsec_fs.workspace.settlements import one_settlement
 from parsec_fs.workspace.settling import Invalidate, Settling
 from parsec_fs.workspace.tree import NameKey, NodeManifest
 
@@ -111,14 +112,14 @@ class Contest:
     def settle(self) -> bool:
         """Settle everything; False: nothing was contested. Call with no capture in flight, changed
         files sealed, and the places of `objects` in memory. Only once its records are durable may
-        what it led to be sent: settled anew it would be there twice."""
+        what it led to be sent: settled anew it would be there twice. After an error all of it is
+        contested still: what was settled already is settled anew without an effect."""
         if not self:
             return False
-        names, nodes, circles = self._names, self._nodes, self._circles
-        self.forget()
-        self._tree.record((records.SETTLING,))
-        self._settling.settle(names, nodes, circles)
-        self._tree.record((records.SETTLED,))
+        with one_settlement(self._tree):
+            self._settling.settle(self._names, self._nodes, self._circles)
+            self._tree.record((records.SETTLED,))
+            self.forget()
         return True
 
     def take_back(self, build: Build) -> None:

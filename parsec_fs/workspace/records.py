@@ -60,7 +60,7 @@ SETTLED: Final = 15
 """Nothing more: all that was contested before is settled, by the records before this one."""
 
 SETTLING: Final = 16
-"""Nothing more: records up to the next SETTLED settle what is contested, all of them or none."""
+"""count: that many records follow that settle what is contested, all of them count or none."""
 
 ABANDONED: Final = 17
 """Nothing more: the program ended while a settlement was being journalled; the records since

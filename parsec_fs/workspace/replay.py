@@ -123,7 +123,7 @@ class Replay:
             raise DataError("journal: not a record") from error
         self.tree.position = position
 
-    def _nothing(self) -> None:
+    def _nothing(self, *_: object) -> None:
         """It told which records to replay (`settlements`)."""
 
     def _taken(self, size: int) -> None:

@@ -6,8 +6,10 @@ Data flow: contest -> this -> filesystem (conflict copy, give way, revert), jour
 Between two captures, with everything that it needs in memory: nothing is under way meanwhile.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from typing import TypeVarTuple
 
 from parsec_fs.protocol.errors import LocalError
 from parsec_fs.protocol.ids import ObjectId
@@ -32,6 +34,8 @@ from parsec_fs.workspace.revival import drop_names, reborn
 from parsec_fs.workspace.tree import NameKey, NodeManifest
 
 Invalidate = Callable[[list[Invalidation]], None]
+log = logging.getLogger(__name__)
+Ts = TypeVarTuple("Ts")
 
 
 def _depth(folder: FolderNode) -> int:
@@ -60,24 +64,31 @@ class Settling:
         circles: Iterable[ObjectId],
     ) -> None:
         """Names as others changed them, objects with what we had started from, and folders whose
-        move cannot stand beside theirs."""
+        move cannot stand beside theirs. What cannot be settled, because something that it needs
+        is damaged, stays as we have it, and the rest is settled (rule 12)."""
         for id in circles:
-            self._undo_move(id)
+            self._attempt(self._undo_move, id)
         # First what took a name: a file that is copied needs to be seen under its name. Names
         # that are gone come last: copies and adopted folders take their places.
         for (_, name), change in names.items():
             if change.names[name] is not None:
-                self._settle_name(name, change)
+                self._attempt(self._settle_name, name, change)
         for id, base in nodes.items():
-            self._settle_object(id, base)
+            self._attempt(self._settle_object, id, base)
         self._adopt_folders(nodes)
         for (_, name), change in names.items():
             if change.names[name] is None:
-                self._settle_name(name, change)
+                self._attempt(self._settle_name, name, change)
         self._break_circles()
         link_count = self._filesystem.loader.link_count
         for key in unnamed(self._tree, link_count).values():
-            self._give_back(*key)
+            self._attempt(self._give_back, *key)
+
+    def _attempt(self, step: Callable[[*Ts], None], *args: *Ts) -> None:
+        try:
+            step(*args)
+        except LocalError as error:
+            log.error("not settled, what this device has stays: %s", error)
 
     def take_back(self, folder_id: ObjectId, name: bytes) -> None:
         """A name was not logged as we have it: the tree shows what the store says."""
@@ -95,7 +106,7 @@ class Settling:
             if type(moved) is not FolderNode or type(folder) is not FolderNode:
                 continue
             if is_below(folder, moved) and not moved.created:
-                self._undo_move(moved.id)
+                self._attempt(self._undo_move, moved.id)
 
     def _undo_move(self, id: ObjectId) -> None:
         back, changed = undo_move(self._tree, id, self._filesystem.clock())
@@ -133,7 +144,10 @@ class Settling:
             if type(node) is FolderNode and node.nlink > 0 and self._stored(node.id) is None
         ]
         for folder in sorted(gone, key=_depth, reverse=True):
-            self._invalidate(self._filesystem.adopt(folder.id))
+            self._attempt(self._adopt, folder.id)
+
+    def _adopt(self, id: ObjectId) -> None:
+        self._invalidate(self._filesystem.adopt(id))
 
     def _settle_name(self, name: bytes, change: RemoteNames) -> None:
         folder = self._tree.nodes.get(change.folder)

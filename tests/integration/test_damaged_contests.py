@@ -1,0 +1,58 @@
+"""An object does not open, for a bad payload or a key that is not here, while others' changes meet
+pending ones: it costs itself, and nothing that anybody did besides (rule 12).
+
+Data flow: two devices; damage in the store of one -> settle, restart -> what it shows and logs.
+"""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from parsec_fs.protocol.ids import ObjectId
+from tests.support.laptops import Laptop, two_laptops
+
+
+def damage(device: Laptop, id: ObjectId) -> None:
+    """The store of the device has a version of the object that does not open."""
+    (path,) = device.folder.glob("*/realm.db")
+    with sqlite3.connect(path) as connection:
+        query = "update objects set kind=0, sealed=x'0102' where id=?"
+        assert connection.execute(query, (bytes(id),)).rowcount == 1
+    connection.close()
+
+
+def shown(device: Laptop, path: str = "") -> dict[bytes, ObjectId]:
+    """Names in a folder, also of what does not open."""
+    fs, node = device.filesystem, device.node(path)
+    return {name: id for name, (id, _) in fs.call(lambda: fs.tree.children(node)).items()}  # type: ignore[arg-type]
+
+
+async def deleted_around(one: Laptop, two: Laptop) -> ObjectId:
+    """One puts a file into a folder that two has deleted; the file does not open any more."""
+    one.mkdir("x")
+    inner = one.make("a", b"child")
+    one.make("other", b"first")
+    await one.push()
+    await two.pull()
+    two.rmdir("x")
+    await two.push()
+    one.rename("a", "x/a")
+    await one.pull()
+    assert one.contested()
+    damage(one, inner)
+    return inner
+
+
+@pytest.mark.allows_log("not settled, what this device has stays: object .* is damaged")
+async def test_what_is_synced_after_a_settlement_met_damage_survives(tmp_path: Path) -> None:
+    async with two_laptops(tmp_path) as (one, two):
+        await deleted_around(one, two)
+        await one.workspace.sync.push_once()
+        one.wire.cut = True
+        one.make("later", b"an hour of work")
+        one.append("other", b" second")
+        await one.filesystem.fsync(one.file("later"))
+        await one.restart(killed=True)
+        assert await one.read("later") == b"an hour of work"
+        assert await one.read("other") == b"first second"
