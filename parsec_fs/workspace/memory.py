@@ -82,16 +82,33 @@ class Memory:
         return recovered
 
     def _replay(self, replay: Replay, position: int, record: tuple[int | bytes, ...]) -> bool:
+        clean = True
         while True:
             try:
                 replay.apply(position, record)
-                return True
+                return clean
             except Missing as missing:
-                if not self._load(missing):
+                was_absent = missing.id in replay.absent
+                loaded = self._load_if_intact(missing, replay.damaged)
+                if loaded is not True:
                     replay.absent.add(missing.id)
+                clean = clean and loaded is not None
+                if loaded is None and was_absent:
+                    return False
             except DataError:
                 log.error("journal: record %d is not well-formed, passed over", position)
                 return False
+
+    def _load_if_intact(self, missing: Missing, damaged: set[ObjectId]) -> bool | None:
+        """As `_load`; None: it is there, and does not open. What needs it is passed over, and a
+        bad payload of one object does not keep the workspace from opening (rule 12)."""
+        try:
+            return self._load(missing)
+        except LocalError as error:
+            if missing.id not in damaged:
+                damaged.add(missing.id)
+                log.error("journal: changes that need what is damaged are passed over: %s", error)
+            return None
 
     def _load_root(self, now: int, owner: tuple[int, int]) -> bool:
         """The root from the store; or a new one, if this workspace never logged one (True)."""

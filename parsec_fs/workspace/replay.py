@@ -85,12 +85,14 @@ class NoPast:
 
 
 class Replay:
-    """Applies records to a tree. `absent`: ids that the store was asked for and does not have."""
+    """Applies records to a tree. `absent`: ids that the store was asked for and does not have,
+    or cannot open; these are in `damaged` too."""
 
     def __init__(self, tree: Tree, past: Past | None = None) -> None:
         self.tree = tree
         self.past: Past = past or NoPast()
         self.absent: set[ObjectId] = set()
+        self.damaged: set[ObjectId] = set()
         self.apply_tag: dict[int, Callable[..., None]] = {
             records.CREATE: self._create,
             records.ENTRY: self._entry,

@@ -12,6 +12,7 @@ workspace holds the same as the one that ended: also what is contested (decision
 
 from collections.abc import Callable, Iterable
 
+from parsec_fs.protocol.errors import LocalError
 from parsec_fs.protocol.ids import ObjectId
 from parsec_fs.protocol.manifests import FOLDER, PAGE, PageManifest
 from parsec_fs.storage.realm_store import RealmStore
@@ -145,7 +146,10 @@ class Takeovers:
 
     def reverted(self, folder: FolderNode) -> None:
         """Changes of a folder itself were given up: it is what the store says, its names aside."""
-        manifest = self._loader.load(folder.id)
+        try:
+            manifest = self._loader.load(folder.id)
+        except LocalError:
+            return  # It is there, and does not open: it stays as it is.
         self._filesystem.apply_remote([RemoteNode(id=folder.id, manifest=manifest)])
 
     def take_rest(self) -> None:

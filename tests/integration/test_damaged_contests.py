@@ -56,3 +56,40 @@ async def test_what_is_synced_after_a_settlement_met_damage_survives(tmp_path: P
         await one.restart(killed=True)
         assert await one.read("later") == b"an hour of work"
         assert await one.read("other") == b"first second"
+
+
+@pytest.mark.expects_log("changes that need what is damaged are passed over: object .* is damaged")
+async def test_a_workspace_opens_though_a_pending_name_is_of_what_is_damaged(
+    tmp_path: Path,
+) -> None:
+    async with two_laptops(tmp_path) as (one, _):
+        bad, covered = one.make("a", b"child"), one.make("c", b"covered")
+        await one.push()
+        one.rename("a", "b")
+        one.make("important", b"hours of work")
+        one.rename("c", "d")
+        one.make("c", b"new")
+        damage(one, bad)
+        for _ in range(2):
+            await one.restart()
+            assert await one.read("important") == b"hours of work"
+            assert await one.read("c") == b"new"
+            names = shown(one)
+            assert names[b"d"] == covered
+            assert bad in names.values()
+
+
+@pytest.mark.expects_log("changes that need what is damaged are passed over: object .* is damaged")
+async def test_a_workspace_opens_though_a_changed_file_is_damaged(tmp_path: Path) -> None:
+    async with two_laptops(tmp_path) as (one, _):
+        bad, folder = one.make("a", b"child"), one.mkdir("f")
+        await one.push()
+        one.append("a", b" more")
+        one.chmod("f", 0o700)
+        one.make("f/inner", b"in it")
+        one.make("important", b"hours of work")
+        damage(one, bad)
+        damage(one, folder)
+        await one.restart()
+        assert await one.read("important") == b"hours of work"
+        assert {bad, folder} <= set(shown(one).values())
