@@ -397,7 +397,7 @@ class Filesystem:
         node = self.tree.nodes.get(id)
         if type(node) is not FolderNode:
             return []
-        return self.call(revival.adopt, self.tree, node, self.loader.load, self.clock())
+        return self.call(revival.adopt, self.tree, node, self.memory.is_stored, self.clock())
 
     def give_way(
         self, folder: ObjectId, name: bytes, theirs: Child | None, label: bytes

@@ -74,11 +74,12 @@ def drop_names(tree: Tree, id: ObjectId) -> tuple[list[ObjectId], list[Invalidat
 
 
 def adopt(
-    tree: Tree, node: FolderNode, exists: Callable[[ObjectId], object], now: int
+    tree: Tree, node: FolderNode, is_stored: Callable[[ObjectId], bool], now: int
 ) -> list[Invalidation]:
     """A folder that another device deleted while something of ours is in it becomes a new one in
     its place, with what is left in it. An id never comes back (rule 7). Raises Missing."""
     children = tree.children(node)
+    gone = [name for name, entry in children.items() if not _lives(tree, entry, is_stored)]
     places = names_of(tree, node)
     if not places:
         return []
@@ -96,10 +97,9 @@ def adopt(
         (records.CREATE, parent.id, name, node.id, node.mode, *owner, 0, now, node.page_key)
     )
     tree.record(files.node_record(node))
-    for child, entry in list(children.items()):
-        if not _lives(tree, entry, exists):
-            del children[child]
-            continue
+    for child in gone:
+        del children[child]
+    for child, entry in children.items():
         tree.dirty_names[node.id, child] = (tree.position + 1, None)
         node.pending += 1
         tree.record((records.ENTRY, node.id, child, entry[0], entry[1], now))
@@ -110,6 +110,6 @@ def adopt(
     ]
 
 
-def _lives(tree: Tree, entry: Entry, exists: Callable[[ObjectId], object]) -> bool:
+def _lives(tree: Tree, entry: Entry, is_stored: Callable[[ObjectId], bool]) -> bool:
     node = tree.nodes.get(entry[0])
-    return (node is not None and node.created) or exists(entry[0]) is not None
+    return (node is not None and node.created) or is_stored(entry[0])

@@ -54,6 +54,7 @@ class Settling:
     ) -> None:
         self._filesystem = filesystem
         self._tree = filesystem.tree
+        self._is_stored = filesystem.memory.is_stored
         self._label = label
         self._invalidate = invalidate
 
@@ -118,13 +119,14 @@ class Settling:
         self._place(id)
 
     def _settle_object(self, id: ObjectId, base: NodeManifest | None) -> None:
-        if type(self._tree.nodes.get(id)) is FolderNode and self._stored(id) is None:
+        is_stored = self._is_stored(id)
+        if type(self._tree.nodes.get(id)) is FolderNode and not is_stored:
             return
         if self._tree.is_dirty(id):
             self._settle_node(id, base)
             return
         theirs = self._stored(id)
-        if theirs is None:
+        if not is_stored:
             uncovered, changed = drop_names(self._tree, id)
             self._invalidate(changed)
             for other in uncovered:
@@ -141,7 +143,7 @@ class Settling:
         gone = [
             node
             for node in map(self._tree.nodes.get, ids)
-            if type(node) is FolderNode and node.nlink > 0 and self._stored(node.id) is None
+            if type(node) is FolderNode and node.nlink > 0 and not self._is_stored(node.id)
         ]
         for folder in sorted(gone, key=_depth, reverse=True):
             self._attempt(self._adopt, folder.id)
@@ -170,12 +172,13 @@ class Settling:
         """They replaced what we changed, as editors save: ours goes on, and needs a name."""
         if ours is None or theirs is None or ours[0] == theirs.id:
             return False
-        return self._tree.is_dirty(ours[0]) and self._stored(ours[0]) is None
+        return self._tree.is_dirty(ours[0]) and not self._is_stored(ours[0])
 
     def _apply(self, change: RemoteChange) -> None:
         self._invalidate(self._filesystem.apply_remote([change]))
 
     def _stored(self, id: ObjectId) -> NodeManifest | None:
+        """What the store says; None: it was deleted, or it is there (`_is_stored`) and damaged."""
         try:
             return self._filesystem.loader.load(id)
         except LocalError:
@@ -184,6 +187,9 @@ class Settling:
     def _settle_node(self, id: ObjectId, base: NodeManifest | None) -> None:
         node = self._tree.nodes.get(id)
         theirs = self._stored(id)
+        if theirs is None and self._is_stored(id):
+            self._settle_damaged(id, node)
+            return
         if node is not None and node.nlink > 0 and self._in_use(node):
             verdict = Verdict.COPY
         else:
@@ -200,6 +206,16 @@ class Settling:
             self._take(id, theirs)
         elif verdict is Verdict.MERGE:
             self._merge(id, node, base, theirs)
+
+    def _settle_damaged(self, id: ObjectId, node: Node | None) -> None:
+        """What they made of it does not open here, but may elsewhere: it stays, under its names. A
+        file of ours goes aside, our deletion and new attributes are given up."""
+        if node is None or node.nlink == 0:
+            self._revive(id)
+        elif type(node) is FileNode:
+            self._copy(id, None)
+        else:
+            self._filesystem.revert(id)
 
     def _copy(self, id: ObjectId, theirs: NodeManifest | None) -> None:
         copy, changed = self._filesystem.create_conflict_copy(id, self._label())

@@ -44,7 +44,6 @@ async def deleted_around(one: Laptop, two: Laptop) -> ObjectId:
     return inner
 
 
-@pytest.mark.allows_log("not settled, what this device has stays: object .* is damaged")
 async def test_what_is_synced_after_a_settlement_met_damage_survives(tmp_path: Path) -> None:
     async with two_laptops(tmp_path) as (one, two):
         await deleted_around(one, two)
@@ -93,3 +92,50 @@ async def test_a_workspace_opens_though_a_changed_file_is_damaged(tmp_path: Path
         await one.restart()
         assert await one.read("important") == b"hours of work"
         assert {bad, folder} <= set(shown(one).values())
+
+
+async def test_a_damaged_file_keeps_its_name_in_a_folder_deleted_elsewhere(tmp_path: Path) -> None:
+    async with two_laptops(tmp_path) as (one, two):
+        inner = await deleted_around(one, two)
+        await one.push()
+        await two.pull()
+        assert shown(one, "x") == shown(two, "x") == {b"a": inner}
+        assert await two.read("x/a") == b"child"
+
+
+async def test_of_a_file_changed_by_both_theirs_stays_though_it_does_not_open(
+    tmp_path: Path,
+) -> None:
+    async with two_laptops(tmp_path) as (one, two):
+        both = one.make("n", b"first")
+        await one.push()
+        await two.pull()
+        two.append("n", b" theirs")
+        await two.push()
+        one.append("n", b" ours")
+        await one.pull()
+        damage(one, both)
+        await one.push()
+        await two.pull()
+        assert shown(one) == shown(two)
+        assert sorted(content or b"" for content in (await two.walk()).values()) == [
+            b"first ours",
+            b"first theirs",
+        ]
+        assert await two.read("n") == b"first theirs"
+
+
+async def test_a_deletion_gives_way_to_a_change_that_does_not_open(tmp_path: Path) -> None:
+    async with two_laptops(tmp_path) as (one, two):
+        both = one.make("n", b"first")
+        await one.push()
+        await two.pull()
+        two.append("n", b" theirs")
+        await two.push()
+        one.unlink("n")
+        await one.pull()
+        damage(one, both)
+        await one.push()
+        await two.pull()
+        assert shown(one) == shown(two) == {b"n": both}
+        assert await two.read("n") == b"first theirs"
