@@ -34,7 +34,8 @@ from parsec_fs.workspace.nodes import (
 )
 from parsec_fs.workspace.overlay import show_names
 from parsec_fs.workspace.replay import NoPast, Past, Replay
-from parsec_fs.workspace.settlements import whole
+from parsec_fs.workspace.salvage import unapplied
+from parsec_fs.workspace.settlements import Positioned, whole
 from parsec_fs.workspace.tree import Tree
 
 T = TypeVar("T")
@@ -77,9 +78,16 @@ class Memory:
             tree.mark(tree.nodes[ROOT_OBJECT])
             tree.record(files.node_record(tree.nodes[ROOT_OBJECT]))
         self.past.finish()
+        self._give_up(recovered, unapplied(tree, kept, replay.damaged))
         if all(clean) and not recovered.damaged:
             self._sweep_contents()
         return recovered
+
+    def _give_up(self, recovered: Recovered, lost: dict[ObjectId, list[Positioned]]) -> None:
+        """What was written to what is damaged is for salvage, once: the journal says so."""
+        for id, told in lost.items():
+            recovered.salvaged += told
+            self.tree.record((records.REVERT, id))
 
     def _replay(self, replay: Replay, position: int, record: tuple[int | bytes, ...]) -> bool:
         clean = True

@@ -1,4 +1,5 @@
-"""What lay behind damage in the journal, for people to look at: a folder of recovered files.
+"""What lay behind damage in the journal, or is of what is damaged itself, for people to look at: a
+folder of recovered files.
 
 Data flow: storage/journal (records behind damage) -> this -> files in a new folder of the tree.
 
@@ -8,7 +9,7 @@ under its last known name, in a folder beside everything else (decisions.md 6). 
 changed. Missing is raised before anything is made.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import Any, Final
 
 from parsec_fs.protocol.errors import DataError
@@ -50,6 +51,29 @@ def salvage(
     for node in made.values():
         record_everything(tree, node)
     return list(made.values())
+
+
+def unapplied(
+    tree: Tree, replayed: Iterable[tuple[int, Any]], damaged: Set[ObjectId]
+) -> dict[ObjectId, list[tuple[int, Any]]]:
+    """Names and content of files that could not be replayed, because the file or the folder that it
+    was made in does not open: by file. What was given up, as after a salvage, is not among them."""
+    found: dict[ObjectId, list[tuple[int, Any]]] = {id: [] for id in damaged}
+    for position, record in replayed:
+        tag: Any = record[0] if record else None
+        if tag == records.CREATE and record[1] in damaged:
+            found.setdefault(record[3], [])
+        place = 1 if tag in _CONTENT else _NAME_AND_ID.get(tag, (0, 0))[1]
+        if place and record[place] in found:
+            found[record[place]].append((position, record))
+        elif tag == records.REVERT and record[1] in found:
+            found[record[1]].clear()
+    named = {node.id for node in tree.nodes.values() if node.nlink > 0}
+    return {
+        id: told
+        for id, told in found.items()
+        if id not in named and any(record[0] in _CONTENT for _, record in told)
+    }
 
 
 def _last_names(salvaged: list[Any]) -> dict[ObjectId, bytes]:
