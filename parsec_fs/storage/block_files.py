@@ -130,8 +130,10 @@ class BlockFiles:
         self.evict()
 
     def drop_cached(self, block_id: BlockId) -> None:
-        """A damaged copy of what can be fetched again."""
-        self._count(cached=-_removed(self._cache(block_id)))
+        """A damaged copy of what can be fetched again. A disk that cannot even forget it is no
+        reason not to: what lies here is checked whenever it is read."""
+        with contextlib.suppress(OSError):
+            self._count(cached=-_removed(self._cache(block_id)))
 
     def evict(self) -> None:
         """Cached blocks make room for what is pending, and for each other."""

@@ -79,6 +79,9 @@ _BUFFER_SIZE: Final = BLOCK_SIZE + mmap.PAGESIZE
 """More than a sealed block, so that a file that is too long is noticed; in whole pages, which lie
 where reading past the page cache wants them."""
 
+_BAD_DISK: Final = (errno.EIO, errno.EUCLEAN, errno.EBADMSG)
+"""What a disk or its file system says of a copy that is gone for good; other errors pass."""
+
 FETCH_TIMEOUT_S: Final = 60.0
 """Reading what is not here and cannot be had fails after this time (EIO); it never hangs."""
 
@@ -187,7 +190,7 @@ class Contents:
             return plain
         opening = self._opening.get(ref) or self._start(ref)
         await self.workers.wait(opening)
-        self._opened_in_thread(ref, opening)
+        self._finish_opening(ref, opening)
         try:
             return opening.get()
         except FileNotFoundError:
@@ -195,16 +198,18 @@ class Contents:
         except VerificationError as error:
             return await self._instead(ref, error)
         except OSError as error:
+            if error.errno in _BAD_DISK and not self.files.is_pending(ref.id):
+                return await self._instead(ref, _unreadable(error))
             raise LocalError("block cannot be read", errno=errno.EIO) from error
 
     def _start(self, ref: BlockRef) -> Result[bytearray]:
         opening = self.workers.submit(
-            lambda: self._open_job(ref), lambda result: self._opened_in_thread(ref, result)
+            lambda: self._open_job(ref), lambda result: self._finish_opening(ref, result)
         )
         self._opening[ref] = opening
         return opening
 
-    def _opened_in_thread(self, ref: BlockRef, opening: Result[bytearray]) -> None:
+    def _finish_opening(self, ref: BlockRef, opening: Result[bytearray]) -> None:
         """By whoever is first: a reader, or the event loop's next turn."""
         if self._opening.get(ref) is opening:
             del self._opening[ref]
@@ -282,18 +287,29 @@ class Contents:
         except FileNotFoundError:
             raise
         except OSError as error:
-            lost = VerificationError(f"block cannot be read on this device: {error.strerror}")
+            lost = _unreadable(error)
             raise self._damaged(ref, lost) from lost
         if sha256(sealed) != ref.digest:
             damage = VerificationError("block is damaged on this device")
             raise self._damaged(ref, damage) from damage
         return sealed
 
+    async def keep(self, ref: BlockRef, sealed: bytes) -> bool:
+        """Bytes that were fetched, into the cache; False if they are not what `ref` means."""
+        if await self.workers.run(lambda: sha256(sealed)) != ref.digest:
+            return False
+        self.files.put_in_cache(ref.id, sealed)
+        return True
+
     def store_sealed(self, plaintext: bytes) -> BlockRef:
         """Seal small things on the spot (nodes of references), without a worker thread."""
         ref = self.seal_job(plaintext)
         self.files.landed(ref.id)
         return ref
+
+
+def _unreadable(error: OSError) -> VerificationError:
+    return VerificationError(f"block cannot be read on this device: {error.strerror}")
 
 
 def _sealed_buffer() -> mmap.mmap:

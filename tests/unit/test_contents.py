@@ -153,6 +153,28 @@ async def test_a_damaged_cached_block_is_fetched_again(tmp_path: Path) -> None:
     assert remote.asked == 2
 
 
+async def test_a_cached_block_on_a_bad_sector_is_fetched_again(tmp_path: Path) -> None:
+    remote = Remote()
+    contents = Contents(tmp_path, REALM, fetch=remote.fetch)
+    ref = sealed_elsewhere(contents, remote, b"remote")
+    on_a_bad_sector(tmp_path / "cache" / ref.id.hex())
+    assert await contents.read(ref) == b"remote"
+    contents.opened.clear()
+    assert await contents.read(ref) == b"remote"
+    assert remote.asked == 1
+    own = contents.store_sealed(b"never sent")
+    (tmp_path / "pending" / own.id.hex()).unlink()
+    on_a_bad_sector(tmp_path / "pending" / own.id.hex())
+    with pytest.raises(LocalError) as caught:
+        await contents.read(own)
+    assert (caught.value.errno, remote.asked) == (errno.EIO, 1)
+
+
+def on_a_bad_sector(block: Path) -> None:
+    """A file that can be opened and not read: EIO, as from a disk."""
+    block.symlink_to("/proc/self/mem")
+
+
 async def test_many_readers_fetch_once(tmp_path: Path) -> None:
     remote = Remote()
     contents = Contents(tmp_path, REALM, fetch=remote.fetch)
