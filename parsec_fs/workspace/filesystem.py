@@ -350,9 +350,9 @@ class Filesystem:
         return captured
 
     async def secure(self) -> None:
-        """Before a capture is sent: its blocks, its records, what settled a conflict for it
-        and what was left behind are durable. A
-        position that is signed, or logged, must not be one that a power cut gives away again."""
+        """Before a capture is sent: its blocks, its records, what settled a conflict for it and
+        what was left behind are durable. A position that is signed, or logged, must not be one that
+        a power cut gives away again."""
         await trio.to_thread.run_sync(self.contents.files.sync_job())
         await self._sync(self.tree.position)
 

@@ -116,18 +116,27 @@ class Uploader:
         """Of what was not here at the start, what the server does not have either."""
         doubtful = self._contents.files.doubtful
         asked = [ref for ref in refs if ref.id in doubtful]
-        known = self._logged(id) if asked else None
-        if isinstance(known, FileManifest):
-            doubtful -= {ref.id for ref in known.refs}
+        if asked:
+            doubtful -= {ref.id for ref in self._logged_refs(id)}
         return [ref for ref in asked if ref.id in doubtful and not await self._is_stored(ref)]
 
-    async def _is_stored(self, ref: BlockRef) -> bool:
-        """Asked once of each that is."""
+    def _logged_refs(self, id: ObjectId) -> tuple[BlockRef, ...]:
+        """None of a manifest that does not open: a contributor's rubbish is for its own file."""
         try:
-            await self._blocks.get(ref.id)
+            known = self._logged(id)
+        except LocalError:
+            return ()
+        return known.refs if isinstance(known, FileManifest) else ()
+
+    async def _is_stored(self, ref: BlockRef) -> bool:
+        """Asked once of each that is. What comes instead of the block is no block."""
+        try:
+            sealed = await self._blocks.get(ref.id)
         except RefusedError as error:
             if error.outcome != Outcome.NOT_FOUND.name:
                 raise
+            return False
+        if not await self._contents.keep(ref, sealed):
             return False
         self._contents.files.doubtful.discard(ref.id)
         return True

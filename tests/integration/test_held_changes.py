@@ -6,7 +6,9 @@ Data flow: a pending block is damaged, refused or finds no room -> push -> what 
 
 import errno
 import os
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +25,7 @@ from parsec_fs.remote.blocks import BlockClient
 from parsec_fs.workspace import files
 from parsec_fs.workspace.held import AGAIN_S
 from server.blocks.directory import DirectoryStore
-from tests.support.laptops import Laptop, found, in_step, laptop, pair, two_laptops
+from tests.support.laptops import Laptop, alone, found, in_step, laptop, pair, two_laptops
 from tests.support.server import in_process, outside
 
 CONTENT = os.urandom(2 * MIB + 100)
@@ -404,3 +406,47 @@ async def test_what_waits_is_not_recorded_again_for_nothing(tmp_path: Path) -> N
             one.filesystem.flush()
             sizes.append(one.filesystem.journal.size())
         assert sizes[0] == sizes[1] == sizes[2]
+
+
+async def test_a_logged_manifest_that_does_not_open_stops_nothing_else(tmp_path: Path) -> None:
+    """A contributor logged rubbish for a file that is changed here, whose blocks are evicted."""
+    async with two_laptops(tmp_path) as (one, two):
+        file = one.make("file", CONTENT)
+        await in_step(one, two)
+        one.chmod("file", 0o600)
+        one.make("important", b"work")
+        for block in one.filesystem.contents.files.cache_dir.iterdir():
+            block.unlink()
+        await one.restart()
+        (database,) = one.folder.glob("*/realm.db")
+        with closing(sqlite3.connect(database)) as store, store:
+            spoilt = "UPDATE objects SET kind = 0, sealed = x'0102' WHERE id = ?"
+            assert store.execute(spoilt, (bytes(file),)).rowcount == 1
+        with trio.fail_after(60):
+            await one.push()
+        await two.pull()
+        assert (await two.walk())["important"] == b"work"
+
+
+async def test_what_is_not_here_is_stored_only_if_it_comes_back(tmp_path: Path) -> None:
+    """The search for lost blocks believes no answer, but the bytes that a reference means; and
+    what it fetched stays here."""
+    async with alone(tmp_path) as (_, one, _):
+        one.make("sent", CONTENT)
+        one.make("lost", CONTENT)
+        await one.filesystem.settle()
+        refs = {path: list(one.file(path).blocks or []) for path in ("sent", "lost")}
+        files = one.filesystem.contents.files
+        for path in refs:
+            for ref in refs[path]:
+                assert ref is not None
+                sealed = files.read(ref.id) if path == "sent" else b"something else"
+                client = BlockClient(one.signer, one.workspace.contents.realm)
+                await client.put(ref.id, sealed, digest=sha256(sealed))
+                (files.pending_dir / ref.id.hex()).unlink()
+        one.filesystem.flush()
+        await one.restart()
+        await push_rest(one)
+        assert told(one) == {"lost": "damaged"}
+        cached = {path.name for path in one.filesystem.contents.files.cache_dir.iterdir()}
+        assert cached == {ref.id.hex() for ref in refs["sent"] if ref is not None}
