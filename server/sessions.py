@@ -88,6 +88,16 @@ class Sessions:
             self._sessions.popitem(last=False)
         return opened
 
+    def is_open(self, authorization: str | None) -> bool:
+        """Does it name a session that goes on? Nothing is proven: `authenticate` does that. Asked
+        before work is done for a request that a stranger may have sent."""
+        try:
+            unverified = parse_authorization(authorization or "")
+        except (DataError, SignatureError):
+            return False
+        session = self._sessions.get(unverified.session)
+        return session is not None and session.expires >= self._monotonic()
+
     def authenticate(
         self, authorization: str | None, *, method: str, path: str, body_hash: Hash
     ) -> Caller | Outcome:

@@ -108,7 +108,7 @@ class S3Store:
         return await anyio.to_thread.run_sync(self._put, name, data, limiter=self._threads())
 
     async def get(self, realm: RealmId, block: BlockId) -> bytes | Redirect | None:
-        """See `BlockStore.get`. Whether the block is there, storage tells the device."""
+        """See `BlockStore.get`. Nobody is asked whether the block is there."""
         url = self._client.presigned_get_object(
             bucket_name=self._bucket,
             object_name=block_name(realm, block),

@@ -36,7 +36,9 @@ def routes(services: Services) -> list[Route]:
         body = await read_body(request, SEALED_BLOCK_MAX_SIZE)
         if isinstance(body, Outcome):
             return body
-        digest = await hash_of(body)
+        digest = await hash_of(services, request, body)
+        if isinstance(digest, Outcome):
+            return digest
         allowed = await _allowed(services, request, digest, least=CONTRIBUTOR)
         if isinstance(allowed, Outcome):
             return allowed
@@ -52,6 +54,10 @@ def routes(services: Services) -> list[Route]:
         if found is None:
             return Outcome.NOT_FOUND
         if isinstance(found, Redirect):
+            # Asked here: storage may refuse to say that it has no such block (S3: 403), and a
+            # device has to know, or it tries for ever to send a file whose block is lost.
+            if await _known(services, *allowed) is None:
+                return Outcome.NOT_FOUND
             return RedirectResponse(found.url, status_code=307)
         return Response(found, media_type="application/octet-stream")
 
@@ -73,6 +79,12 @@ async def _allowed(
         return Outcome.BAD_REQUEST
     state = await services.reader.realm(caller, realm, least=least)
     return state if isinstance(state, Outcome) else (realm, block)
+
+
+async def _known(services: Services, realm: RealmId, block: BlockId) -> StoredBlock | None:
+    return await services.database.read(
+        lambda transaction: records.stored_block(transaction, LogId(realm), block)
+    )
 
 
 async def _store(

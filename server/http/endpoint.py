@@ -90,7 +90,10 @@ def command(
         body = await read_body(request, limit)
         if isinstance(body, Outcome):
             return body
-        caller = await authenticate(services, request, await hash_of(body))
+        digest = await hash_of(services, request, body)
+        if isinstance(digest, Outcome):
+            return digest
+        caller = await authenticate(services, request, digest)
         if isinstance(caller, Outcome):
             return caller
         return await handler(caller, await _decode(cls, body))
@@ -176,8 +179,12 @@ async def _bounded(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
                 return
 
 
-async def hash_of(body: bytes) -> Hash:
-    """SHA-256 of a body. Of a block it takes a millisecond: not on the event loop."""
+async def hash_of(services: Services, request: Request, body: bytes) -> Hash | Outcome:
+    """SHA-256 of a body, for `authenticate`: only of one that names an open session, so that no
+    stranger makes the server hash 16 MiB. Of a block it takes a millisecond: not on the event
+    loop."""
+    if not services.sessions.is_open(request.headers.get(AUTH_HEADER)):
+        return Outcome.NOT_AUTHENTICATED
     if len(body) <= SMALL:
         return sha256(body)
     return await anyio.to_thread.run_sync(sha256, body)

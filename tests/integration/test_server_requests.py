@@ -220,8 +220,13 @@ async def test_organizations_and_mail_are_bounded(tmp_path: Path) -> None:
 class BrokenBlocks:
     """A store whose disk is gone, or which sends devices elsewhere."""
 
+    def __init__(self) -> None:
+        self.broken = True
+
     async def put(self, realm: bytes, block: bytes, data: bytes) -> bool:
-        raise OSError("disk is gone: /secret/path")
+        if self.broken:
+            raise OSError("disk is gone: /secret/path")
+        return True
 
     async def get(self, realm: bytes, block: bytes) -> Redirect:
         return Redirect(url="https://storage.example/presigned")
@@ -229,10 +234,9 @@ class BrokenBlocks:
 
 @pytest.mark.expects_log("PUT .* failed")
 async def test_failures_inside_show_nothing(tmp_path: Path) -> None:
+    blocks = BrokenBlocks()
     pieces = Outside(
-        database=Database(f"sqlite:///{tmp_path / 'server.sqlite'}"),
-        blocks=BrokenBlocks(),
-        nodes=(),
+        database=Database(f"sqlite:///{tmp_path / 'server.sqlite'}"), blocks=blocks, nodes=()
     )
     async with in_process(tmp_path, pieces=pieces) as running, running.http() as http:
         alice = await new_org(http, running.identity.registration)
@@ -241,6 +245,11 @@ async def test_failures_inside_show_nothing(tmp_path: Path) -> None:
         answer = await alice.signer.send("PUT", path, b"x")
         assert (answer.status, decode(Answer, answer.body).outcome) == (503, Outcome.UNAVAILABLE)
         assert b"secret" not in answer.body
+        # Nobody is sent to storage for what was never stored: it may answer anything.
+        nothing = await alice.signer.send("GET", path)
+        assert (nothing.status, decode(Answer, nothing.body).outcome) == (404, Outcome.NOT_FOUND)
+        blocks.broken = False
+        assert (await alice.signer.send("PUT", path, b"x")).status == 200
         redirect = await alice.signer.send("GET", path)
         assert redirect.status == 307
         assert redirect.headers["location"] == "https://storage.example/presigned"

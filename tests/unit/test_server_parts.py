@@ -3,13 +3,17 @@
 Data flow: values in, values out; no server.
 """
 
+import os
+
 import pytest
 
-from parsec_fs.protocol.commands import Outcome
+from parsec_fs.protocol.codec import encode
+from parsec_fs.protocol.commands import Authorization, OpenSession, Outcome
 from parsec_fs.protocol.errors import DataError, ParsecFSError, SignatureError, TrustchainError
 from parsec_fs.protocol.hashing import EMPTY_MAP
-from parsec_fs.protocol.ids import DeviceId, OrgId
+from parsec_fs.protocol.ids import DeviceId, OrgId, ServerLogId
 from parsec_fs.protocol.keys import SigningKey
+from parsec_fs.protocol.limits import SESSION_LIFETIME_S
 from parsec_fs.protocol.log_state import (
     DeviceChainError,
     LogPosition,
@@ -24,7 +28,7 @@ from server.decisions.reasons import outcome_of
 from server.http.endpoint import STATUS, Refused, answer
 from server.limits import Buckets
 from server.log.sequencer import Caller
-from server.sessions import WINDOW, Session, use_counter
+from server.sessions import WINDOW, Session, Sessions, use_counter
 from server.store.rows import chunks
 
 
@@ -97,3 +101,22 @@ def test_every_outcome_has_a_status() -> None:
 def test_chunks() -> None:
     assert list(chunks(range(5), 2)) == [[0, 1], [2, 3], [4]]
     assert list(chunks([], 2)) == []
+
+
+def test_who_names_no_open_session_is_known_before_anything_is_hashed() -> None:
+    now = 0.0
+    sessions = Sessions(
+        server_log=ServerLogId(bytes(32)), most=2, monotonic=lambda: now, random=os.urandom
+    )
+    opening = OpenSession(org=OrgId(bytes(32)), device=DeviceId(bytes(16)))
+    known = sessions.open(opening, SigningKey(bytes(32)).verify_key)
+    unknown = sessions.open(opening, None)
+
+    def header(session: bytes) -> str:
+        return encode(Authorization(session=session, counter=1, signature=bytes(64))).hex()
+
+    assert sessions.is_open(header(known.session))
+    for stranger in (None, "", "zz", header(unknown.session), header(bytes(16))):
+        assert not sessions.is_open(stranger)
+    now = SESSION_LIFETIME_S + 1.0
+    assert not sessions.is_open(header(known.session))
