@@ -12,6 +12,7 @@ from parsec_fs.connection import Connection
 from parsec_fs.directory import Workspace as NamedWorkspace
 from parsec_fs.lockfile import held
 from parsec_fs.protocol.sealing import LocalSealer
+from parsec_fs.storage.database import damage_of
 from parsec_fs.storage.journal import Journal
 from parsec_fs.workspace.assembly import Outside, Workspace, assemble
 from parsec_fs.workspace.fsck import Fault, Fsck, Tally
@@ -30,17 +31,19 @@ class Checked:
 async def check(home: Home, connection: Connection, named: NamedWorkspace) -> Checked | None:
     """Look at everything; None if the workspace was never mounted on this device.
 
-    A damaged journal is found without changing anything, and nothing else is looked at then: the
-    next mount puts what lies behind the damage into a folder. Otherwise the journal is replayed, as
-    by a mount. Raises LockedError while it is mounted."""
+    A damaged database or journal is found without changing anything, and nothing else is looked at
+    then: the one does not open, the other is what the next mount puts into a folder. Otherwise the
+    journal is replayed, as by a mount, which drops what each mount drops: a torn last write, and
+    blocks that nothing refers to. Raises LockedError while it is mounted."""
     paths = home.workspace(named.realm)
     if not paths.database.exists():
         return None
     with held(paths.lock, _PLACE):
         sealer = LocalSealer(connection.identity.secrets.local_key)
-        damaged = Journal(paths.journal, sealer).damaged()
-        if damaged:
-            return Checked(faults=tuple(_damage(path.name) for path in damaged), tally=Tally())
+        faults = [Fault(place=b"realm.db", what=line) for line in damage_of(paths.database)]
+        faults += [_damage(path.name) for path in Journal(paths.journal, sealer).damaged()]
+        if faults:
+            return Checked(faults=tuple(faults), tally=Tally())
         async with _opened(home, connection, named) as workspace:
             if workspace is None:
                 return None

@@ -83,6 +83,7 @@ def _tell(settings: Settings, workspace: Workspace, checked: Checked) -> None:
     if faults:
         raise CommandError(
             ExitCode.DAMAGED,
-            "nothing was changed. Mount it, copy what you can (parsec-fs export), and see what is "
-            "held back: parsec-fs status",
+            "nothing was mended or sent; at most what each mount drops at its start is gone (a "
+            "torn last write of the journal, blocks that nothing refers to). Mount it, copy what "
+            "you can (parsec-fs export), and see what is held back: parsec-fs status",
         )

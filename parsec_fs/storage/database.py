@@ -10,7 +10,7 @@ writer (WAL); it sees what is committed, nothing else.
 
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -67,16 +67,31 @@ class Database:
 
     def damage(self) -> list[str]:
         """What is wrong with the file, in SQLite's words; reads all of it."""
-        try:
-            found = [str(row[0]) for row in self.all("PRAGMA integrity_check")]
-        except sqlite3.DatabaseError as error:
-            return [str(error)]
-        return [] if found == ["ok"] else found
+        return _damage(self._reader)
 
     def close(self) -> None:
         """Close both connections."""
         self._reader.close()
         self._writer.close()
+
+
+def damage_of(path: Path) -> list[str]:
+    """As `Database.damage`, of a file that nobody has open: it may be too damaged for that.
+    Nothing in it is changed. Raises OSError."""
+    path.open("rb").close()
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as reader:
+            return _damage(reader)
+    except sqlite3.DatabaseError as error:
+        return [str(error)]
+
+
+def _damage(connection: sqlite3.Connection) -> list[str]:
+    try:
+        found = [str(row[0]) for row in connection.execute("PRAGMA integrity_check")]
+    except sqlite3.DatabaseError as error:
+        return [str(error)]
+    return [] if found == ["ok"] else found
 
 
 def _connect(path: Path) -> sqlite3.Connection:

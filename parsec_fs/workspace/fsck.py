@@ -159,7 +159,10 @@ class Fsck:
 
     def _logged(self, node: FileNode) -> frozenset[BlockRef]:
         """Blocks that the server has: what a changed file had before."""
-        manifest = self._loader.load(node.id)
+        try:
+            manifest = self._loader.load(node.id)
+        except LocalError:
+            return frozenset()  # `_object` tells
         return frozenset(manifest.refs) if isinstance(manifest, FileManifest) else frozenset()
 
     def _block(self, ref: BlockRef, elsewhere: frozenset[BlockRef] | None) -> str:
@@ -170,6 +173,8 @@ class Fsck:
             sealed = self._contents.files.read(ref.id)
         except FileNotFoundError:
             return "" if fetched else f"missing on this device, and {again}"
+        except OSError as error:
+            return f"cannot be read on this device ({error.strerror}); {again}"
         self.tally.blocks += 1
         self.tally.bytes += len(sealed)
         try:

@@ -5,6 +5,7 @@ files are damaged in one place -> the fault that says so.
 """
 
 import os
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ import pytest
 
 from parsec_fs.protocol.ids import BlockId
 from parsec_fs.protocol.limits import MIB
+from parsec_fs.storage.database import damage_of
 from parsec_fs.workspace.fsck import Fsck
 from tests.support.laptops import Laptop, two_laptops
 
@@ -118,6 +120,19 @@ async def test_a_damaged_block(tmp_path: Path, path: str, what: str) -> None:
         assert set(faults(one).values()) == (set() if "fetched" in what else {missing})
 
 
+async def test_blocks_that_the_disk_does_not_read(tmp_path: Path) -> None:
+    async with two_laptops(tmp_path) as (one, _):
+        one.make("large", LARGE)
+        await one.push()
+        files = one.filesystem.contents.files
+        block = files.cache_dir / block_of(one, "large").hex()
+        block.unlink()
+        block.symlink_to("/proc/self/mem")  # can be opened, and not read: EIO
+        (what,) = faults(one).values()
+        assert what.startswith("bytes 0 to 1048576: cannot be read on this device (")
+        assert what.endswith("; it is fetched again when it is read")
+
+
 @pytest.mark.allows_log("page [0-9a-f]* is damaged")
 @pytest.mark.parametrize(
     ("statement", "what"),
@@ -153,6 +168,32 @@ async def test_a_database_that_is_no_database(tmp_path: Path) -> None:
             file.seek(size // 2)
             file.write(os.urandom(size // 4))
         assert list(faults(one)) == ["realm.db"]
+
+
+async def test_a_database_is_checked_without_opening_the_workspace(tmp_path: Path) -> None:
+    """As it is left by a program that ended, or by one that was killed."""
+    async with two_laptops(tmp_path) as (one, _):
+        one.make("file", b"content")
+        await one.push()
+        assert damage_of(database(one)) == []
+        killed = tmp_path / "killed"
+        shutil.copytree(database(one).parent, killed)
+        assert (killed / "realm.db-wal").stat().st_size > 0
+        (killed / "realm.db-shm").unlink()
+        path = killed / "realm.db"
+        before = path.read_bytes()
+        assert damage_of(path) == []
+        assert path.read_bytes() == before
+    (path,) = one.folder.glob("*/realm.db")
+    assert not path.with_name("realm.db-wal").exists()
+    assert damage_of(path) == []
+    spoilt = bytearray(path.read_bytes())
+    spoilt[100:] = os.urandom(len(spoilt) - 100)
+    path.write_bytes(spoilt)
+    assert damage_of(path)
+    path.write_bytes(os.urandom(1000))
+    assert damage_of(path) == ["file is not a database"]
+    assert path.stat().st_size == 1000
 
 
 async def test_a_name_taken_away_counts_also_when_its_file_left_memory(tmp_path: Path) -> None:

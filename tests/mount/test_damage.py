@@ -160,3 +160,14 @@ def test_a_damaged_block_that_is_stored_is_fetched_again() -> None:
             40,
             [f"journal/{segment.name}"],
         )
+        (database,) = alice.home.root.rglob("realm.db")
+        with database.open("r+b") as file:
+            file.seek(100)
+            file.write(os.urandom(database.stat().st_size - 100))
+        spoilt = database.read_bytes()
+        code, found = alice.run("fsck")
+        assert (code, {one["place"] for one in found["faults"]}) == (
+            40,
+            {"realm.db", f"journal/{segment.name}"},
+        )
+        assert database.read_bytes() == spoilt
