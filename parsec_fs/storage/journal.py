@@ -8,6 +8,8 @@ Rules guarded here (decisions.md 6, rule 5):
 - a torn tail (the last write before a crash) is cut off silently: nobody was told it is safe;
 - a damaged group costs itself: what lies before it is applied, intact groups behind it are given
   back as salvage, and the damaged segments are kept aside, never deleted;
+- a segment is named by the position behind what is intact before it: if one is missing, that is
+  damage like any other;
 - segments whose records are all logged are deleted by `forget`.
 """
 
@@ -71,6 +73,8 @@ class _Scan:
 
     recovered: Recovered = field(default_factory=Recovered)
     groups: list[Group] = field(default_factory=list)
+    end: int = 0
+    """Position of the last intact record, or 0."""
     last: int = 0
     torn: tuple[Path, int] | None = None
 
@@ -102,7 +106,7 @@ class Journal:
         self._fd = -1
         self._path = directory
         self._size = 0
-        self._first = 0
+        self._first = self._continues = 0
         self._unsynced: list[int] = []
         self._doubtful = False
         self._sealed: deque[tuple[int, int, bytes]] = deque()
@@ -119,6 +123,9 @@ class Journal:
             os.truncate(*scan.torn)
         self._groups = scan.groups
         self._set_aside(scan.recovered)
+        if scan.recovered.damaged:
+            # New positions are behind all that were seen, and the gap before them is no damage.
+            self._continues = max(scan.end, after) + 1
         self.position = self.written = self.synced = scan.last
         return scan.recovered
 
@@ -137,8 +144,7 @@ class Journal:
             scan.last = max(scan.last, int(path.stem, 16) - 1)
             for group in groups:
                 items = self._open_group(group, data)
-                # Groups follow each other without a gap, but for the first of a segment.
-                follows = group.position == end + 1 or (group.offset == 0 and group.position > end)
+                follows = group.position == end + 1 or _may_begin(group, end, after)
                 intact = intact and items is not None and follows
                 end = group.position + group.count - 1
                 _take(scan, group, items, after, intact)
@@ -238,12 +244,12 @@ class Journal:
         self.written = position + count - 1
 
     def _start_segment(self, position: int) -> None:
-        path = self.directory / f"{position:016x}{_SUFFIX}"
+        path = self.directory / f"{self._continues or position:016x}{_SUFFIX}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         opened = os.open(path, flags, 0o600)  # first: where it fails, nothing has changed
         if self._fd >= 0:
             self._unsynced.append(self._fd)
-        self._fd, self._path, self._first = opened, path, position
+        self._fd, self._path, self._first, self._continues = opened, path, position, 0
         self._size = os.fstat(self._fd).st_size
 
     def sync(self) -> int:
@@ -310,7 +316,7 @@ class Journal:
         for group in groups:
             last[group.path] = group.position + group.count - 1
         gone = {path for path, end in last.items() if end <= position and path != current}
-        for path in gone:
+        for path in sorted(gone):  # a crash in between leaves no gap
             path.unlink(missing_ok=True)
         # In one step, and only from the front, where no flush appends.
         del self._groups[: sum(1 for group in groups if group.path in gone)]
@@ -339,6 +345,16 @@ def _take(scan: _Scan, group: Group, items: list[Any] | None, after: int, intact
             target.append((position, record))
     if intact:
         scan.groups.append(group)
+        scan.end = group.position + group.count - 1
+
+
+def _may_begin(group: Group, end: int, after: int) -> bool:
+    """May this group follow `end` with a gap? Only as the first of a segment, and if nothing that
+    is needed was in between: what was forgotten is logged (up to `after`, or the journal begins
+    here), and what was set aside is told by the segment's name."""
+    if group.offset != 0 or group.position <= end:
+        return False
+    return end == 0 or int(group.path.stem, 16) <= max(end, after) + 1
 
 
 def _context(position: int, count: int) -> bytes:

@@ -254,3 +254,40 @@ def test_what_a_disk_has_lost_is_never_called_durable(open_journal: Open) -> Non
     for descriptor in (healthy, reader, writer):
         os.close(descriptor)
     assert [record for _, record in open_journal().open(0).records] == [(1, b"a")]
+
+
+@pytest.mark.parametrize("missing", [[1], [1, 2]])
+def test_a_missing_segment_is_damage(open_journal: Open, missing: list[int]) -> None:
+    """What is behind it may rest on it: it is salvaged, and what is new goes on behind a gap."""
+    journal = open_journal(segment_size=1)
+    journal.open(0)
+    written(journal, [[b"a", b"b"], [b"c"], [b"d"], [b"e"], [b"f"]])
+    journal.close()
+    paths = segments(journal)
+    for index in missing:
+        paths[index].unlink()
+    behind = paths[max(missing) + 1 :]
+    assert open_journal().damaged() == behind
+    again = open_journal(segment_size=1)
+    found = again.open(0)
+    assert [position for position, _ in found.records] == [1, 2]
+    assert [position for position, _ in found.salvaged] == list(range(3 + len(missing), 7))
+    assert len(found.damaged) == len(behind)
+    written(again, [[b"g"], [b"h"]])
+    again.close()
+    assert open_journal().damaged() == []
+    after = open_journal().open(0)
+    assert [position for position, _ in after.records] == [1, 2, 7, 8]
+    segments(again)[1].unlink()
+    assert len(open_journal().damaged()) == 1, "the gap is known, and no other one"
+
+
+def test_a_gap_of_what_is_logged_is_no_damage(open_journal: Open) -> None:
+    journal = open_journal(segment_size=1)
+    journal.open(0)
+    written(journal, [[b"a"], [b"b"], [b"c"], [b"d"]])
+    journal.close()
+    segments(journal)[1].unlink()
+    found = open_journal().open(2)
+    assert [position for position, _ in found.records] == [3, 4]
+    assert (found.salvaged, found.damaged) == ([], [])
