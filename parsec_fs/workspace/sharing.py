@@ -23,7 +23,7 @@ from parsec_fs.protocol.certificates import (
     RoleRegistered,
     sign_certificate,
 )
-from parsec_fs.protocol.errors import ForbiddenError, InputError, StaleError
+from parsec_fs.protocol.errors import ForbiddenError, InputError, RefusedError, StaleError
 from parsec_fs.protocol.hashing import map_key, signed_hash
 from parsec_fs.protocol.ids import NO_HASH, UserId
 from parsec_fs.protocol.log_state import DeviceChain
@@ -70,9 +70,20 @@ class Sharing:
                 await self._org.pull()
                 await self._replica.pull()
             if self._rekeying.wanted():
-                await self._rekeying.rotate()
-                await self._replica.pull()
+                await self._make_key()
         return changed
+
+    async def _make_key(self) -> None:
+        """All devices learn of a role at once, and another one may be the first to make the key."""
+        try:
+            await self._rekeying.rotate()
+        except RefusedError:
+            await self._org.pull()
+            await self._replica.pull()
+            if self._rekeying.wanted():
+                raise
+            return
+        await self._replica.pull()
 
     async def _append(self, body: bytes) -> None:
         """A role, in both logs."""

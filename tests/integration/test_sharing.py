@@ -3,10 +3,11 @@
 Data flow: `Sharing` of one device -> server -> devices of others, which never heard of it before.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import httpx
 import pytest
 
 from parsec_fs.blind_audit import blind_audit
@@ -25,10 +26,20 @@ from parsec_fs.protocol.certificates import (
     OWNER,
     READER,
 )
+from parsec_fs.protocol.codec import decode
+from parsec_fs.protocol.commands import AppendCertificate
 from parsec_fs.protocol.errors import ForbiddenError, InputError, RefusedError
 from parsec_fs.protocol.ids import RealmId
 from parsec_fs.workspace.sharing import Sharing
-from tests.support.laptops import Laptop, found, in_step, laptop, second_user, set_role
+from tests.support.laptops import (
+    Laptop,
+    found,
+    in_step,
+    laptop,
+    place_of,
+    second_user,
+    set_role,
+)
 from tests.support.server import InProcess, in_process
 
 
@@ -97,6 +108,50 @@ async def test_another_role_takes_no_new_key_and_none_takes_one(shared: Shared) 
     with pytest.raises(RefusedError, match="NOT_ALLOWED"):
         await shared.bob.pull()
     assert b"not for bob" not in (await shared.bob.walk()).values()
+
+
+class OvertakenLine(httpx.AsyncBaseTransport):
+    """Something happens just before a new key arrives at the server."""
+
+    def __init__(self, server: InProcess) -> None:
+        self._inner = place_of(server).line()
+        self.overtake: Callable[[], Awaitable[None]] | None = None
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        body = await request.aread()
+        overtake = self.overtake
+        is_append = request.url.path.endswith("/append")
+        if overtake is not None and is_append and decode(AppendCertificate, body).boxes:
+            self.overtake = None
+            await overtake()
+        return await self._inner.handle_async_request(request)
+
+
+async def test_another_device_may_be_the_first_to_make_the_key(tmp_path: Path) -> None:
+    """All learn of a role at once: whoever gave it is told nothing but that it is given."""
+    async with in_process(tmp_path / "server") as server:
+        line = OvertakenLine(server)
+        place = replace(place_of(server), line=lambda: line)
+        async with laptop(place, await found(server), tmp_path / "one", "one") as alice:
+            realm = await alice.create_realm()
+            await alice.open(realm)
+            bob, carol = [await second_user(alice, name) for name in ("bob", "carol")]
+            await alice.workspace.sharing.set_role(bob.secrets.user, CONTRIBUTOR)
+            async with laptop(server, bob, tmp_path / "two", "two") as other:
+                await other.open(realm)
+
+                made = []
+
+                async def first() -> None:
+                    await other.pull()
+                    await other.workspace.rekeying.rotate()
+                    made.append(other)
+
+                line.overtake = first
+                assert await alice.workspace.sharing.set_role(carol.secrets.user, READER)
+                assert made == [other]
+            assert alice.workspace.keys.newest().index == 3
+            assert not alice.workspace.rekeying.wanted()
 
 
 async def test_an_auditor_gets_no_key_replays_everything_and_can_become_a_reader(
