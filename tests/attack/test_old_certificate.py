@@ -12,6 +12,7 @@ head over it, so the leaf itself is the evidence. Without the check mallory's pr
 """
 
 import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,7 +100,12 @@ def test_an_old_certificate_appended_again(hostile: Product, tmp_path: Path) -> 
 
     alice.unmount()
     before = hostile.final_epochs()
+    # Whoever sees the removal makes a new key, and mallory would write under an old one.
+    for victim in (bob, carol):
+        hostile.programs.send(victim.program, signal.SIGSTOP)
     trio.run(attack)
+    for victim in (bob, carol):
+        hostile.programs.send(victim.program, signal.SIGCONT)
     insider.close()
     carol.wait_file("price", FORGED)
     carol.wait("audited")
