@@ -12,10 +12,9 @@ from parsec_fs.connection import Connection
 from parsec_fs.directory import Workspace as NamedWorkspace
 from parsec_fs.lockfile import held
 from parsec_fs.protocol.sealing import LocalSealer
-from parsec_fs.storage.database import damage_of
 from parsec_fs.storage.journal import Journal
 from parsec_fs.workspace.assembly import Outside, Workspace, assemble
-from parsec_fs.workspace.fsck import Fault, Fsck, Tally
+from parsec_fs.workspace.fsck import Fault, Fsck, Tally, database_faults
 
 _PLACE = "no folder, by a check"
 
@@ -40,7 +39,7 @@ async def check(home: Home, connection: Connection, named: NamedWorkspace) -> Ch
         return None
     with held(paths.lock, _PLACE):
         sealer = LocalSealer(connection.identity.secrets.local_key)
-        faults = [Fault(place=b"realm.db", what=line) for line in damage_of(paths.database)]
+        faults = database_faults(paths.database)
         faults += [_damage(path.name) for path in Journal(paths.journal, sealer).damaged()]
         if faults:
             return Checked(faults=tuple(faults), tally=Tally())
@@ -80,7 +79,7 @@ async def _opened(
     )
     workspace = assemble(home.workspace(named.realm).root, named.realm, outside)
     try:
-        if workspace.store.position().size == 0:
+        if workspace.bootstrap.is_first():
             yield None
             return
         workspace.filesystem.open()

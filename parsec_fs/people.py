@@ -46,6 +46,11 @@ def role_name(role: int) -> str:
     return {number: name for name, number in ROLES.items()}.get(role, "none")
 
 
+def name_and_address(user: User) -> str:
+    """Who is meant, where a name alone may be somebody else's too."""
+    return f"{plain_name(user.name)} <{plain_name(user.email)}>"
+
+
 def find_user(org: OrgState, text: str) -> User:
     """By the whole id, else by e-mail address, by name, by how the id begins; somebody who was
     revoked only if nobody else is meant, for their address may be another's now. Raises

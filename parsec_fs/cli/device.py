@@ -35,7 +35,7 @@ from parsec_fs.identity import Identity
 from parsec_fs.joining import JoinRequest
 from parsec_fs.key_renewal import renew_user_key
 from parsec_fs.pending import Greeting, GreetingFiles
-from parsec_fs.people import find_device, has_revoked_namesake
+from parsec_fs.people import find_device, has_revoked_namesake, name_and_address
 from parsec_fs.plain_text import plain_name
 from parsec_fs.protocol.certificates import Device
 from parsec_fs.protocol.errors import InputError, RefusedError
@@ -202,7 +202,7 @@ def revoke_command(
             org = await connection.org.pull()
             found = find_device(org, device)
             name, person = plain_name(found.device.label), org.users[found.device.user]
-            owner = f"{plain_name(person.name)} <{plain_name(person.email)}>"
+            owner = name_and_address(person)
             if found.revoked is None:
                 again = has_revoked_namesake(org, device)
                 question = f"Revoke {name} of {owner}, for good?"

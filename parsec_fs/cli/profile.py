@@ -12,8 +12,7 @@ import typer
 from parsec_fs.cli.settings import settings_of
 from parsec_fs.connection import connect
 from parsec_fs.last_owners import owned_alone
-from parsec_fs.people import PROFILES, find_user, profile_name
-from parsec_fs.plain_text import plain_name
+from parsec_fs.people import PROFILES, find_user, name_and_address, profile_name
 from parsec_fs.profiles import set_profile
 
 
@@ -39,7 +38,7 @@ def profile_command(
             found = find_user(await connection.org.pull(), user)
             changed = await set_profile(connection, found, PROFILES[profile.value])
             owned = owned_alone(settings.home, connection, found.user)
-            name = f"{plain_name(found.name)} <{plain_name(found.email)}>"
+            name = name_and_address(found)
             return name, profile_name(found.profile), changed, owned
 
     name, before, changed, owned = trio.run(run)

@@ -28,7 +28,13 @@ from parsec_fs.greeting_sides import cancel as take_back
 from parsec_fs.identity import Identity
 from parsec_fs.last_owners import owned_alone
 from parsec_fs.pending import Greeting, GreetingFiles
-from parsec_fs.people import PROFILES, find_user, has_revoked_namesake, profile_name
+from parsec_fs.people import (
+    PROFILES,
+    find_user,
+    has_revoked_namesake,
+    name_and_address,
+    profile_name,
+)
 from parsec_fs.person_joining import (
     VALID_S,
     accept_person,
@@ -236,7 +242,7 @@ def revoke_command(
     async def run() -> tuple[str, tuple[str, ...], Revoked]:
         async with connect(settings.home, identity) as connection:
             found = find_user(await connection.org.pull(), user)
-            name = f"{plain_name(found.name)} <{plain_name(found.email)}>"
+            name = name_and_address(found)
             vacant = owned_alone(settings.home, connection, found.user)
             if connection.org.state.is_member(found.user):
                 again = has_revoked_namesake(connection.org.state, user)

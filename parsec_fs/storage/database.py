@@ -65,10 +65,6 @@ class Database:
         """All rows of a query."""
         return self._reader.execute(query, values).fetchall()
 
-    def damage(self) -> list[str]:
-        """What is wrong with the file, in SQLite's words; reads all of it."""
-        return _damage(self._reader)
-
     def close(self) -> None:
         """Close both connections."""
         self._reader.close()
@@ -76,19 +72,12 @@ class Database:
 
 
 def damage_of(path: Path) -> list[str]:
-    """As `Database.damage`, of a file that nobody has open: it may be too damaged for that.
-    Nothing in it is changed. Raises OSError."""
+    """What is wrong with a file, in SQLite's words; reads all of it. It is opened for reading only,
+    because it may be too damaged for more: nothing in it is changed. Raises OSError."""
     path.open("rb").close()
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as reader:
-            return _damage(reader)
-    except sqlite3.DatabaseError as error:
-        return [str(error)]
-
-
-def _damage(connection: sqlite3.Connection) -> list[str]:
-    try:
-        found = [str(row[0]) for row in connection.execute("PRAGMA integrity_check")]
+            found = [str(row[0]) for row in reader.execute("PRAGMA integrity_check")]
     except sqlite3.DatabaseError as error:
         return [str(error)]
     return [] if found == ["ok"] else found

@@ -194,10 +194,6 @@ class RealmStore:
         async with self.writing() as write:
             write.settle(size)
 
-    def damage(self) -> list[str]:
-        """What SQLite finds wrong with the file; reads all of it."""
-        return self._db.damage()
-
     def close(self) -> None:
         """Close the file."""
         self._db.close()

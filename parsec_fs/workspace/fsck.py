@@ -11,6 +11,7 @@ link counts agree and a folder has one place (R-12), a block is what its referen
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from parsec_fs.protocol.errors import DataError, DecryptionError, LocalError
@@ -20,6 +21,7 @@ from parsec_fs.protocol.manifests import PAGE, BlockRef, FileManifest
 from parsec_fs.protocol.records import Context
 from parsec_fs.protocol.sealing import open_block
 from parsec_fs.storage.contents import Contents
+from parsec_fs.storage.database import damage_of
 from parsec_fs.storage.realm_store import RealmStore
 from parsec_fs.workspace.filesystem import Filesystem
 from parsec_fs.workspace.nodes import ROOT_INODE, Entry, FileNode, FolderNode
@@ -47,8 +49,13 @@ class Tally:
     bytes: int = 0
 
 
+def database_faults(path: Path) -> list[Fault]:
+    """Of realm.db as a file; reads all of it. One that is damaged may not open: ask this first."""
+    return [Fault(place=b"realm.db", what=line) for line in damage_of(path)]
+
+
 class Fsck:
-    """One check. `filesystem` is open, and not served to anybody."""
+    """One check. `filesystem` is open, and not served to anybody; its database is whole."""
 
     def __init__(
         self,
@@ -72,10 +79,6 @@ class Fsck:
 
     def run(self) -> Iterator[Fault]:
         """Everything, to the end; a database that is damaged ends it."""
-        damaged = self._store.damage()
-        yield from (Fault(place=b"realm.db", what=line) for line in damaged)
-        if damaged:
-            return
         yield from self._map()
         yield from self._names_below_root()
         yield from self._link_counts()
