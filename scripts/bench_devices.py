@@ -4,6 +4,7 @@ Data flow: bench_scale -> Known (installation, filled in bulk) -> rows; SecondDe
 """
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from types import TracebackType
 
 from bench_product import Product, Quiet, uninterrupted
 from quickstart import WORKSPACE, Json, parsec_fs
+from services import Services
 
 from parsec_fs.config import Home
 from tests.support.pairs import exchange
@@ -22,6 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 FILL = ROOT / "scripts" / "bench_fill.py"
 AUDIT = ROOT / "scripts" / "bench_audit.py"
 COMMIT = "path=/v1/realm/commit"
+PUTS = ("method=PUT path=/v1/blocks/", "path=/v1/blocks/put")
+TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Known(Product):
@@ -106,8 +110,25 @@ class Known(Product):
 
     def commits(self) -> int:
         """Commit requests that the server has seen, by its own log."""
-        log = self._home.services / "logs" / "server.log"
-        return log.read_text(errors="replace").count(COMMIT)
+        return self._server_log().count(COMMIT)
+
+    def puts(self) -> int:
+        """Requests that put blocks, by the server's own log."""
+        log = self._server_log()
+        return sum(map(log.count, PUTS))
+
+    def _server_log(self) -> str:
+        return (self._home.services / "logs" / "server.log").read_text(errors="replace")
+
+    def cpu_s(self) -> float:
+        """CPU time that the daemon has used."""
+        return cpu_s(self.pid())
+
+    def server_cpu_s(self) -> float:
+        """CPU time that the metadata server has used."""
+        supervisor = Services(self._home.services).pid()
+        assert supervisor is not None
+        return sum(cpu_s(pid) for pid in descendants(supervisor) if is_server(pid))
 
     def memory(self) -> int:
         """Proportional set size of the daemon and all its children, in bytes."""
@@ -149,6 +170,18 @@ def _started(home: Home, *arguments: str) -> "subprocess.Popen[str]":
     command = [sys.executable, "-Pm", "parsec_fs", "--json", "--home", str(home.root), *arguments]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=ROOT)
+
+
+def cpu_s(pid: int) -> float:
+    """CPU time that a process has used, in itself and for it in the kernel."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def is_server(pid: int) -> bool:
+    """Is it the metadata server?"""
+    arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    return any(one.endswith(b"/parsec-server") for one in arguments)
 
 
 def descendants(pid: int) -> list[int]:

@@ -24,6 +24,15 @@ BLOCK_SIZE = 1 * MIB
 SEALED_BLOCK_MAX_SIZE = BLOCK_SIZE + 16
 """A block and its AEAD tag."""
 
+SMALL_BLOCK_MAX_SIZE = 256 * KIB + 16
+"""A sealed block that may travel with others: beyond that a request of its own costs little."""
+
+BLOCKS_PER_REQUEST = 64
+"""Blocks put in one request, each of which is an open file of the server's meanwhile."""
+
+BLOCKS_MAX_SIZE = 4 * MIB
+"""One request that puts several blocks."""
+
 INLINE_MAX_SIZE = 16 * KIB
 """Files up to this size travel inside their manifest: no block object, no round trip."""
 

@@ -7,15 +7,21 @@ our authorization, and not to every place (`redirects`). Blocks are ciphertext w
 manifest names: the reader checks it.
 """
 
+from typing import Final
+
+from parsec_fs.protocol.block_batches import BlocksPut
+from parsec_fs.protocol.codec import decode
 from parsec_fs.protocol.commands import Outcome
-from parsec_fs.protocol.errors import OfflineError, RefusedError
+from parsec_fs.protocol.errors import DataError, OfflineError, RefusedError, StorageFullError
 from parsec_fs.protocol.ids import BlockId, Hash, RealmId
-from parsec_fs.protocol.limits import SEALED_BLOCK_MAX_SIZE
+from parsec_fs.protocol.limits import KIB, SEALED_BLOCK_MAX_SIZE
 from parsec_fs.remote.redirects import Resolve, Target, by_system, targets
-from parsec_fs.remote.sessions import Signer, body_of
+from parsec_fs.remote.sessions import Signer, body_of, outcome_name
 from parsec_fs.remote.transport import HttpAnswer
 
+PUT_PATH: Final = "/v1/blocks/put"
 _REDIRECTS = (302, 303, 307, 308)
+_PUT_ANSWER_MAX_SIZE: Final = 4 * KIB
 
 
 class BlockClient:
@@ -36,6 +42,20 @@ class BlockClient:
                 raise OfflineError(f"block storage answered with status {answer.status}")
             return
         body_of(answer)
+
+    async def put_many(
+        self, request: bytes, count: int, *, digest: Hash
+    ) -> list[RefusedError | None]:
+        """Send an encoded `PutBlocks` of `count` blocks, `digest` being its SHA-256; what the
+        server says of each, in their order: None if it is stored. Raises OfflineError, RefusedError
+        (of all), DataError."""
+        answer = await self._signer.send(
+            "POST", PUT_PATH, request, body_hash=digest, max_size=_PUT_ANSWER_MAX_SIZE
+        )
+        outcomes = decode(BlocksPut, body_of(answer)).outcomes
+        if len(outcomes) != count:
+            raise DataError("blocks/put: not an outcome for each block")
+        return [_refusal(one) for one in outcomes]
 
     async def get(self, block_id: BlockId) -> bytes:
         """The sealed block, unverified. Raises OfflineError, RefusedError (NOT_FOUND)."""
@@ -76,3 +96,10 @@ class BlockClient:
 
     def _path(self, block_id: BlockId) -> str:
         return f"/v1/blocks/{self._realm.hex()}/{block_id.hex()}"
+
+
+def _refusal(outcome: int) -> RefusedError | None:
+    if outcome == Outcome.OK:
+        return None
+    kind = StorageFullError if outcome == Outcome.QUOTA else RefusedError
+    return kind(outcome_name(outcome))

@@ -79,6 +79,10 @@ class BlockFiles:
         """True iff the block still has to be uploaded."""
         return self._pending(block_id).exists()
 
+    def is_expected(self, block_id: BlockId) -> bool:
+        """True iff the block was sealed here and is not uploaded; its file may be lost."""
+        return block_id in self._expected
+
     def is_lost(self, block_id: BlockId) -> bool:
         """True iff the block was to be uploaded, and its file is gone."""
         return block_id in self._expected and not self.is_pending(block_id)

@@ -267,7 +267,7 @@ class Sync:
                 self._rejected()
             raise
         if not posted:
-            self._logged()
+            await self._logged()
         return posted
 
     async def _freshen(self) -> None:
@@ -278,8 +278,8 @@ class Sync:
     async def _deliver(self) -> None:
         refusal = await self._pusher.deliver()
         if refusal is None:
-            self._logged()
             self._refusals = 0
+            await self._logged()
             return
         self._rejected()
         self._refusals += 1
@@ -295,13 +295,14 @@ class Sync:
         self._flying = capture
         self._pusher.build = Build(withdrawn=list(self._filesystem.tree.flying_names))
 
-    def _logged(self) -> None:
+    async def _logged(self) -> None:
         capture, self._flying = self._flying, None
         if capture is not None:
             self._filesystem.logged(capture)
-            self._uploader.logged(capture)
             self.contest.take_back(self._pusher.build)
         self._advance()
+        if capture is not None:
+            await self._uploader.logged(capture)
 
     def _rejected(self) -> None:
         capture, self._flying = self._flying, None

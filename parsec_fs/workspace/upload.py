@@ -2,6 +2,9 @@
 
 Data flow: storage/contents (pending/) -> this -> remote/blocks; then push may sign.
 
+Small blocks go many in a request, large ones alone (`parcels`); of those in one request each is
+stored or refused for itself.
+
 Rule 21: id and ciphertext are durable here, then PUT, then the commit; a block leaves pending/ only
 when its commit is logged. References of large files are nested first: their nodes are blocks too.
 A block that is gone before it was sent, or cannot be sent, keeps its own file from being logged,
@@ -10,6 +13,7 @@ and no other (`held`).
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Final
 
 import trio
@@ -26,11 +30,12 @@ from parsec_fs.storage.contents import Contents
 from parsec_fs.workspace.capture import Capture
 from parsec_fs.workspace.held import Held, Reason
 from parsec_fs.workspace.nesting import nest
+from parsec_fs.workspace.parcels import Parcel, Wanted, pack, parcels
 from parsec_fs.workspace.slices import Slices
 from parsec_fs.workspace.tree import NodeManifest
 
 PARALLEL: Final = 4
-
+"""Requests under way."""
 
 FULL_MOST: Final = 8
 """Files that are refused for want of room in one round, before the others are not tried."""
@@ -76,7 +81,7 @@ class Uploader:
         """True iff everything that the capture's files refer to is stored; else `held` knows which
         files have to wait, and why. Raises OfflineError, RefusedError (nothing is taken now),
         StaleError (a block was replaced meanwhile: capture again)."""
-        wanted = self._wanted(capture)
+        wanted = await self._wanted(capture)
         await self._secure()
         round = _Round()
         await self._find_lost(capture, round)
@@ -89,16 +94,17 @@ class Uploader:
             raise round.full[0]
         return not round.obstructed
 
-    def _wanted(self, capture: Capture) -> list[tuple[ObjectId, BlockRef]]:
+    async def _wanted(self, capture: Capture) -> list[Wanted]:
         """Blocks that are not stored yet, with the file that needs them."""
-        pending = set(self._contents.files.pending_blocks())
-        wanted: list[tuple[ObjectId, BlockRef]] = []
+        files = self._contents.files
+        wanted: list[Wanted] = []
         for node in capture.nodes:
             if isinstance(node.manifest, FileManifest) and node.manifest.refs:
                 nested = self._nest(node.id, node.manifest)
-                refs = [ref for ref in node.manifest.refs if ref.id in pending]
-                wanted += [(node.id, ref) for ref in (*refs, *nested)]
-        return [one for one in wanted if one[1].id not in self._stored]
+                refs = [ref for ref in node.manifest.refs if files.is_expected(ref.id)]
+                wanted += [(node.id, ref) for ref in (*refs, *nested) if ref.id not in self._stored]
+                await self._slices.pause()
+        return wanted
 
     async def _find_lost(self, capture: Capture, round: _Round) -> None:
         """Logged, a file whose block is gone would be one that no device can read."""
@@ -156,13 +162,15 @@ class Uploader:
             raise StaleError("references changed since the upload")
         return manifest
 
-    def logged(self, capture: Capture) -> None:
-        """The commits are logged: the blocks may be evicted from this device."""
+    async def logged(self, capture: Capture) -> None:
+        """The commits are logged: the blocks may be evicted from this device. In slices: a file of
+        1 GiB has a thousand."""
         manifests = (node.manifest for node in capture.nodes)
         files = (one for one in manifests if isinstance(one, FileManifest))
-        blocks = [ref for one in files for ref in one.refs if ref.id in self._stored]
-        for ref in (*blocks, *self._nodes):
+        blocks = (ref for one in files for ref in one.refs if ref.id in self._stored)
+        for ref in chain(blocks, self._nodes):
             self._contents.files.uploaded(ref.id)
+            await self._slices.pause()
         self._stored.clear()
         self._nested.clear()
         self._nodes.clear()
@@ -183,41 +191,69 @@ class Uploader:
         self._nodes += nodes
         return nodes
 
-    async def _put_all(self, wanted: Iterable[tuple[ObjectId, BlockRef]], round: _Round) -> None:
-        limiter = trio.CapacityLimiter(PARALLEL)
+    async def _put_all(self, wanted: Iterable[Wanted], round: _Round) -> None:
+        under_way = trio.Semaphore(PARALLEL)
         async with trio.open_nursery() as nursery:
-            for id, ref in wanted:
+            for parcel in parcels(wanted):
                 await self._slices.stand_back()
-                await limiter.acquire_on_behalf_of(ref.id)
+                await under_way.acquire()
                 if round.errors:
                     break
-                if id in round.obstructed:
-                    limiter.release_on_behalf_of(ref.id)
-                elif len(round.full) >= FULL_MOST:
-                    # Not worth to send it to hear the same again.
-                    limiter.release_on_behalf_of(ref.id)
-                    self._refused(id, ref, round.full[0], round)
-                else:
-                    nursery.start_soon(self._put, id, ref, limiter, round)
+                nursery.start_soon(self._put, self._worth_it(parcel, round), under_way, round)
 
-    async def _put(
-        self, id: ObjectId, ref: BlockRef, limiter: trio.CapacityLimiter, round: _Round
-    ) -> None:
+    def _worth_it(self, parcel: list[Wanted], round: _Round) -> list[Wanted]:
+        """What the server may take of a file that may still be logged."""
+        left = [one for one in parcel if one[0] not in round.obstructed]
+        if len(round.full) < FULL_MOST:
+            return left
+        for id, ref in left:  # Not worth to send it to hear the same again.
+            self._refused(id, ref, round.full[0], round)
+        return []
+
+    async def _put(self, wanted: list[Wanted], under_way: trio.Semaphore, round: _Round) -> None:
         try:
-            sealed = await trio.to_thread.run_sync(self._contents.read_checked, ref)
-            await self._blocks.put(ref.id, sealed, digest=ref.digest)
-            self._stored.add(ref.id)
-        except FileNotFoundError:
-            round.errors.append(StaleError("a block was replaced before it was uploaded"))
-        except LocalError as error:
-            self._damaged(id, ref, error, round)
-        except RefusedError as error:
-            self._refused(id, ref, error, round)
+            if wanted:
+                await self._put_parcel(wanted, round)
         except Exception as error:
             # One error is raised after the others ended: no exception groups for the callers.
             round.errors.append(error)
         finally:
-            limiter.release_on_behalf_of(ref.id)
+            under_way.release()
+
+    async def _put_parcel(self, wanted: list[Wanted], round: _Round) -> None:
+        parcel = await trio.to_thread.run_sync(self._pack_job, wanted)
+        for (id, ref), error in parcel.damaged:
+            self._damaged(id, ref, error, round)
+        for (id, ref), refusal in zip(parcel.sent, await self._send(parcel), strict=True):
+            if refusal is None:
+                self._stored.add(ref.id)
+            else:
+                self._refused(id, ref, refusal, round)
+
+    def _pack_job(self, wanted: list[Wanted]) -> Parcel:
+        """Runs in a thread. Raises StaleError."""
+        sound: list[tuple[Wanted, bytes]] = []
+        damaged: list[tuple[Wanted, LocalError]] = []
+        for one in wanted:
+            try:
+                sound.append((one, self._contents.read_checked(one[1])))
+            except FileNotFoundError as error:
+                raise StaleError("a block was replaced before it was uploaded") from error
+            except LocalError as error:
+                damaged.append((one, error))
+        return pack(self._contents.realm, sound, damaged)
+
+    async def _send(self, parcel: Parcel) -> list[RefusedError | None]:
+        """What the server says of each. Raises OfflineError, RefusedError (of all)."""
+        if len(parcel.sent) > 1:
+            count = len(parcel.sent)
+            return await self._blocks.put_many(parcel.body, count, digest=parcel.digest)
+        for _, ref in parcel.sent:
+            try:
+                await self._blocks.put(ref.id, parcel.body, digest=parcel.digest)
+            except RefusedError as error:
+                return [error]
+        return [None] * len(parcel.sent)
 
     def _damaged(self, id: ObjectId, ref: BlockRef, error: LocalError, round: _Round) -> None:
         """Content that is damaged was told by whoever read it; references are made again."""

@@ -6,7 +6,9 @@ A store makes contents durable before it answers, and never replaces what is the
 and who may have it is decided before it is asked.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Protocol
 
 from parsec_fs.protocol.ids import BlockId, RealmId
@@ -19,11 +21,22 @@ class Redirect:
     url: str
 
 
+class Stored(Enum):
+    """What became of a block."""
+
+    DURABLE = auto()
+    """Its bytes are there, now or since before."""
+    TAKEN = auto()
+    """Other bytes are there."""
+    FULL = auto()
+    """There is no room for it."""
+
+
 class BlockStore(Protocol):
     """What a store does."""
 
-    async def put(self, realm: RealmId, block: BlockId, data: bytes) -> bool:
-        """Store durably. The same bytes again are fine; False if other bytes are there."""
+    async def put(self, realm: RealmId, blocks: Mapping[BlockId, bytes]) -> dict[BlockId, Stored]:
+        """Store durably, each block for itself."""
 
     async def get(self, realm: RealmId, block: BlockId) -> bytes | Redirect | None:
         """The contents or where they are; None if there are none."""

@@ -9,6 +9,7 @@ show.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -23,7 +24,7 @@ from minio.error import MinioException, S3Error
 
 from parsec_fs.protocol.errors import InputError
 from parsec_fs.protocol.ids import BlockId, RealmId
-from server.blocks.base import Redirect, block_name
+from server.blocks.base import Redirect, Stored, block_name
 
 THREADS: Final = 8
 TIMEOUT_S: Final = 30.0
@@ -102,10 +103,23 @@ class S3Store:
         except (MinioException, urllib3.exceptions.HTTPError, ValueError) as error:
             raise InputError(f"S3 storage is not usable: {type(error).__name__}") from error
 
-    async def put(self, realm: RealmId, block: BlockId, data: bytes) -> bool:
-        """See `BlockStore.put`."""
-        name = block_name(realm, block)
-        return await anyio.to_thread.run_sync(self._put, name, data, limiter=self._threads())
+    async def put(self, realm: RealmId, blocks: Mapping[BlockId, bytes]) -> dict[BlockId, Stored]:
+        """See `BlockStore.put`. What a failure finds stored is stored: it is sent once more."""
+        found = dict[BlockId, Stored]()
+        waiting = list(blocks)
+
+        async def work() -> None:
+            while waiting:
+                block = waiting.pop()
+                name = block_name(realm, block)
+                found[block] = await anyio.to_thread.run_sync(
+                    self._put, name, blocks[block], limiter=self._threads()
+                )
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(min(THREADS, len(blocks))):
+                tasks.start_soon(work)
+        return found
 
     async def get(self, realm: RealmId, block: BlockId) -> bytes | Redirect | None:
         """See `BlockStore.get`. Nobody is asked whether the block is there."""
@@ -121,17 +135,17 @@ class S3Store:
             self._limiter = anyio.CapacityLimiter(THREADS)
         return self._limiter
 
-    def _put(self, name: str, data: bytes) -> bool:
+    def _put(self, name: str, data: bytes) -> Stored:
         # minio's own put cannot be made conditional; a presigned URL can.
         url = self._client.presigned_put_object(
             bucket_name=self._bucket, object_name=name, expires=REDIRECT_LIFETIME
         )
         response = self._pool.request("PUT", url, body=data, headers={"If-None-Match": "*"})
         if response.status in _EXISTS:
-            return self._read(name) == data
+            return Stored.DURABLE if self._read(name) == data else Stored.TAKEN
         if response.status >= 300:
             raise StorageError(f"storage answered with status {response.status}")
-        return True
+        return Stored.DURABLE
 
     def _read(self, name: str) -> bytes:
         try:

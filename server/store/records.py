@@ -34,6 +34,15 @@ _REFUSED = select(refusals.c.record, refusals.c.signed).where(
 _PAYLOADS = select(payloads.c.hash, payloads.c.data).where(
     (payloads.c.log == bindparam("log")) & one_of(payloads.c.hash)
 )
+_BLOCKS = select(blocks.c.block, blocks.c.digest, blocks.c.size).where(
+    (blocks.c.log == bindparam("log")) & one_of(blocks.c.block)
+)
+_ADD_BLOCKS = insert(blocks)
+_COUNT = (
+    update(logs)
+    .where(logs.c.log == bindparam("counted"))
+    .values(bytes=logs.c.bytes + bindparam("more"))
+)
 _PAYLOAD_NAMES = select(payloads.c.hash).where(
     (payloads.c.log == bindparam("log")) & one_of(payloads.c.hash)
 )
@@ -142,20 +151,25 @@ def read_boxes(transaction: Transaction, log: LogId, key_index: int) -> list[Key
     ]
 
 
-def stored_block(transaction: Transaction, log: LogId, block: BlockId) -> StoredBlock | None:
-    """Digest and size of a block, if its contents are stored."""
-    query = select(blocks.c.digest, blocks.c.size).where(
-        (blocks.c.log == log) & (blocks.c.block == block)
-    )
-    row = transaction.execute(query).first()
-    return None if row is None else StoredBlock(digest=Hash(row.digest), size=row.size)
+def stored_blocks(
+    transaction: Transaction, log: LogId, ids: Iterable[BlockId]
+) -> dict[BlockId, StoredBlock]:
+    """Digest and size of those blocks whose contents are stored."""
+    found = dict[BlockId, StoredBlock]()
+    for some in chunks(ids):
+        for row in transaction.execute(_BLOCKS, {"log": log, "keys": some}):
+            found[BlockId(row.block)] = StoredBlock(digest=Hash(row.digest), size=row.size)
+    return found
 
 
-def add_block(transaction: Transaction, log: LogId, block: BlockId, stored: StoredBlock) -> None:
-    """Enter a block whose contents are durable, and count its bytes (rule 19)."""
-    if stored_block(transaction, log, block) is not None:
-        return
-    row = {"log": log, "block": block, "digest": stored.digest, "size": stored.size}
-    transaction.execute(insert(blocks), row)
-    used = logs.c.bytes + stored.size
-    transaction.execute(update(logs).where(logs.c.log == log).values(bytes=used))
+def add_blocks(transaction: Transaction, log: LogId, stored: Mapping[BlockId, StoredBlock]) -> None:
+    """Enter blocks whose contents are durable, and count the bytes of new ones (rule 19)."""
+    known = stored_blocks(transaction, log, stored)
+    new = {block: one for block, one in stored.items() if block not in known}
+    if new:
+        rows = [
+            {"log": log, "block": block, "digest": one.digest, "size": one.size}
+            for block, one in new.items()
+        ]
+        transaction.execute(_ADD_BLOCKS, rows)
+        transaction.execute(_COUNT, {"counted": log, "more": sum(one.size for one in new.values())})

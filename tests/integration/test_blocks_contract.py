@@ -3,6 +3,7 @@
 Data flow: one suite -> directory, S3 (a real server) -> same answers.
 """
 
+import errno
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,8 +16,8 @@ from parsec_fs.protocol.errors import InputError, RefusedError
 from parsec_fs.protocol.hashing import sha256
 from parsec_fs.protocol.ids import BlockId, RealmId
 from parsec_fs.remote.blocks import BlockClient
-from server.blocks.base import BlockStore, Redirect, block_name
-from server.blocks.directory import DirectoryStore
+from server.blocks.base import BlockStore, Redirect, Stored, block_name
+from server.blocks.directory import DirectoryStore, write_all
 from server.blocks.s3 import S3Address, S3Store, is_s3, parse_address
 from tests.support.devices import RawDevice, new_org
 from tests.support.s3 import running_s3
@@ -54,25 +55,59 @@ async def contents(store: BlockStore, block: BlockId) -> bytes | None:
     return answer.content if answer.status_code == 200 else None
 
 
+async def put(store: BlockStore, realm: RealmId, block: BlockId, data: bytes) -> bool:
+    """One block; False if other bytes are there."""
+    stored = (await store.put(realm, {block: data}))[block]
+    assert stored is not Stored.FULL
+    return stored is Stored.DURABLE
+
+
 async def test_put_and_get(store: BlockStore) -> None:
     block = new_block()
     assert await contents(store, block) is None
-    assert await store.put(REALM, block, b"sealed" * 100_000)
+    assert await put(store, REALM, block, b"sealed" * 100_000)
     assert await contents(store, block) == b"sealed" * 100_000
 
 
 async def test_nothing_is_replaced(store: BlockStore) -> None:
     block = new_block()
-    assert await store.put(REALM, block, b"first")
-    assert await store.put(REALM, block, b"first")
-    assert not await store.put(REALM, block, b"other")
+    assert await put(store, REALM, block, b"first")
+    assert await put(store, REALM, block, b"first")
+    assert not await put(store, REALM, block, b"other")
     assert await contents(store, block) == b"first"
+
+
+async def test_each_of_many_is_stored_or_refused_for_itself(store: BlockStore) -> None:
+    taken, same, *new = [new_block() for _ in range(20)]
+    await store.put(REALM, {taken: b"first", same: b"same"})
+    blocks = {taken: b"other", same: b"same"} | {block: block * 1000 for block in new}
+    found = await store.put(REALM, blocks)
+    assert found == dict.fromkeys(blocks, Stored.DURABLE) | {taken: Stored.TAKEN}
+    assert await contents(store, taken) == b"first"
+    for block in new:
+        assert await contents(store, block) == block * 1000
+
+
+async def test_a_full_disk_refuses_what_does_not_fit(tmp_path: Path) -> None:
+    def write(descriptor: int, data: bytes) -> None:
+        if len(data) > 1000:
+            os.write(descriptor, data[:1000])
+            raise OSError(errno.ENOSPC, "no room")
+        write_all(descriptor, data)
+
+    store = DirectoryStore(tmp_path / "blocks", write=write)
+    large, small = new_block(), new_block()
+    found = await store.put(REALM, {large: bytes(1001), small: b"small"})
+    assert found == {large: Stored.FULL, small: Stored.DURABLE}
+    assert await contents(store, large) is None
+    assert await contents(store, small) == b"small"
+    assert list((tmp_path / "blocks" / "incoming").iterdir()) == []
 
 
 async def test_realms_are_apart(store: BlockStore) -> None:
     block, other = new_block(), RealmId(b"o" * 32)
-    assert await store.put(REALM, block, b"first")
-    assert await store.put(other, block, b"other")
+    assert await put(store, REALM, block, b"first")
+    assert await put(store, other, block, b"other")
     assert await contents(store, block) == b"first"
 
 

@@ -19,12 +19,12 @@ import trio.testing
 from parsec_fs.held_files import held_files
 from parsec_fs.protocol.errors import LocalError, OfflineError
 from parsec_fs.protocol.hashing import sha256
-from parsec_fs.protocol.ids import BlockId, RealmId
+from parsec_fs.protocol.ids import RealmId
 from parsec_fs.protocol.limits import BLOCK_SIZE, MIB
-from parsec_fs.remote.blocks import BlockClient
+from parsec_fs.remote.blocks import PUT_PATH, BlockClient
 from parsec_fs.workspace import files
 from parsec_fs.workspace.held import AGAIN_S
-from server.blocks.directory import DirectoryStore
+from server.blocks.directory import DirectoryStore, write_all
 from tests.support.laptops import Laptop, alone, found, in_step, laptop, pair, two_laptops
 from tests.support.server import in_process, outside
 
@@ -246,16 +246,16 @@ async def test_a_promise_that_cannot_be_kept_is_an_error(tmp_path: Path) -> None
         nursery.cancel_scope.cancel()
 
 
-class SmallStore(DirectoryStore):
+class SmallDisk:
     """A disk with room for blocks of at most that many bytes."""
 
     room = 1 << 40
 
-    async def put(self, realm: RealmId, block: BlockId, sealed: bytes) -> bool:
+    def write(self, descriptor: int, sealed: bytes) -> None:
         """One block."""
         if len(sealed) > self.room:
             raise OSError(errno.ENOSPC, "no room")
-        return await super().put(realm, block, sealed)
+        write_all(descriptor, sealed)
 
 
 @pytest.mark.expects_log("block storage is full")
@@ -264,13 +264,14 @@ async def test_a_block_that_finds_no_room(
 ) -> None:
     """What fits goes on; the others are tried again by themselves."""
     mock_clock.rate = 1.0
-    blocks = SmallStore(tmp_path / "blocks")
+    disk = SmallDisk()
+    blocks = DirectoryStore(tmp_path / "blocks", write=disk.write)
     pieces = replace(outside(tmp_path / "server"), blocks=blocks)
     async with (
         in_process(tmp_path / "server", pieces=pieces) as server,
         pair(server, tmp_path) as (one, two),
     ):
-        blocks.room = MIB // 2
+        disk.room = MIB // 2
         for number in range(10):
             one.make(f"large {number}", CONTENT)
         one.make("fits", CONTENT[: MIB // 4])
@@ -288,11 +289,34 @@ async def test_a_block_that_finds_no_room(
         await two.pull()
         assert (await two.walk()).keys() == {"small", "fits too"}
         assert 0 < one.filesystem.held.again_in() <= AGAIN_S
-        blocks.room = 1 << 40
+        disk.room = 1 << 40
         assert one.filesystem.dirty_since() is None, "it is not worth to try now"
         mock_clock.jump(AGAIN_S)
         assert one.filesystem.dirty_since() is not None
         assert len(await in_step(one, two)) == 13
+
+
+async def test_small_blocks_go_together(tmp_path: Path) -> None:
+    """A hundred of 20 KiB in two requests; one that is damaged here and one that the server has
+    other bytes of cost themselves only."""
+    async with two_laptops(tmp_path) as (one, two):
+        for number in range(100):
+            one.make(f"file {number}", CONTENT[number : number + 20_000])
+        await one.filesystem.settle()
+        (damaged,), (taken,) = (one.file(f"file {number}").blocks or [] for number in (7, 70))
+        assert damaged is not None
+        assert taken is not None
+        path = one.workspace.contents.files.pending_dir / damaged.id.hex()
+        path.write_bytes(bytes(path.stat().st_size))
+        client = BlockClient(one.signer, RealmId(one.workspace.store.log))
+        await client.put(taken.id, b"other", digest=sha256(b"other"))
+        one.wire.paths.clear()
+        await push_rest(one)
+        puts = [path for path in one.wire.paths if path.startswith("/v1/blocks/")]
+        assert puts == [PUT_PATH] * 2
+        await two.pull()
+        assert len(await two.walk()) == 98
+        assert set(told(one).values()) == {"damaged", "refused"}
 
 
 async def test_a_block_whose_place_is_taken(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import trio
 
 from parsec_fs.enrolment import create_realm
 from parsec_fs.identity import UNSEEN
+from parsec_fs.protocol.block_batches import PutBlocks, SealedBlock
 from parsec_fs.protocol.certificates import (
     AUDITOR,
     CONTRIBUTOR,
@@ -21,12 +22,14 @@ from parsec_fs.protocol.certificates import (
     READER,
     RealmRegistered,
 )
+from parsec_fs.protocol.codec import encode_trusted
 from parsec_fs.protocol.commands import Outcome, PutMail, ReadMail
 from parsec_fs.protocol.commits import DELETED, Precondition
 from parsec_fs.protocol.errors import RefusedError
 from parsec_fs.protocol.hashing import map_key, payload_hash, read_stamp, sha256
 from parsec_fs.protocol.ids import ROOT_OBJECT, BlockId, Hash, LogId, RealmId
 from parsec_fs.remote.blocks import BlockClient
+from tests.support.block_batches import put_many
 from tests.support.devices import PAYLOAD, RawDevice, founding, new_object, new_org
 from tests.support.server import InProcess, in_process
 
@@ -141,6 +144,7 @@ async def test_outsiders_learn_nothing(http: httpx.AsyncClient, alice: RawDevice
         blocks = BlockClient(bob.signer, asked)
         await refused(Outcome.NOT_ALLOWED, blocks.get(BlockId(bytes(16))))
         await refused(Outcome.NOT_ALLOWED, put(blocks, BlockId(bytes(16)), b"x"))
+        await refused(Outcome.NOT_ALLOWED, put_many(bob, asked, {BlockId(bytes(16)): b"x"}))
     assert await bob.server.list_realms() == ()
 
 
@@ -173,6 +177,7 @@ async def test_auditors_read_the_log_and_nothing_that_is_sealed(
         bob.server.observe(realm, read_stamp(b"x")),
         BlockClient(bob.signer, realm).get(block),
         put(BlockClient(bob.signer, realm), BlockId(bytes(16)), b"x"),
+        put_many(bob, realm, {BlockId(bytes(16)): b"x"}),
     ):
         await refused(Outcome.NOT_ALLOWED, refusing)
     commit = bob.sign(realm, bob.record(realm, new_object()))
@@ -373,6 +378,46 @@ async def test_blocks_are_created_once(http: httpx.AsyncClient, alice: RawDevice
     await refused(Outcome.TOO_LARGE, put(mine, BlockId(bytes(16)), bytes(2**20 + 17)))
     await refused(Outcome.BAD_REQUEST, put(mine, BlockId(bytes(16)), b""))
     assert await reader.get(block) == sealed
+
+
+async def test_blocks_of_a_request_are_each_for_itself(
+    http: httpx.AsyncClient, alice: RawDevice
+) -> None:
+    bob = await alice.add_user(http)
+    realm = await alice.create_realm()
+    await alice.give(realm, bob.secrets.user, READER)
+    mine = BlockClient(alice.signer, realm)
+    known, false, *new = [BlockId(bytes((number,)) * 16) for number in range(9)]
+    await put(mine, known, b"first")
+    blocks = dict.fromkeys(new, b"sealed" * 4000) | {known: b"other", false: b"sealed"}
+    found = await put_many(alice, realm, blocks, digests={false: sha256(b"unsealed")})
+    assert found == ["EXISTS", "BAD_REQUEST"] + ["OK"] * 7
+    assert await mine.get(known) == b"first"
+    await refused(Outcome.NOT_FOUND, mine.get(false))
+    for block in new:
+        assert await mine.get(block) == b"sealed" * 4000
+    again = await put_many(alice, realm, dict.fromkeys(new, b"sealed" * 4000))
+    assert again == ["OK"] * 7
+    await refused(Outcome.NOT_ALLOWED, put_many(bob, realm, {false: b"x"}))
+
+
+async def test_a_request_of_blocks_is_bounded(alice: RawDevice) -> None:
+    realm = await alice.create_realm()
+    for count, size in ((0, 1), (65, 1), (1, 0), (1, 2**18 + 17), (17, 2**18)):
+        blocks = {BlockId(bytes((number,)) * 16): bytes(size) for number in range(count)}
+        outcome = Outcome.TOO_LARGE if count * size > 2**22 else Outcome.BAD_REQUEST
+        await refused(outcome, put_many(alice, realm, blocks))
+
+
+async def test_a_block_comes_once_in_a_request(alice: RawDevice) -> None:
+    """Which of the two would count?"""
+    realm, block = await alice.create_realm(), BlockId(bytes(16))
+    two = tuple(
+        SealedBlock(id=block, digest=sha256(data), sealed=data) for data in (b"one", b"other")
+    )
+    body = encode_trusted(PutBlocks(realm=realm, blocks=two))
+    client = BlockClient(alice.signer, realm)
+    await refused(Outcome.BAD_REQUEST, client.put_many(body, 2, digest=sha256(body)))
 
 
 async def test_removed_members_are_outsiders(http: httpx.AsyncClient, alice: RawDevice) -> None:

@@ -3,7 +3,7 @@
 Data flow: raw HTTP -> application -> an `Answer` with a documented outcome, and nothing else.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,12 +26,14 @@ from parsec_fs.protocol.commands import (
 )
 from parsec_fs.protocol.errors import RefusedError, StorageFullError
 from parsec_fs.protocol.hashing import read_stamp, sha256
-from parsec_fs.protocol.ids import DeviceId
+from parsec_fs.protocol.ids import BlockId, DeviceId, RealmId
+from parsec_fs.remote.blocks import BlockClient
 from server.app import Outside
-from server.blocks.base import Redirect
+from server.blocks.base import Redirect, Stored
 from server.config import Config, Quotas, Rate
 from server.http.endpoint import STATUS
 from server.store.database import Database
+from tests.support.block_batches import put_many
 from tests.support.devices import RawDevice, new_object, new_org
 from tests.support.server import InProcess, config_for_tests, in_process, outside
 
@@ -204,6 +206,11 @@ async def test_realms_have_a_size(tmp_path: Path) -> None:
         assert (await alice.signer.send("PUT", path, bytes(60))).status == 200
         other = f"/v1/blocks/{realm.hex()}/{(b'1' * 16).hex()}"
         assert (await alice.signer.send("PUT", other, bytes(60))).status == 507
+        blocks = [BlockId(bytes((number,)) * 16) for number in range(2, 6)]
+        sizes = (20, 21, 20, 1)
+        found = await put_many(alice, realm, dict(zip(blocks, map(bytes, sizes), strict=True)))
+        assert found == ["OK", "QUOTA", "OK", "QUOTA"], "those that do not fit, and no other"
+        assert await BlockClient(alice.signer, realm).get(blocks[2]) == bytes(20)
 
 
 async def test_organizations_and_mail_are_bounded(tmp_path: Path) -> None:
@@ -223,10 +230,10 @@ class BrokenBlocks:
     def __init__(self) -> None:
         self.broken = True
 
-    async def put(self, realm: bytes, block: bytes, data: bytes) -> bool:
+    async def put(self, realm: RealmId, blocks: Mapping[BlockId, bytes]) -> dict[BlockId, Stored]:
         if self.broken:
             raise OSError("disk is gone: /secret/path")
-        return True
+        return dict.fromkeys(blocks, Stored.DURABLE)
 
     async def get(self, realm: bytes, block: bytes) -> Redirect:
         return Redirect(url="https://storage.example/presigned")

@@ -10,7 +10,7 @@ epoch exclude each other, so that a lie is exactly as large as the test says.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -38,7 +38,7 @@ from parsec_fs.protocol.merkle import Frontier
 from parsec_fs.protocol.records import Context, EpochOpening, LogState
 from parsec_fs.protocol.statements import SignedStatement, Statement, sign_statement
 from server.app import Outside, Server, application, running
-from server.blocks.base import BlockStore, Redirect
+from server.blocks.base import BlockStore, Redirect, Stored
 from server.blocks.directory import DirectoryStore
 from server.chain import ChainNode
 from server.config import Config
@@ -79,8 +79,8 @@ class LyingBlocks:
         self._inner = inner
         self.lies: dict[BlockId, bytes | None] = {}
 
-    async def put(self, realm: RealmId, block: BlockId, data: bytes) -> bool:
-        return await self._inner.put(realm, block, data)
+    async def put(self, realm: RealmId, blocks: Mapping[BlockId, bytes]) -> dict[BlockId, Stored]:
+        return await self._inner.put(realm, blocks)
 
     async def get(self, realm: RealmId, block: BlockId) -> bytes | Redirect | None:
         if block in self.lies:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from parsec_fs.protocol import (
+    block_batches,
     certificates,
     chain_types,
     commands,
@@ -34,6 +35,7 @@ MODULES = (
     manifests,
     chain_types,
     commands,
+    block_batches,
     recoveries,
     snapshots,
     proofs,
