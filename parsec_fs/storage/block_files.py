@@ -17,9 +17,12 @@ import threading
 from collections.abc import Callable, Iterator
 from mmap import mmap
 from pathlib import Path
+from typing import Final
 
 from parsec_fs.protocol.ids import BlockId
 from parsec_fs.protocol.limits import BLOCK_SIZE
+
+_COUNTED_AT_ONCE: Final = 64
 
 
 class BlockFiles:
@@ -40,7 +43,19 @@ class BlockFiles:
         self._landing: dict[BlockId, int] = {}
         self._ordinary_size = BLOCK_SIZE // 2
         self.pending_size = _size_of(self.pending_dir)
-        self._cache_size = _size_of(self.cache_dir)
+        self._cache_size = 0
+
+    def count_cached(self) -> Iterator[None]:
+        """What was cached before the start, a few files between two steps: a start that counted
+        100,000 of them took 0.3 s longer. Until the end, little is taken to be there to evict."""
+        before, size = self._cache_size, 0
+        with os.scandir(self.cache_dir) as entries:
+            for number, entry in enumerate(entries, 1):
+                with contextlib.suppress(FileNotFoundError):
+                    size += entry.stat().st_size
+                if number % _COUNTED_AT_ONCE == 0:
+                    yield
+        self._count(cached=size - before)
 
     def room(self) -> int:
         """Bytes that may still be accepted; negative if more is waiting than the limit allows."""

@@ -294,6 +294,11 @@ class Contents:
             raise self._damaged(ref, damage) from damage
         return sealed
 
+    async def count_cached(self) -> None:
+        """Once, beside everything else, so that old blocks are evicted for new ones."""
+        for _ in self.files.count_cached():
+            await trio.lowlevel.checkpoint()
+
     async def keep(self, ref: BlockRef, sealed: bytes) -> bool:
         """Bytes that were fetched, into the cache; False if they are not what `ref` means."""
         if await self.workers.run(lambda: sha256(sealed)) != ref.digest:

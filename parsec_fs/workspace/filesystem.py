@@ -120,6 +120,7 @@ class Filesystem:
                 nursery.start_soon(self._sync_now_and_then)
                 nursery.start_soon(self._sweep_open_files)
                 nursery.start_soon(self._trim)
+                nursery.start_soon(self.contents.count_cached)
                 nursery.start_soon(self.seals.run)
                 task_status.started()
         finally:

@@ -275,6 +275,18 @@ def test_what_waits_takes_the_room_of_what_can_be_fetched_again(tmp_path: Path) 
     assert files.pending_size == 2000
 
 
+async def test_blocks_from_before_a_start_make_room_too(tmp_path: Path) -> None:
+    for number in range(200):
+        Contents(tmp_path, REALM).files.put_in_cache(BlockId(bytes([number]) * 16), bytes(100))
+    contents = Contents(tmp_path, REALM, cache_limit=15_000)
+    contents.files.put_in_cache(BlockId(b"n" * 16), bytes(100))
+    await contents.count_cached()
+    contents.files.evict()
+    left = list(contents.files.cache_dir.iterdir())
+    assert sum(path.stat().st_size for path in left) == 13_500
+    assert len(left) == 135
+
+
 async def test_sweep_deletes_only_what_nothing_refers_to(tmp_path: Path) -> None:
     contents = Contents(tmp_path, REALM)
     kept, lost = contents.store_sealed(b"kept"), contents.store_sealed(b"lost")
