@@ -40,6 +40,7 @@ from parsec_fs.lockfile import held  # noqa: E402
 from parsec_fs.protocol.codec import encode  # noqa: E402
 from parsec_fs.protocol.errors import VerificationError  # noqa: E402
 from parsec_fs.remote.transport import TIMEOUT  # noqa: E402
+from parsec_fs.workspace.assembly import STORES  # noqa: E402
 from parsec_fs.workspace.nodes import ROOT_INODE, TYPE_FOLDER  # noqa: E402
 
 DEADLINE_S = 600.0
@@ -92,6 +93,7 @@ async def measure(home: Home, epochs: int) -> dict[str, float]:
                 connection=connection,
                 kernel=Kernel(),
                 checks=ALL_CHECKS,
+                stores=STORES,
                 auditor_type=Auditor,
                 on_failure=failures.append,
             )
