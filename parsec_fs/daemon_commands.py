@@ -9,6 +9,7 @@ from typing import Final
 import trio
 
 from parsec_fs.audit.auditor import Auditor
+from parsec_fs.conflict_count import ConflictCount
 from parsec_fs.control import Handler, Json, Progress
 from parsec_fs.facts import WorkspaceFacts
 from parsec_fs.history import History
@@ -24,12 +25,19 @@ class DaemonCommands:
     """Handlers of one mounted workspace."""
 
     def __init__(
-        self, *, workspace: Workspace, auditor: Auditor, facts: WorkspaceFacts, history: History
+        self,
+        *,
+        workspace: Workspace,
+        auditor: Auditor,
+        facts: WorkspaceFacts,
+        history: History,
+        conflicts: ConflictCount,
     ) -> None:
         self._workspace = workspace
         self._auditor = auditor
         self._facts = facts
         self._history = history
+        self._conflicts = conflicts
 
     def table(self) -> Mapping[str, Handler]:
         """By name."""
@@ -41,11 +49,15 @@ class DaemonCommands:
             "proof": self.proof,
             "share": self.share,
             "members": self.members,
+            "authors": self.authors,
         }
 
     async def status(self, parameters: Json, progress: Progress) -> Json:
-        """State of the workspace; with `files` the names of what is not logged."""
+        """State of the workspace; with `files` the names of what is not logged, with
+        `conflicts` how many copies there are, null while they are being counted."""
         document = self._facts.document()
+        if parameters.get("conflicts"):
+            document["conflicts"] = await self._conflicts.now()
         if parameters.get("files"):
             document["files"] = self._history.pending()
         return document
@@ -138,3 +150,8 @@ class DaemonCommands:
     async def members(self, parameters: Json, progress: Progress) -> Json:
         """Who may do what, as far as the log is known here."""
         return {"members": self._facts.members()}
+
+    async def authors(self, parameters: Json, progress: Progress) -> Json:
+        """Whose versions conflict copies with these labels are, seen from this device."""
+        labels = {str(one) for one in parameters.get("labels", ())}
+        return {"authors": {one: self._facts.conflict_author(one) for one in labels}}

@@ -17,7 +17,9 @@ from parsec_fs.audit.clock import SystemClock
 from parsec_fs.audit.light_client import LightClient
 from parsec_fs.audit.ports import stored_trust
 from parsec_fs.audit.server_door import ServerDoor
+from parsec_fs.authors import label
 from parsec_fs.config import Home, MountOptions
+from parsec_fs.conflict_count import ConflictCount
 from parsec_fs.connection import Connection
 from parsec_fs.control import Handler
 from parsec_fs.daemon_commands import DaemonCommands
@@ -28,7 +30,6 @@ from parsec_fs.mount import runner
 from parsec_fs.protocol.certificates import CONTRIBUTOR
 from parsec_fs.protocol.errors import VerificationError
 from parsec_fs.workspace.assembly import Outside, Stores, Workspace, assemble
-from parsec_fs.workspace.conflicts import device_in_name
 from parsec_fs.workspace.gate import Gate
 from parsec_fs.workspace.remote_changes import Invalidation
 
@@ -68,6 +69,7 @@ class Parts:
     facts: WorkspaceFacts
     history: History
     gate: Gate
+    conflicts: ConflictCount
 
     def follow_role(self) -> None:
         """Changes are refused at `open` already if this user may only read, or not even that."""
@@ -78,7 +80,11 @@ class Parts:
     def commands(self) -> Mapping[str, Handler]:
         """Handlers of the control socket."""
         return DaemonCommands(
-            workspace=self.workspace, auditor=self.auditor, facts=self.facts, history=self.history
+            workspace=self.workspace,
+            auditor=self.auditor,
+            facts=self.facts,
+            history=self.history,
+            conflicts=self.conflicts,
         ).table()
 
 
@@ -130,6 +136,12 @@ def open_parts(
         facts=facts,
         history=history,
         gate=gate,
+        conflicts=ConflictCount(
+            store=workspace.store,
+            loader=workspace.loader,
+            tree=workspace.filesystem.tree,
+            slices=workspace.replica.slices,
+        ),
     )
     opened.append(parts)
     return parts
@@ -176,6 +188,6 @@ def _open_audit(
 
 
 def _conflict_label(connection: Connection) -> bytes:
-    """Device and minute, for the name of a conflict copy."""
-    own = connection.org.state.device(connection.identity.secrets.device)
-    return f"{device_in_name(own.device)} {datetime.now():%Y-%m-%d %H.%M}".encode()
+    """Whose version it is, and the minute, for the name of a conflict copy."""
+    whose = label(connection.org.state, connection.identity.secrets.device)
+    return f"{whose} {datetime.now():%Y-%m-%d %H.%M}".encode()

@@ -13,15 +13,16 @@ import os
 from typing import Any, Final
 
 from parsec_fs.audit.auditor import Auditor
+from parsec_fs.authors import judge
 from parsec_fs.connection import Connection
 from parsec_fs.directory import Workspace as NamedWorkspace
 from parsec_fs.held_files import held_files
 from parsec_fs.people import members_of
+from parsec_fs.people_log import author, device_document
 from parsec_fs.plain_text import plain_name
 from parsec_fs.protocol.ids import DeviceId, ObjectId
 from parsec_fs.recovery import kits_of
 from parsec_fs.workspace.assembly import Workspace
-from parsec_fs.workspace.conflicts import device_in_name, namesakes
 from parsec_fs.workspace.nodes import FileNode
 
 Json = dict[str, Any]
@@ -101,12 +102,11 @@ class WorkspaceFacts:
 
     def person(self, device: DeviceId) -> str:
         """A device and its user, for people."""
-        org = self._org.state
-        entry = org.devices.get(device)
-        if entry is None:
-            return device.hex()
-        user = plain_name(org.users[entry.device.user].name)
-        return f"{user} ({plain_name(entry.device.label)})"
+        return author(device_document(device, self._org.state))
+
+    def people_of(self, device: DeviceId) -> Json:
+        """The same for programs: `name` and `email` of the user, and the `device`."""
+        return device_document(device, self._org.state)
 
     def members(self) -> list[Json]:
         """Who may do what in this workspace, the most powerful first."""
@@ -128,13 +128,16 @@ class WorkspaceFacts:
 
     # The workspace
 
-    def namesakes(self) -> list[str]:
-        """Other devices, and whose they are, that conflict copies name as this one."""
-        org = self._org.state
-        others = namesakes(
-            org.device(self._device).device, [one.device for one in org.devices.values()]
-        )
-        return [self.person(one.device) for one in others]
+    def conflict_author(self, label: str) -> Json:
+        """Whose version a conflict copy with this label is: `whose` is mine, theirs, unsure or
+        unknown; `name`, `email` and `device` are empty where several are meant."""
+        found = judge(self._org.state, self._device, label)
+        told = [device_document(one.device, self._org.state) for one in found.devices]
+        common = {
+            key: values.pop() if len(values := {one[key] for one in told}) == 1 else ""
+            for key in ("name", "email", "device")
+        }
+        return {"whose": str(found.whose), **common, "of": [author(one) for one in told]}
 
     def _kits(self) -> list[str]:
         """Names of this user's recovery kits."""
@@ -151,8 +154,7 @@ class WorkspaceFacts:
             "id": self._named.realm.hex(),
             "mountpoint": self._mountpoint,
             "pid": os.getpid(),
-            "device": device_in_name(self._org.state.device(self._device).device),
-            "namesakes": self.namesakes(),
+            "device": plain_name(self._org.state.device(self._device).device.label),
             "recovery": self._kits(),
             "state": self._state([one["note"] for one in held]),
             "changes": {

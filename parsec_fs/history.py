@@ -87,6 +87,7 @@ class History:
                     "version": version,
                     "time_ms": header.time_ms,
                     "by": self._facts.person(leaf.author) if leaf.author else "",
+                    "author": self._facts.people_of(leaf.author) if leaf.author else None,
                     "record": index,
                     "state": self._facts.record_word(index),
                 }

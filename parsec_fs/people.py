@@ -86,7 +86,8 @@ def find_device(org: OrgState, text: str) -> DeviceEntry:
         return found[0]
     if found:
         raise InputError(
-            f"several devices are called {text}: give the id; see: parsec-fs device list"
+            f"several devices are called {text}: give how the id begins; "
+            "see: parsec-fs device list --verbose"
         )
     raise InputError(f"no device is called {text}; see: parsec-fs device list")
 

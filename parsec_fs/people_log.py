@@ -310,12 +310,14 @@ def who(person: Json | None) -> str:
     """As in `bob <bob@acme.example>`."""
     if person is None:
         return "nobody known"
-    return f"{person['name']} <{person['email']}>"
+    return f"{person['name']} <{person['email']}>" if person["name"] else "nobody known"
 
 
 def author(person: Json | None) -> str:
     """As in `bob (laptop)`."""
-    return "the root key" if person is None else f"{person['name']} ({person['device']})"
+    if person is None:
+        return "the root key"
+    return f"{person['name'] or 'an unknown device'} ({person['device']})"
 
 
 # Changes of contents, without what was changed

@@ -162,11 +162,20 @@ def at_once(cast: Cast) -> None:
         lambda: all(has_both(one) for one in (alice, bob, cast.notebook)),
         lambda: [one.names() for one in (alice, bob, cast.notebook)],
     )
-    story.run(bob, "parsec-fs conflicts", says=[r"plan \(conflict, (laptop|desktop) .*\)\.txt"])
+    story.run(bob, "parsec-fs status", says=["1 conflict; see: parsec-fs conflicts"])
+    whose = "(alice|bob on desktop)"
+    story.run(
+        bob,
+        "parsec-fs conflicts",
+        says=[
+            rf"plan \(conflict, {whose} .*\)\.txt",
+            "(alice <alice@acme.example> +laptop|bob <bob@acme.example> +desktop) ",
+        ],
+    )
     story.run(
         bob,
         "parsec-fs conflicts resolve ~/Acme/plan*conflict* --keep both",
-        says=[r"plan \((laptop|desktop) .*\)\.txt"],
+        says=[rf"plan \({whose} .*\)\.txt"],
     )
     story.run(bob, "parsec-fs conflicts", says=["(?i)no conflict"])
     story.holds(

@@ -194,7 +194,16 @@ def recover(cast: Cast) -> None:
     story.run(
         alice,
         "parsec-fs device list",
-        says=["^laptop +alice +revoked", "^notebook +bob +revoked", "^replacement +alice  "],
+        says=[
+            "^laptop +alice +alice@acme.example +revoked$",
+            "^notebook +bob +bob@acme.example +revoked$",
+            "^replacement +alice +alice@acme.example +this device$",
+        ],
+    )
+    story.run(
+        alice,
+        "parsec-fs log ~/Acme/trip/plan.txt",
+        says=["bob <bob@acme.example> +desktop "],
     )
     story.run(alice, "echo 'I am back' > ~/Acme/alice.txt")
     story.holds("Bob hears from her", lambda: bob.read("alice.txt") == "I am back\n")

@@ -1,4 +1,4 @@
-"""parsec-fs conflicts: what two devices changed at once, and what becomes of it.
+"""parsec-fs conflicts: what was changed at once, by whom, and what becomes of it.
 
 Data flow: mounted folder (names) -> table; path and choice -> `os` calls on the mount.
 
@@ -9,22 +9,25 @@ follows a symbolic link and never replaces a folder that has something in it.
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
+from parsec_fs.authors import Whose
 from parsec_fs.cli import running
 from parsec_fs.cli.exit_codes import CommandError, ExitCode
 from parsec_fs.cli.output import count_text, table
-from parsec_fs.cli.settings import settings_of
+from parsec_fs.cli.settings import Settings, settings_of
+from parsec_fs.directory import Workspace
 from parsec_fs.plain_text import plain_name
 from parsec_fs.workspace.conflicts import split_conflict_name
 
 Json = dict[str, Any]
+_AUTHOR: Final = ("name", "email", "device", "whose")
 
 
 class Keep(StrEnum):
@@ -37,11 +40,12 @@ class Keep(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copy:
-    """A conflict copy: `original` is the name beside it that the other version has."""
+    """A conflict copy: `original` is the name beside it that the other version has; `label` says
+    whose this one is."""
 
     path: Path
     original: Path
-    device: str
+    label: str
     when: str
 
     def json(self, root: Path) -> Json:
@@ -50,7 +54,7 @@ class Copy:
             "path": plain_name(os.fsencode(self.path.relative_to(root))),
             "original": plain_name(os.fsencode(self.original.relative_to(root))),
             "original_exists": os.path.lexists(self.original),
-            "device": self.device,
+            "label": self.label,
             "when": self.when,
             "modified_ms": self.path.lstat().st_mtime_ns // 1_000_000,
         }
@@ -61,11 +65,11 @@ def copy_at(path: Path) -> Copy | None:
     found = split_conflict_name(os.fsencode(path.name))
     if found is None:
         return None
-    original, device, when = found
+    original, label, when = found
     return Copy(
         path=path,
         original=path.with_name(os.fsdecode(original)),
-        device=plain_name(device),
+        label=plain_name(label),
         when=when.decode(),
     )
 
@@ -95,20 +99,24 @@ def described(copies: Iterable[Copy], root: Path) -> list[Json]:
     return found
 
 
-def resolve_copy(copy: Copy, keep: Keep, *, own_device: str, namesakes: Sequence[str] = ()) -> Path:
-    """Let one version go on, or both; where it is then. The copy is `mine` on the device that it
-    names, and `theirs` on all others. `namesakes`: others that copies name as this device. Raises
-    CommandError, before any change."""
+def resolve_copy(copy: Copy, keep: Keep, *, judged: Json) -> Path:
+    """Let one version go on, or both; where it is then. `judged`: whose the copy is, as the daemon
+    says (`authors`). Raises CommandError, before any change."""
     if keep is Keep.BOTH:
         return _keep_both(copy)
-    if namesakes and copy.device == own_device:
+    whose = Whose(judged["whose"])
+    if whose in (Whose.UNSURE, Whose.UNKNOWN):
+        about = (
+            f"this copy may be of {' or '.join(judged['of'])}"
+            if judged["of"]
+            else f"nobody in this organization is called {copy.label}"
+        )
         raise CommandError(
             ExitCode.FAILED,
-            f"this copy may be of this device or of {', '.join(namesakes)}: all are called "
-            f"{own_device}, so nobody can tell which version is {keep}. Nothing was changed. Read "
+            f"{about}, so nobody can tell which version is {keep}. Nothing was changed. Read "
             "both; then remove the one that you do not want, or let both stay: --keep both",
         )
-    if (keep is Keep.MINE) != (copy.device == own_device):
+    if (keep is Keep.MINE) != (whose is Whose.MINE):
         if not os.path.lexists(copy.original):
             raise CommandError(
                 ExitCode.NOT_FOUND,
@@ -193,25 +201,45 @@ def listed(
     documents: list[Json] = []
     for found, holder in chosen:
         root = Path(holder.mountpoint)
+        copies = described(copies_below(root), root)
+        authors = _authors(settings, found, {one["label"] for one in copies})
         documents += [
-            {"workspace": found.title, "mountpoint": str(root), **one}
-            for one in described(copies_below(root), root)
+            {
+                "workspace": found.title,
+                "mountpoint": str(root),
+                **one,
+                **{key: authors[one["label"]][key] for key in _AUTHOR},
+            }
+            for one in copies
         ]
     settings.output.result({"conflicts": documents}, _lines(documents))
+
+
+def _authors(settings: Settings, workspace: Workspace, labels: Iterable[str]) -> dict[str, Json]:
+    """By label: who is meant."""
+    found = running.ask(settings, workspace, "authors", {"labels": sorted(labels)})
+    authors: dict[str, Json] = found["authors"]
+    return authors
 
 
 def _lines(documents: list[Json]) -> list[str]:
     if not documents:
         return ["No conflicts."]
     rows = [
-        [f"{one['mountpoint']}/{one['path']}", one["device"], one["when"], _beside(one)]
+        [f"{one['mountpoint']}/{one['path']}", *_changed_by(one), one["when"], _beside(one)]
         for one in documents
     ]
     return [
-        *table(["COPY", "CHANGED ON", "WHEN", "OTHER VERSION"], rows),
+        *table(["COPY", "CHANGED BY", "ON", "WHEN", "OTHER VERSION"], rows),
         f"{count_text(len(rows), 'conflict')}. "
         "Settle one: parsec-fs conflicts resolve COPY --keep mine|theirs|both",
     ]
+
+
+def _changed_by(one: Json) -> list[str]:
+    if not one["name"]:
+        return [one["label"], "?"]
+    return [f"{one['name']} <{one['email']}>", one["device"] or "?"]
 
 
 def _beside(one: Json) -> str:
@@ -225,8 +253,8 @@ def resolve(
     keep: Annotated[
         Keep,
         typer.Option(
-            help="mine: what was changed on this device, theirs: on the other one; it has the name "
-            "then. both: the copy gets an ordinary name."
+            help="mine: what you changed (on this device, where the copy names a device), theirs: "
+            "what others did; it has the name then. both: the copy gets an ordinary name."
         ),
     ],
 ) -> None:
@@ -237,7 +265,7 @@ def resolve(
     if copy is None or not os.path.lexists(copy.path):
         what = "no conflict copy" if copy is None else "not there"
         raise CommandError(ExitCode.NOT_FOUND, f"{path} is {what}; see: parsec-fs conflicts")
-    status = running.ask(settings, workspace, "status")
-    kept = resolve_copy(copy, keep, own_device=status["device"], namesakes=status["namesakes"])
+    judged = _authors(settings, workspace, [copy.label])[copy.label]
+    kept = resolve_copy(copy, keep, judged=judged)
     document = {"kept": str(kept), "keep": str(keep), "workspace": workspace.title}
     settings.output.result(document, [f"Settled: {kept}"])

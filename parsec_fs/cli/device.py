@@ -7,7 +7,7 @@ Data flow: link shown here -> typed or piped in there -> a code on each screen, 
 import socket
 from contextlib import suppress
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import trio
 import typer
@@ -41,6 +41,8 @@ from parsec_fs.protocol.certificates import Device
 from parsec_fs.protocol.errors import InputError, RefusedError
 from parsec_fs.revocation import Revoked, revoke_device
 from parsec_fs.snapshots import realm_states
+
+Json = dict[str, Any]
 
 app = typer.Typer(no_args_is_help=True, help="Your devices.")
 app.add_typer(passphrase_app, name="passphrase")
@@ -230,30 +232,33 @@ def list_devices(context: typer.Context) -> None:
     """Show the devices of the organization."""
     settings = settings_of(context)
     identity = settings.device_file().load()
-    rows = trio.run(_devices, settings, identity)
+    found = trio.run(_devices, settings, identity)
+    ids = settings.output.verbose
     lines = table(
-        ["DEVICE", "USER", "STATE", "ID"],
-        [[name, user, "revoked" * gone, id] for name, user, id, _, gone in rows],
+        ["DEVICE", "NAME", "E-MAIL", "STATE", *["ID"] * ids],
+        [
+            [one["name"], one["user"], one["email"], _state(one), *[one["id"]] * ids]
+            for one in found
+        ],
     )
-    document = [
-        {"name": name, "user": user, "id": id, "this": this, "revoked": gone}
-        for name, user, id, this, gone in rows
-    ]
-    settings.output.result({"devices": document}, lines)
+    settings.output.result({"devices": found}, lines)
 
 
-async def _devices(
-    settings: Settings, identity: Identity
-) -> list[tuple[str, str, str, bool, bool]]:
+def _state(device: Json) -> str:
+    return "revoked" if device["revoked"] else "this device" if device["this"] else "-"
+
+
+async def _devices(settings: Settings, identity: Identity) -> list[Json]:
     async with connected(settings, identity) as connection:
         org = connection.org.state
         return [
-            (
-                plain_name(entry.device.label),
-                plain_name(org.users[entry.device.user].name),
-                id.hex(),
-                id == identity.secrets.device,
-                entry.revoked is not None,
-            )
+            {
+                "name": plain_name(entry.device.label),
+                "user": plain_name(org.users[entry.device.user].name),
+                "email": plain_name(org.users[entry.device.user].email),
+                "id": id.hex(),
+                "this": id == identity.secrets.device,
+                "revoked": entry.revoked is not None,
+            }
             for id, entry in org.devices.items()
         ]

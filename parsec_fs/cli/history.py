@@ -25,6 +25,7 @@ from parsec_fs.cli.exit_codes import CommandError, ExitCode
 from parsec_fs.cli.output import table
 from parsec_fs.cli.settings import Settings, settings_of
 from parsec_fs.identity import TrustAnchor
+from parsec_fs.people_log import who
 from parsec_fs.protocol.codec import decode
 from parsec_fs.protocol.errors import DataError
 
@@ -41,12 +42,18 @@ def log(
     workspace, _ = running.by_path(settings, path)
     versions = running.ask(settings, workspace, "log", {"inode": _inode(path)})["versions"]
     rows = [
-        [f"@{one['version']}", when(one["time_ms"]), one["by"], one["state"]] for one in versions
+        [f"@{one['version']}", when(one["time_ms"]), *_by(one["author"]), one["state"]]
+        for one in versions
     ]
-    lines = table(["VERSION", "WHEN", "BY", "STATE"], rows)
+    lines = table(["VERSION", "WHEN", "BY", "ON", "STATE"], rows)
     if not versions:
         lines = ["nothing of it is logged yet; see: parsec-fs wait"]
     settings.output.result({"versions": versions}, lines)
+
+
+def _by(author: Json | None) -> list[str]:
+    """Person and device."""
+    return ["-", "-"] if author is None else [who(author), author["device"]]
 
 
 def verify(

@@ -39,10 +39,10 @@ def status(
 
 
 def _collect(settings: Settings, files: bool) -> list[Json]:
-    documents = []
+    documents, asked = [], {"files": files, "conflicts": True}
     for workspace, _ in running.mounted(settings):
         try:
-            documents.append(running.ask(settings, workspace, "status", {"files": files}))
+            documents.append(running.ask(settings, workspace, "status", asked))
         except OfflineError:
             continue  # unmounted this very moment
     return documents
@@ -55,11 +55,20 @@ def _lines(documents: list[Json]) -> list[str]:
     lines = table(["WORKSPACE", "STATE", "PENDING", "LAST CHECKPOINT", "MOUNTED AT"], rows)
     for one in documents:
         lines += [f"! {one['name']}: {note}" for note in one["state"]["notes"]]
+        lines += _conflicts(one)
         lines += [f"  {entry['state']:9} {entry['path']}" for entry in one.get("files", [])]
     in_force = [one for one in documents if not one.get("revoked")]
     if in_force and not any(one.get("recovery", True) for one in in_force):
         lines.append(NO_KIT)
     return lines
+
+
+def _conflicts(document: Json) -> list[str]:
+    """Nothing is said while a large workspace is being counted."""
+    count = document.get("conflicts")
+    if not count:
+        return []
+    return [f"! {document['name']}: {count_text(count, 'conflict')}; see: parsec-fs conflicts"]
 
 
 def _row(document: Json) -> list[str]:

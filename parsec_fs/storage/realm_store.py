@@ -44,12 +44,17 @@ class RealmStore:
         self.outbox = Outbox(self._db)
         self.before = Before(self._db)
         self.takeovers = Takeovers()
+        self.on_pages: Callable[[set[ObjectId], set[ObjectId]], None] = lambda pages, ended: None
+        """Told which pages were stored, and which objects deleted, once they can be read here."""
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[RealmWriter]:
         """One atomic, durable change."""
         async with self._db.transaction() as connection:
-            yield RealmWriter(connection, self.heads, self.takeovers)
+            writer = RealmWriter(connection, self.heads, self.takeovers)
+            yield writer
+        if writer.pages or writer.ended:
+            self.on_pages(writer.pages, writer.ended)
 
     # Position and log
 
@@ -141,6 +146,11 @@ class RealmStore:
         """Up to `count` objects with an id larger than `id`, in order: for rebuilding the map."""
         query = f"SELECT {_STATE}, id FROM objects WHERE id > ? ORDER BY id LIMIT ?"
         return [(row[6], _state(row)) for row in self._db.all(query, id, count)]
+
+    def kinds_after(self, id: bytes, count: int) -> list[tuple[ObjectId, int]]:
+        """Manifest kinds of up to `count` objects with an id larger than `id`, in order."""
+        query = "SELECT id, kind FROM objects WHERE id > ? ORDER BY id LIMIT ?"
+        return [(ObjectId(row[0]), row[1]) for row in self._db.all(query, id, count)]
 
     def link_count(self, id: ObjectId) -> int:
         """Number of names of an object."""

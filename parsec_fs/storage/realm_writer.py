@@ -68,6 +68,9 @@ class RealmWriter:
         self._takeovers = takeovers
         self._connection = connection
         self._heads = heads
+        self.pages: set[ObjectId] = set()
+        self.ended: set[ObjectId] = set()
+        """Pages stored by this transaction; objects, pages among them, that it deleted."""
 
     def leaf(self, row: LeafRow) -> None:
         """Append a leaf."""
@@ -86,6 +89,10 @@ class RealmWriter:
             "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (row.id, *state, row.author, row.kind, row.sealed, row.flat),
         )
+        if row.kind == PAGE:
+            self.pages.add(row.id)
+        elif row.kind == 0:
+            self.ended.add(row.id)
 
     def replaced(self, size: int, row: StoredObject) -> None:
         """Keep what another device's new state replaces; call before `object`. `size`: of the log

@@ -8,11 +8,8 @@ The old object shows the other device's version from then on.
 """
 
 import re
-from collections.abc import Iterable
 from typing import Final
 
-from parsec_fs.plain_text import plain_name
-from parsec_fs.protocol.certificates import Device
 from parsec_fs.protocol.ids import ObjectId
 from parsec_fs.protocol.limits import BLOCK_SIZE, NAME_MAX_SIZE
 from parsec_fs.protocol.manifests import Child
@@ -25,53 +22,45 @@ from parsec_fs.workspace.tree import Tree
 _COPY: Final = re.compile(
     rb"(.+) \(conflict, (.*[^ ]) (\d{4}-\d\d-\d\d) (\d\d)\.(\d\d)(?: \d+)?\)(.*)", re.DOTALL
 )
-_REFUSED: Final = '/\\:*?"<>|'
+_MARK: Final = b" (conflict, "
+_REFUSED: Final = b'/\\:*?"<>|'
 """In names of files, by other systems."""
-_DEVICE_MAX_SIZE: Final = 60
 
 
-def device_in_name(device: Device) -> str:
-    """A device as conflict names say it: one line, at most 60 bytes, without what other systems
-    refuse. Whoever asks whether a copy is of this device compares with this and nothing else."""
-    kept = "".join(one for one in plain_name(device.label) if one not in _REFUSED)
-    cut = _cut(" ".join(kept.split()).encode(), _DEVICE_MAX_SIZE).decode().rstrip()
-    return cut or device.device.hex()[:8]
-
-
-def namesakes(own: Device, devices: Iterable[Device]) -> list[Device]:
-    """Other devices that conflict names say alike: a copy with that name may be of any of them."""
-    name = device_in_name(own)
-    return [one for one in devices if one != own and device_in_name(one) == name]
+def is_conflict_name(name: bytes) -> bool:
+    """Is this the name of a conflict copy?"""
+    return _MARK in name and split_conflict_name(name) is not None
 
 
 def split_conflict_name(name: bytes) -> tuple[bytes, bytes, bytes] | None:
-    """What a conflict name says: (name of the other version, device, "YYYY-MM-DD HH:MM"). None: it
-    is no conflict name. Of a name that had to be shortened only the shortened one is known."""
+    """What a conflict name says: (name of the other version, whose this one is, "YYYY-MM-DD
+    HH:MM"). None: it is no conflict name. Of a name that had to be shortened only the shortened one
+    is known."""
     found = _COPY.fullmatch(name)
     if found is None:
         return None
-    stem, device, day, hour, minute, extension = found.groups()
+    stem, label, day, hour, minute, extension = found.groups()
     if extension and (extension[:1] != b"." or len(extension) > 17):
         return None
     if stem + extension in (b".", b".."):
         return None
-    return stem + extension, device, day + b" " + hour + b":" + minute
+    return stem + extension, label, day + b" " + hour + b":" + minute
 
 
 def conflict_name(name: bytes, label: bytes, taken: dict[bytes, object]) -> bytes:
     """`report (conflict, LABEL).odt`; shortened to fit, numbered until it is free.
 
-    `label` is "DEVICE YYYY-MM-DD HH.MM", its beginning from `device_in_name`. Whatever it is, the
+    `label` is "WHOSE YYYY-MM-DD HH.MM", its beginning from `parsec_fs.authors`. Whatever it is, the
     name fits and has no characters that other systems refuse.
     """
-    label = bytes(c for c in label if c >= 32 and c not in _REFUSED.encode())[:80]
+    label = bytes(c for c in label if c >= 32 and c not in _REFUSED)[:80]
     stem, dot, extension = name.rpartition(b".")
     if not stem or len(extension) > 16:
         stem, dot, extension = name, b"", b""
     number = 1
     while True:
         again = b" %d" % number if number > 1 else b""
-        tail = b" (conflict, " + label + again + b")" + dot + extension
+        tail = _MARK + label + again + b")" + dot + extension
         candidate = _cut(stem, NAME_MAX_SIZE - len(tail)) + tail
         if candidate not in taken:
             return candidate

@@ -199,16 +199,19 @@ def test_a_conflict_is_listed_and_settled(alice: Machine, bob: Machine) -> None:
     """The copy is named as merging names it; settling it reaches the other device."""
     folder = alice.path / "conflicts"
     folder.mkdir()
-    copy = folder / f"report (conflict, {alice.status()['device']} 2026-08-02 10.12).odt"
+    copy = folder / "report (conflict, alice on alice 2026-08-02 10.12).odt"
     (folder / "report.odt").write_bytes(b"of bob")
     copy.write_bytes(b"of alice")
     (found,) = alice.cli("conflicts")["conflicts"]
     assert found["path"] == f"conflicts/{copy.name}"
     assert (found["original"], found["when"]) == ("conflicts/report.odt", "2026-08-02 10:12")
+    assert (found["name"], found["device"], found["whose"]) == ("alice", "alice", "mine")
+    assert alice.cli("status")["workspaces"][0]["conflicts"] == 1
     code, error = alice.run("conflicts", "resolve", str(folder / "report.odt"), "--keep", "mine")
     assert (code, error["exit"]) == (10, 10)
     alice.wait("logged")
     poll(lambda: (bob.path / "conflicts" / copy.name).exists())
+    assert bob.cli("status")["workspaces"][0]["conflicts"] == 1
     settled = bob.cli(
         "conflicts", "resolve", str(bob.path / "conflicts" / copy.name), "--keep", "theirs"
     )
@@ -217,6 +220,7 @@ def test_a_conflict_is_listed_and_settled(alice: Machine, bob: Machine) -> None:
     poll(lambda: [one.name for one in folder.iterdir()] == ["report.odt"])
     assert (folder / "report.odt").read_bytes() == b"of alice"
     assert alice.cli("conflicts") == {"conflicts": []}
+    assert alice.cli("status")["workspaces"][0]["conflicts"] == 0
 
 
 def test_programs_go_on_where_another_device_left(alice: Machine, bob: Machine) -> None:

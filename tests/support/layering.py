@@ -39,6 +39,7 @@ PARTS = (
     Part("parsec_fs.recovery", pure=True, ours=(*CLIENT_CORE, "parsec_fs.joining")),
     Part("parsec_fs.greeting", pure=True, ours=(*CLIENT_CORE, "parsec_fs.joining")),
     Part("parsec_fs.people", pure=True, ours=CLIENT_CORE),
+    Part("parsec_fs.authors", pure=True, ours=(*CLIENT_CORE, "parsec_fs.recovery")),
     Part("parsec_fs.people_log", pure=True, ours=(*CLIENT_CORE, "parsec_fs.people")),
     Part("parsec_fs.passphrase", pure=True, ours=(PROTOCOL,)),
     Part("parsec_fs.device_lock", pure=True, ours=(PROTOCOL, "parsec_fs.passphrase")),

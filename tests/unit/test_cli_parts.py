@@ -236,3 +236,10 @@ def test_a_revoked_device_is_called_so_and_asked_for_no_kit() -> None:
     assert lines_of([other])[1].split()[:2] == ["other", "pending"]
     frozen = {**revoked["state"], "word": "convicted", "frozen": True}
     assert lines_of([shown(revoked=True, state=frozen)])[1].split()[:2] == ["research", "convicted"]
+
+
+@pytest.mark.parametrize(("count", "said"), [(1, "1 conflict;"), (2, "2 conflicts;")])
+def test_status_says_that_there_are_conflicts(count: int, said: str) -> None:
+    assert f"! research: {said} see: parsec-fs conflicts" in lines_of([shown(conflicts=count)])
+    for nothing in (0, None):
+        assert not any("conflict" in line for line in lines_of([shown(conflicts=nothing)]))
