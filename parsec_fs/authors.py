@@ -18,6 +18,7 @@ from parsec_fs.protocol.certificates import Device, User
 from parsec_fs.protocol.ids import DeviceId
 from parsec_fs.protocol.membership import OrgState
 from parsec_fs.recovery import is_paper
+from parsec_fs.workspace.conflicts import cut
 
 _REFUSED: Final = '/\\:*?"<>|'
 """In names of files, by other systems."""
@@ -48,7 +49,7 @@ def name_in_copy(data: bytes, *, most: int = _MAX_SIZE) -> str:
     """A name as names of files say it: one line, at most so many bytes, without what other systems
     refuse; empty if nothing is left."""
     kept = "".join(one for one in plain_name(data) if one not in _REFUSED)
-    return " ".join(kept.split()).encode()[:most].decode(errors="ignore").rstrip()
+    return cut(" ".join(kept.split()).encode(), most).decode().rstrip()
 
 
 def label(org: OrgState, own: DeviceId) -> str:

@@ -61,13 +61,13 @@ def conflict_name(name: bytes, label: bytes, taken: dict[bytes, object]) -> byte
     while True:
         again = b" %d" % number if number > 1 else b""
         tail = _MARK + label + again + b")" + dot + extension
-        candidate = _cut(stem, NAME_MAX_SIZE - len(tail)) + tail
+        candidate = cut(stem, NAME_MAX_SIZE - len(tail)) + tail
         if candidate not in taken:
             return candidate
         number += 1
 
 
-def _cut(stem: bytes, size: int) -> bytes:
+def cut(stem: bytes, size: int) -> bytes:
     """At most `size` bytes, not ending within a UTF-8 character."""
     if len(stem) <= size:
         return stem
