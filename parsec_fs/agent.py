@@ -93,7 +93,17 @@ class Agent:
         self._key = bytearray()
         self._idle_s = 0.0
         self._used_at = clock()
-        self._forgotten = False
+        self._forgotten = self._told = self._unmounts = False
+
+    @property
+    def idle_s(self) -> float:
+        """The idle time after which it forgets, 0 for none."""
+        return self._idle_s
+
+    def leaves_mounts(self) -> bool:
+        """Whoever typed `lock` has decided about the mounts; what ends by itself does as it was
+        told when it began."""
+        return self._told or not self._unmounts
 
     def handlers(self) -> Mapping[str, Handler]:
         """Commands of its socket."""
@@ -128,7 +138,7 @@ class Agent:
     async def _hold(self, parameters: Json, progress: Progress) -> Json:
         try:
             key, idle_s = bytes.fromhex(parameters["key"]), float(parameters["idle_s"])
-            lock = str(parameters["lock"])
+            lock, unmounts = str(parameters["lock"]), bool(parameters.get("umount"))
         except (LookupError, ValueError, TypeError) as error:
             raise InputError(
                 "the agent does not understand this; is it of this version?"
@@ -136,6 +146,7 @@ class Agent:
         self._key[:] = bytes(len(self._key))
         self._key, self._lock = bytearray(key), lock
         self._idle_s, self._used_at, self._forgotten = idle_s, self._clock(), False
+        self._unmounts = unmounts
         return await self._state({}, progress)
 
     async def _give(self, parameters: Json, progress: Progress) -> Json:
@@ -148,6 +159,7 @@ class Agent:
         return {"key": self._key.hex()}
 
     async def _forget(self, parameters: Json, progress: Progress) -> Json:
+        self._told = True
         self.wipe()
         return {}
 

@@ -3,7 +3,7 @@
 Data flow: control -> one handler per command -> sync, auditor, facts -> JSON.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import trio
@@ -32,12 +32,14 @@ class DaemonCommands:
         facts: WorkspaceFacts,
         history: History,
         conflicts: ConflictCount,
+        idle_s: Callable[[], float],
     ) -> None:
         self._workspace = workspace
         self._auditor = auditor
         self._facts = facts
         self._history = history
         self._conflicts = conflicts
+        self._idle_s = idle_s
 
     def table(self) -> Mapping[str, Handler]:
         """By name."""
@@ -50,6 +52,7 @@ class DaemonCommands:
             "share": self.share,
             "members": self.members,
             "authors": self.authors,
+            "idle": self.idle,
         }
 
     async def status(self, parameters: Json, progress: Progress) -> Json:
@@ -150,6 +153,10 @@ class DaemonCommands:
     async def members(self, parameters: Json, progress: Progress) -> Json:
         """Who may do what, as far as the log is known here."""
         return {"members": self._facts.members()}
+
+    async def idle(self, parameters: Json, progress: Progress) -> Json:
+        """Seconds since the mount was used."""
+        return {"idle_s": self._idle_s()}
 
     async def authors(self, parameters: Json, progress: Progress) -> Json:
         """Whose versions conflict copies with these labels are, seen from this device."""

@@ -6,7 +6,7 @@ Data flow: Connection, options -> `open_parts` -> Parts -> daemon, which runs an
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -42,6 +42,7 @@ class Kernel:
     """The mount, once there is one; before that nothing needs to be told."""
 
     mounted: runner.Mounted | None = None
+    started_ns: int = field(default_factory=time.perf_counter_ns)
 
     def invalidate(self, changed: list[Invalidation]) -> None:
         """What the kernel must forget, and watchers are told of."""
@@ -53,6 +54,12 @@ class Kernel:
         if self.mounted is None:
             return False
         return time.perf_counter_ns() - self.mounted.poller.last_use_ns < USED_WITHIN_NS
+
+    def idle_s(self) -> float:
+        """Seconds since anybody used the mount, or since its daemon started. Time that the machine
+        sleeps is not counted."""
+        last = 0 if self.mounted is None else self.mounted.poller.last_use_ns
+        return (time.perf_counter_ns() - max(last, self.started_ns)) / 1e9
 
     def busy(self) -> bool:
         """Do requests keep coming?"""
@@ -70,6 +77,7 @@ class Parts:
     history: History
     gate: Gate
     conflicts: ConflictCount
+    kernel: Kernel
 
     def follow_role(self) -> None:
         """Changes are refused at `open` already if this user may only read, or not even that."""
@@ -85,6 +93,7 @@ class Parts:
             facts=self.facts,
             history=self.history,
             conflicts=self.conflicts,
+            idle_s=self.kernel.idle_s,
         ).table()
 
 
@@ -142,6 +151,7 @@ def open_parts(
             tree=workspace.filesystem.tree,
             slices=workspace.replica.slices,
         ),
+        kernel=kernel,
     )
     opened.append(parts)
     return parts

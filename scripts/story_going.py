@@ -89,7 +89,7 @@ def steal(cast: Cast) -> None:
     story.run(thief, "echo x > ~/Acme/new || echo refused", says=["Permission denied", "refused"])
     story.run(thief, "parsec-fs export --unsynced ~/unsent", says=["~/unsent"])
     story.run(thief, "cat ~/unsent/train.txt", says=["written on the train"])
-    story.run(thief, "parsec-fs lock", says=["Locked"])
+    story.run(thief, "parsec-fs lock", says=["Locked", "research stays open at ~/Acme"])
     story.run(
         thief,
         'parsec-fs user list < /dev/null; echo "exit code $?"',
@@ -102,6 +102,11 @@ def steal(cast: Cast) -> None:
             and not any("train.txt" in one.names() for one in (cast.laptop, bob, cast.tablet))
         ),
         lambda: thief.names(),
+    )
+    story.run(
+        thief,
+        'parsec-fs lock --umount; echo "exit code $?"',
+        says=["unmounted research, .* kept here", "^exit code 4$"],
     )
 
 

@@ -4,9 +4,7 @@ Data flow: names and folders -> checked -> daemon in the background -> ready.
 """
 
 import os
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,6 +16,7 @@ import typer
 from parsec_fs.cli import running
 from parsec_fs.cli import service as service_file
 from parsec_fs.cli.background import Reporter
+from parsec_fs.cli.closing import unmount, wait_for_end
 from parsec_fs.cli.exit_codes import CommandError, ExitCode, exit_code
 from parsec_fs.cli.mounting import Json, arguments, at_once, check_not_running, places, start
 from parsec_fs.cli.mountpoint import check_allow_other, clear_dead_mount, prepare
@@ -27,11 +26,9 @@ from parsec_fs.control import CommandFailedError
 from parsec_fs.device_lock import KeyFileLock, PassphraseLock, describe
 from parsec_fs.directory import Workspace, matching
 from parsec_fs.identity import Identity
-from parsec_fs.lockfile import holder
 from parsec_fs.protocol.errors import OfflineError, ParsecFSError, RemoteError
 from parsec_fs.protocol.limits import MIB
 
-_END_S: Final = 30.0
 _STARTING: Final = 4
 """Daemons that are started at the same time: most of it is waiting for the server and the chain."""
 
@@ -284,8 +281,8 @@ def _end(settings: Settings, workspace: Workspace, mountpoint: str, *, no_wait: 
         pending = int(waited.get("local", 0))
     else:
         pending = int(running.ask(settings, workspace, "status")["changes"]["local"])
-    _unmount(mountpoint)
-    _wait_for_end(settings, workspace)
+    unmount(mountpoint)
+    wait_for_end(settings.home.workspace(workspace.realm).lock)
     return pending
 
 
@@ -300,25 +297,3 @@ def _wait_logged(settings: Settings, workspace: Workspace) -> Json:
             f"{workspace.title} stays mounted: {error}. To unmount it with what is left, which "
             f"stays on this device: parsec-fs umount --no-wait {workspace.title}",
         ) from error
-
-
-def _unmount(mountpoint: str) -> None:
-    """Not lazily: a folder that is in use stays mounted. Raises CommandError."""
-    done = subprocess.run(
-        ["fusermount3", "-u", "--", mountpoint], capture_output=True, text=True, timeout=60
-    )
-    if done.returncode:
-        reason = done.stderr.strip().removeprefix("fusermount3: ")
-        raise CommandError(
-            ExitCode.BUSY,
-            f"{mountpoint} stays mounted: {reason}. Who uses it: fuser -vm {mountpoint}",
-        )
-
-
-def _wait_for_end(settings: Settings, workspace: Workspace) -> None:
-    lock = settings.home.workspace(workspace.realm).lock
-    deadline = time.monotonic() + _END_S
-    while holder(lock) is not None:
-        if time.monotonic() > deadline:
-            raise CommandError(ExitCode.TIMEOUT, "unmounted, but its daemon is still busy")
-        time.sleep(0.02)

@@ -5,20 +5,33 @@ Data flow: passphrase -> file key, checked -> agent in the background -> later c
 
 import os
 import re
-from typing import Annotated, Final
+import sys
+import time
+from typing import Annotated, Any, Final
 
 import trio
 import typer
 
-from parsec_fs.agent import Agent, agent_lock, agent_sockets, ends_with_session, harden
+from parsec_fs.agent import (
+    Agent,
+    agent_lock,
+    agent_sockets,
+    ends_with_session,
+    harden,
+    running_agent,
+)
 from parsec_fs.cli.background import Reporter, start_daemon
+from parsec_fs.cli.closing import OpenMount, close, open_mounts, unused_s
 from parsec_fs.cli.exit_codes import CommandError, ExitCode, exit_code
+from parsec_fs.cli.output import count_text
 from parsec_fs.cli.settings import Settings, settings_of
 from parsec_fs.control import CommandFailedError
 from parsec_fs.device_lock import PassphraseLock, describe, lock_name
 from parsec_fs.lockfile import held
 from parsec_fs.protocol.errors import InputError, OfflineError, ParsecFSError
 
+Json = dict[str, Any]
+_LOOK_S: Final = 30.0
 _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -35,6 +48,13 @@ def unlock(
     idle: Annotated[
         str, typer.Option(help="Lock again when no command asked for that long: 30m, 8h; 0: never.")
     ] = "0",
+    umount: Annotated[
+        bool,
+        typer.Option(
+            "--umount",
+            help="When it locks by itself, also unmount what nobody used for that long.",
+        ),
+    ] = False,
 ) -> None:
     """Unlock this device for the login session: commands ask for no passphrase any more."""
     settings = settings_of(context)
@@ -46,15 +66,28 @@ def unlock(
             f"this device's keys are opened by {describe(lock)}: there is nothing to unlock. "
             "Protect them: parsec-fs device passphrase set",
         )
+    if umount and not idle_s and not _has_session(settings):
+        raise CommandError(
+            ExitCode.USAGE,
+            "no login session ends here, so --umount needs a time: --idle 30m --umount",
+        )
     key = settings.unlocking.ask(lock)
     settings.device_file().check_key(lock, key)
     _ensure_agent(settings)
-    given = {"lock": lock_name(lock), "key": key.hex(), "idle_s": idle_s}
+    given = {"lock": lock_name(lock), "key": key.hex(), "idle_s": idle_s, "umount": umount}
     settings.unlocking.agent("hold", given)
     until = "until you log out" if ends_with_session(settings.home) else "until a restart"
     until = f"until nobody asked for {idle}" if idle_s else until
     lines = [f"Unlocked {until}, or you type: parsec-fs lock"]
-    settings.output.result({"unlocked": True, "idle_s": idle_s}, lines)
+    if umount:
+        which = f" that nobody used for {idle}" if idle_s else ""
+        lines.append(f"Mounted workspaces{which} are unmounted then, too.")
+    settings.output.result({"unlocked": True, "idle_s": idle_s, "umount": umount}, lines)
+
+
+def _has_session(settings: Settings) -> bool:
+    """Does an agent that is started now end with the login session?"""
+    return len(agent_sockets(settings.home, os.environ)) > 1
 
 
 def _ensure_agent(settings: Settings) -> None:
@@ -66,14 +99,58 @@ def _ensure_agent(settings: Settings) -> None:
         start_daemon(arguments, log, settings.output.progress)
 
 
-def lock(context: typer.Context) -> None:
-    """Forget what `unlock` opened. Mounted workspaces stay mounted until they are unmounted."""
+def lock(
+    context: typer.Context,
+    umount: Annotated[
+        bool, typer.Option("--umount", help="Unmount all workspaces as well, without waiting.")
+    ] = False,
+) -> None:
+    """Forget what `unlock` opened. Mounted workspaces stay open, unless `--umount` is given."""
     settings = settings_of(context)
     was = forget(settings)
-    lines = ["Locked. What is mounted stays mounted: parsec-fs umount"]
-    if not was:
-        lines = ["Nothing was unlocked."]
-    settings.output.result({"unlocked": False, "was_unlocked": was}, lines)
+    document: Json = {"unlocked": False, "was_unlocked": was}
+    lines = ["Locked." if was else "Nothing was unlocked."]
+    mounts = open_mounts(settings.home)
+    if not umount:
+        document["mounted"] = [one.json() for one in mounts]
+        for one in mounts:
+            lines.append(f"{one.title} stays open at {one.mountpoint}, for whoever sits here")
+        lines += ["Unmount as well: parsec-fs lock --umount"] * bool(mounts)
+        settings.output.result(document, lines)
+        return
+    closed, busy = _close_all(mounts)
+    document |= {"unmounted": closed, "mounted": [one.json() for one, _ in busy]}
+    settings.output.result(document, [*lines, *_closed_lines(closed)])
+    if busy:
+        raise CommandError(ExitCode.BUSY, "; ".join(str(error) for _, error in busy))
+    if any(one["pending"] for one in closed):
+        sys.exit(ExitCode.PENDING)
+
+
+def _close_all(
+    mounts: list[OpenMount],
+) -> tuple[list[Json], list[tuple[OpenMount, CommandError]]]:
+    """What was unmounted, and what is in use."""
+    closed: list[Json] = []
+    busy = []
+    for one in mounts:
+        try:
+            closed.append({**one.json(), "pending": close(one)})
+        except CommandError as error:
+            busy.append((one, error))
+    return closed, busy
+
+
+def _closed_lines(closed: list[Json]) -> list[str]:
+    return [
+        f"unmounted {one['workspace']}, "
+        + (
+            f"{count_text(one['pending'], 'change')} kept here, to be sent after the next mount"
+            if one["pending"]
+            else "nothing pending"
+        )
+        for one in closed
+    ]
 
 
 def forget(settings: Settings) -> bool:
@@ -92,10 +169,11 @@ def agent(
     settings, reporter = settings_of(context), Reporter(ready_fd)
     path = agent_sockets(settings.home, os.environ)[0]
     harden()
+    keeper = Agent()
 
     async def run() -> None:
         async with trio.open_nursery() as nursery:
-            await nursery.start(Agent().serve, path)
+            await nursery.start(keeper.serve, path)
             reporter.ready({"socket": str(path)})
 
     try:
@@ -104,3 +182,17 @@ def agent(
     except ParsecFSError as error:
         reporter.error(str(error), exit_code(error))
         raise
+    if not keeper.leaves_mounts():
+        _close_unused(settings, keeper.idle_s)
+
+
+def _close_unused(settings: Settings, limit_s: float) -> None:
+    """Unmount each workspace once nobody has used it for that long, until none is left, or somebody
+    has unlocked again. The key is forgotten already; what is said goes to the agent's log."""
+    pause_s = min(_LOOK_S, max(1.0, limit_s / 10))
+    while (mounts := open_mounts(settings.home)) and running_agent(settings.home) is None:
+        closed, busy = _close_all([one for one in mounts if unused_s(one) >= limit_s])
+        for line in (*_closed_lines(closed), *(str(error) for _, error in busy)):
+            print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}", file=sys.stderr, flush=True)
+        if len(closed) < len(mounts):
+            time.sleep(pause_s)

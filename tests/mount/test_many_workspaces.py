@@ -12,8 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from parsec_fs.cli.mountpoint import mount_type
 from tests.support import service_manager
-from tests.support.installation import DeviceAt, Installation, installation, lazy_unmount
+from tests.support.installation import (
+    DeviceAt,
+    Installation,
+    installation,
+    lazy_unmount,
+    until,
+)
 
 STRANGE = 'we"ird $HOME %n \\ name'
 
@@ -90,3 +97,49 @@ def test_a_service_mounts_at_login_and_unmounts_when_it_ends(
     subprocess.run(stop, env=environment, check=True, timeout=90)
     assert not os.path.ismount(folder)
     assert alice.run("status")["workspaces"] == []
+
+
+def test_a_lock_says_what_stays_open_and_takes_it_away_when_asked(
+    alice: DeviceAt, tmp_path: Path
+) -> None:
+    folder = tmp_path / "research"
+    alice.run("mount", "research", str(folder))
+    (folder / "kept").write_text("kept")
+    shown = [{"workspace": "research", "mountpoint": str(folder)}]
+    assert alice.run("lock")["mounted"] == shown
+
+    with (folder / "kept").open() as used:
+        code, said = alice.error("lock", "--umount")
+        assert used.read() == "kept"
+    assert code == 11
+    assert f"({os.getpid()})" in said
+    assert os.path.ismount(folder)
+
+    assert alice.run("lock", "--umount")["mounted"] == []
+    assert not os.path.ismount(folder)
+    assert alice.run("lock", "--umount")["unmounted"] == []
+    alice.run("mount", "research", str(folder))
+    assert (folder / "kept").read_text() == "kept"
+
+
+def test_a_device_that_locks_itself_takes_its_mounts_away(alice: DeviceAt, tmp_path: Path) -> None:
+    folder, passphrase = tmp_path / "research", "correct horse battery"
+    alice.run("device", "passphrase", "set", "--password-stdin", stdin=passphrase)
+    try:
+        alice.run("mount", "research", str(folder), "--password-stdin", stdin=passphrase)
+        unlock = ("unlock", "--idle", "1s", "--umount", "--password-stdin")
+        with (folder / "used").open("w") as used:
+            assert alice.run(*unlock, stdin=passphrase)["umount"] is True
+            until(lambda: "used by" in agent_log(alice), timeout_s=60)
+            assert os.path.ismount(folder)
+            used.write("to the end")
+        until(lambda: mount_type(folder) is None, timeout_s=60)
+        assert alice.error("mount", "research", str(folder))[0] == 12
+    finally:
+        alice.run("device", "passphrase", "remove", "--password-stdin", stdin=passphrase)
+    alice.run("mount", "research", str(folder))
+    assert (folder / "used").read_text() == "to the end"
+
+
+def agent_log(device: DeviceAt) -> str:
+    return (device.home / "device/agent.log").read_text()
