@@ -42,6 +42,12 @@ def kit_shares(kit: Kit, needed: int, count: int) -> tuple[tuple[str, ...], ...]
     return tuple(tuple(one.split()) for one in shares)
 
 
+def check_share(words: Sequence[str]) -> Sequence[str]:
+    """The words of one share, if they are one by their checksum. Raises InputError."""
+    _share(" ".join(words), 1)
+    return words
+
+
 def split_words(text: str) -> tuple[str, ...]:
     """Words as people type them: any white space, any case; numbers and dots are left out."""
     plain = unicodedata.normalize("NFKD", text).lower()

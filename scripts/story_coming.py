@@ -245,3 +245,29 @@ def promote(cast: Cast) -> None:
             for one in (alice, cast.desktop, cast.notebook)
         ),
     )
+    shares(cast)
+
+
+def shares(cast: Cast) -> None:
+    """A kit of Bob's, for which it takes two colleagues."""
+    story, alice, bob, carol = cast.story, cast.laptop, cast.desktop, cast.tablet
+    story.tell("Bob trusts his colleagues more than a drawer: each gets a share of his kit.")
+    story.run(
+        bob,
+        "parsec-fs recovery create --shares 2/2 --to alice --to carol --folder ~/shares",
+        says=["is active, in 2 shares of which 2 are needed"],
+    )
+    file = "share-1-of-2-for-alice.share"
+    for one in (alice, carol):
+        shutil.copy(bob.home / "shares" / file, one.home)
+    story.run(
+        alice,
+        f"parsec-fs recovery share keep ~/{file}",
+        says=["Kept: share 1 of 2 .* of bob <bob@acme.example>"],
+    )
+    story.run(
+        carol,
+        f'parsec-fs recovery share keep ~/{file}; echo "exit code $?"',
+        says=["this share is for alice", "^exit code 2$"],
+    )
+    story.run(alice, "parsec-fs recovery share show bob", says=["recovery use --server"])

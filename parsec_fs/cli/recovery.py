@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import trio
@@ -21,6 +22,8 @@ import typer
 from parsec_fs.cli.exit_codes import CommandError, ExitCode
 from parsec_fs.cli.output import Output
 from parsec_fs.cli.settings import Settings, check_free, settings_of
+from parsec_fs.cli.shares import app as share_app
+from parsec_fs.cli.shares import numbered, receivers, write_shares
 from parsec_fs.connection import connect
 from parsec_fs.identity import Identity
 from parsec_fs.plain_text import plain_name
@@ -36,10 +39,13 @@ from parsec_fs.recovery_words import is_complete, kit_shares, kit_words, read_ki
 
 Json = dict[str, Any]
 _ASKED: Final = 3
-_PER_LINE: Final = 6
+_UNSURE: Final = (
+    "! The files that were written are of a kit that counts only if it is in: parsec-fs device list"
+)
 _MOST_INPUT: Final = 64 * 1024
 
 app = typer.Typer(no_args_is_help=True, help="A kit on paper, for the day you lose every device.")
+app.add_typer(share_app, name="share")
 
 
 @app.command()
@@ -51,17 +57,24 @@ def create(
     no_check: Annotated[
         bool, typer.Option("--no-check", help="Do not ask for three of the words.")
     ] = False,
+    to: Annotated[
+        list[str] | None,
+        typer.Option(help="With --shares: a colleague who gets a sealed share; N times."),
+    ] = None,
+    folder: Annotated[
+        Path, typer.Option(help="Where the files for colleagues are written; default: here.")
+    ] = Path(),
 ) -> None:
     """Make a device of yours on paper: prints 24 words, once, or shares of them.
 
-    Then it asks for three of the words, on standard input; before that nothing is made."""
+    Then it asks for three of the words, on standard input; before that nothing is made. With `--to`
+    nothing is shown: each colleague gets a file that only they can open."""
     settings = settings_of(context)
-    needed, count = _parse_shares(shares) if shares else (1, 1)
-    identity = settings.device_file().load()
-    name = f"recovery kit {time.strftime('%Y-%m-%d')}"
-
-    server = plain_name(identity.anchor.server_url)
     shown: Json = {}
+    files: list[Path] = []
+    needed, count = _parse_shares(shares, to or ()) if shares or to else (1, 1)
+    identity = settings.device_file().load()
+    server = plain_name(identity.anchor.server_url)
 
     async def confirm(kit: Kit) -> bool:
         parts = kit_shares(kit, needed, count) if shares else (kit_words(kit),)
@@ -75,16 +88,45 @@ def create(
 
     async def run() -> tuple[Device, int]:
         async with connect(settings.home, identity) as connection:
-            made = await create_kit(connection, name=name, confirm=confirm)
+            people = receivers(await connection.org.pull(), identity, to or ())
+
+            async def write(kit: Kit) -> bool:
+                files.extend(write_shares(identity, kit, people, needed, folder.absolute()))
+                return True
+
+            made = await create_kit(connection, name=_name(), confirm=write if to else confirm)
             return made, len(kits_of(connection.org.state, identity.secrets.user))
 
-    made, kits = trio.run(run)
+    try:
+        made, kits = trio.run(run)
+    except BaseException:
+        if files:
+            settings.output.note(_UNSURE)
+        raise
     title = plain_name(made.label)
-    lines = [f"{title} is active. Try it when you like: parsec-fs recovery drill"]
-    if kits > 1:
-        lines.append(f"You have {kits} kits now; the older ones work as well.")
+    first = f"{title} is active. Try it when you like: parsec-fs recovery drill"
+    lines = _handing_over(title, files, needed) if files else [first]
+    lines += [f"You have {kits} kits now; the older ones work as well."] * (kits > 1)
     document: Json = {"kit": title, "device": made.device.hex(), "kits": kits}
-    settings.output.result({**document, **(shown if no_check else {})}, lines)
+    settings.output.result(document | _once(files, shown if no_check else {}), lines)
+
+
+def _name() -> str:
+    return f"recovery kit {time.strftime('%Y-%m-%d')}"
+
+
+def _once(files: Sequence[Path], shown: Json) -> Json:
+    """What the document has for programs beside the kit itself."""
+    return {"files": [str(one) for one in files]} if files else shown
+
+
+def _handing_over(title: str, files: Sequence[Path], needed: int) -> list[str]:
+    return [
+        f"{title} is active, in {len(files)} shares of which {needed} are needed:",
+        *(f"  {one}" for one in files),
+        "Give each colleague their file, on any way: nobody else can open it. "
+        "There: parsec-fs recovery share keep FILE",
+    ]
 
 
 def _document(parts: Sequence[Sequence[str]], server: str, *, is_shared: bool) -> Json:
@@ -93,10 +135,14 @@ def _document(parts: Sequence[Sequence[str]], server: str, *, is_shared: bool) -
     return {"words": list(parts[0]), "server": server}
 
 
-def _parse_shares(text: str) -> tuple[int, int]:
+def _parse_shares(text: str, to: Sequence[str] = ()) -> tuple[int, int]:
     needed, slash, count = text.partition("/")
     if not (slash and needed.isdecimal() and count.isdecimal()):
         raise CommandError(ExitCode.USAGE, "--shares takes K/N, for two of three: --shares 2/3")
+    if to and len(to) != int(count):
+        raise CommandError(
+            ExitCode.USAGE, "one --to for each share: --shares 2/3 --to BOB --to CAROL --to DAVE"
+        )
     return int(needed), int(count)
 
 
@@ -106,7 +152,7 @@ def _show_parts(output: Output, server: str, parts: Sequence[Sequence[str]], nee
         title = (
             f"Share {place} of {len(parts)}, of which {needed} are needed" if needed else "Words"
         )
-        print(f"{title}:\n", *_numbered(words), sep="\n")
+        print(f"{title}:\n", *numbered(words), sep="\n")
         print(f"\n  Server: {server}\n  Use: parsec-fs recovery use --server {server}\n")
     sys.stdout.flush()
     keep = "one share for each who keeps it" if needed else "on paper, not in a file or a picture"
@@ -114,12 +160,6 @@ def _show_parts(output: Output, server: str, parts: Sequence[Sequence[str]], nee
         f"Write this down, {keep}. Whoever has {'enough of them' if needed else 'it'} can become "
         "a device of yours. It is not shown again."
     )
-
-
-def _numbered(words: Sequence[str]) -> list[str]:
-    cells = [f"{place:3} {word:10}" for place, word in enumerate(words, start=1)]
-    starts = range(0, len(cells), _PER_LINE)
-    return ["".join(cells[at : at + _PER_LINE]).rstrip() for at in starts]
 
 
 def _types_back(output: Output, parts: Sequence[Sequence[str]]) -> bool:
@@ -139,11 +179,14 @@ def use(
     context: typer.Context,
     server: Annotated[str, typer.Option(help="URL of the server, as on your paper.")],
     name: Annotated[str, typer.Option(help="Name of this device.")] = "",
+    share: Annotated[
+        list[Path] | None, typer.Option(help="A file with the words of one share; K times.")
+    ] = None,
 ) -> None:
-    """Become a device of yours again, by words or shares from standard input."""
+    """Become a device of yours again, by words or shares from standard input, or from files."""
     settings = settings_of(context)
     check_free(settings)
-    kit = _typed_kit(settings.output)
+    kit = _given_kit(settings.output, share or ())
     settings.output.progress("replaying the organization's history")
     label = name or socket.gethostname()
     identity: Identity = _run(
@@ -169,6 +212,9 @@ def drill(
     server: Annotated[
         str, typer.Option(help="URL of the server; default: that of this device.")
     ] = "",
+    share: Annotated[
+        list[Path] | None, typer.Option(help="A file with the words of one share; K times.")
+    ] = None,
 ) -> None:
     """Check that words or shares from standard input work, as if every device were lost.
 
@@ -180,7 +226,7 @@ def drill(
             ExitCode.USAGE, "this machine knows no server: --server URL, as on your paper"
         )
     url = server or (own.anchor.server_url.decode() if own else "")
-    kit = _typed_kit(settings.output)
+    kit = _given_kit(settings.output, share or ())
     found: Drill = _run(partial(_drill, settings, own, kit, url))
     _check_mine(found, own)
     _show_drill(settings, found)
@@ -237,13 +283,30 @@ def _run(work: Any) -> Any:
         raise CommandError(ExitCode.REVOKED, str(error)) from error
 
 
-def _typed_kit(output: Output) -> Kit:
-    """Raises CommandError, which never shows what was typed."""
-    words = _typed_words(output)
+def _given_kit(output: Output, files: Sequence[Path]) -> Kit:
+    """From files, else as typed. Raises CommandError, which never shows a word."""
+    words = _words_in(files) if files else _typed_words(output)
     try:
         return read_kit(words)
     except InputError as error:
         raise CommandError(ExitCode.WRONG_SECRET, f"{error}. Nothing was asked or sent") from error
+
+
+def _words_in(files: Sequence[Path]) -> tuple[str, ...]:
+    words: tuple[str, ...] = ()
+    for path in files:
+        try:
+            with path.open("rb") as file:
+                words += split_words(file.read(_MOST_INPUT).decode("ascii"))
+        except OSError as error:
+            raise CommandError(ExitCode.NOT_FOUND, f"{path}: {error.strerror}") from error
+        except UnicodeDecodeError:
+            raise CommandError(
+                ExitCode.WRONG_SECRET,
+                f"{path} holds no words. A sealed share is opened by the colleague who keeps it: "
+                "parsec-fs recovery share show --output FILE",
+            ) from None
+    return words
 
 
 def _typed_words(output: Output) -> tuple[str, ...]:

@@ -12,6 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
+from parsec_fs.cli.exit_codes import CommandError
+from parsec_fs.cli.shares import receivers, write_shares
 from parsec_fs.config import Home
 from parsec_fs.connection import connect
 from parsec_fs.device_file import DeviceFile
@@ -39,9 +41,10 @@ from parsec_fs.recovering import (
 from parsec_fs.recovery import Kit, RecoveryRecord, kits_of, make_kit, paper_keys
 from parsec_fs.recovery_words import kit_shares, kit_words, read_kit
 from parsec_fs.revocation import revocation
+from parsec_fs.sealed_shares import check_in_force, check_share_file, open_share
 from parsec_fs.user_keys import hold_user_keys
 from tests.support.kits import made
-from tests.support.laptops import Laptop, found, laptop, renew_user_key
+from tests.support.laptops import Laptop, found, laptop, renew_user_key, second_user
 from tests.support.server import BASE_URL, InProcess, in_process
 
 
@@ -195,6 +198,33 @@ async def test_shares_are_the_same_kit_and_it_works_again(world: World) -> None:
     assert {hold_user_keys(org, one.secrets).user_keys for one in both} == {
         world.one.identity.secrets.user_keys
     }
+
+
+async def test_shares_that_colleagues_keep_bring_somebody_back(world: World) -> None:
+    """Also after a colleague has a new key: their devices hold the one before."""
+    own, files = world.one.identity, list[Path]()
+    colleagues = [await second_user(world.one, name) for name in ("bob", "carol")]
+    with pytest.raises(CommandError, match="one person gets one share"):
+        receivers(world.one.org.state, own, ["bob", "bob"])
+    with pytest.raises(CommandError, match="lost with your devices"):
+        receivers(world.one.org.state, own, ["alice", "bob"])
+    people = receivers(world.one.org.state, own, ["bob", "carol"])
+
+    async def write(kit: Kit) -> bool:
+        files.extend(write_shares(own, kit, people, 2, world.folder / "shares"))
+        return True
+
+    async with connect(world.home("one"), own, clients=world.server.http) as connection:
+        await create(connection, name="recovery kit", confirm=write)
+    async with laptop(world.server, colleagues[0], world.folder / "bob", "bob") as bob:
+        await renew_user_key(bob)
+    org, words = await world.one.org.pull(), tuple[str, ...]()
+    for file, colleague in zip(files, colleagues, strict=True):
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        share = check_share_file(file.read_bytes(), org, expected_org=own.anchor.org)
+        words += open_share(check_in_force(share, org), org, colleague.secrets)
+    identity = await world.use(read_kit(words))
+    assert identity.secrets.user_keys == own.secrets.user_keys
 
 
 async def test_words_that_nobody_wrote_down_make_nothing(world: World) -> None:

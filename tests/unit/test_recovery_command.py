@@ -102,3 +102,27 @@ def test_status_says_while_there_is_no_kit(kits: list[str], hint: bool) -> None:
     }
     assert (NO_KIT in _lines([document, document])) == hint
     assert "parsec-fs recovery create" in NO_KIT
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (" ".join((*WORDS[:-1], "zoo")).encode(), "Nothing was asked or sent"),
+        (b"\xff\x00 a sealed share", "recovery share show --output FILE"),
+    ],
+)
+def test_files_of_words_are_read_like_what_is_typed(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    data: bytes,
+    says: str,
+) -> None:
+    file = tmp_path / "share"
+    file.write_bytes(data)
+    asked = ("recovery", "drill", "--server", "http://127.0.0.1:9", "--share", str(file))
+    code, _, error = command(monkeypatch, capsys, tmp_path / "home", *asked)
+    assert (code, says in error) == (ExitCode.WRONG_SECRET, True)
+    assert not any(word in error.split() for word in WORDS[:-1])
+    usage = ("recovery", "create", "--shares", "2/3", "--to", "bob")
+    assert command(monkeypatch, capsys, tmp_path / "home", *usage)[0] == ExitCode.USAGE
