@@ -166,6 +166,12 @@ def _hkdf_expand(key: bytes, info: bytes) -> bytes:
     return (one + two + three)[:76]
 
 
+def _local_key(key: bytes, info: bytes) -> tuple[bytes, bytes]:
+    """Key and nonce of one sealing: the first two blocks of HKDF-Expand, which are enough."""
+    one = hmac.digest(key, info + b"\x01", "sha256")
+    return one, hmac.digest(key, one + info + b"\x02", "sha256")[:12]
+
+
 def block_aad(realm: RealmId) -> bytes:
     """What a block is bound to beside its key; its id and digest are bound by the manifest."""
     return _BLOCK + realm
@@ -332,14 +338,14 @@ class LocalSealer:
 
     def seal(self, data: bytes, *, context: bytes, salt: bytes) -> bytes:
         """salt 32 | AES-256-GCM; `salt` is fresh random (attack A12: no counters to roll back)."""
-        okm = _hkdf_expand(self._key, _LOCAL + context + salt)
-        return salt + AESGCM(okm[:32]).encrypt(okm[32:44], data, context)
+        key, nonce = _local_key(self._key, _LOCAL + context + salt)
+        return salt + AESGCM(key).encrypt(nonce, data, context)
 
     def open(self, sealed: bytes, *, expected_context: bytes) -> bytes:
         """Raises DecryptionError."""
-        okm = _hkdf_expand(self._key, _LOCAL + expected_context + sealed[:32])
+        key, nonce = _local_key(self._key, _LOCAL + expected_context + sealed[:32])
         try:
-            return AESGCM(okm[:32]).decrypt(okm[32:44], sealed[32:], expected_context)
+            return AESGCM(key).decrypt(nonce, sealed[32:], expected_context)
         except (InvalidTag, ValueError) as error:
             raise DecryptionError("local data does not open") from error
 
