@@ -124,6 +124,10 @@ class BlockFiles:
         self.doubtful = {block for block in missing if not self._cache(block).exists()}
         return len(orphans)
 
+    def is_durable(self) -> bool:
+        """True iff no pending block waits for its `sync_job`."""
+        return not self._unsynced
+
     def sync_job(self) -> Callable[[], None]:
         """A function for a worker thread that makes all pending blocks durable."""
         blocks = list(self._unsynced)

@@ -4,8 +4,10 @@ Data flow: workspace/tree -> records -> this -> segment files; segment files -> 
 
 Rules guarded here (decisions.md 6, rule 5):
 - records have consecutive positions; a group is sealed at once, bound to its position and count,
-  under a salted single-use key, and appended with one write;
+  under a salted single-use key, and written with one write;
 - a torn tail (the last write before a crash) is cut off silently: nobody was told it is safe;
+- zeros behind the last frame of a segment were laid for frames to come (`journal_segment`), and
+  are its end;
 - a damaged group costs itself: what lies before it is applied, intact groups behind it are given
   back as salvage, and the damaged segments are kept aside, never deleted;
 - a segment is named by the position behind what is intact before it: if one is missing, that is
@@ -15,73 +17,26 @@ Rules guarded here (decisions.md 6, rule 5):
 
 import errno
 import os
-import struct
 import threading
-import zlib
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, Protocol
-
-import msgpack
+from typing import Any, Final
 
 from parsec_fs.protocol.errors import DecryptionError
-from parsec_fs.storage.journal_frames import (
-    HEADER,
-    MAGIC,
-    Group,
-    frames,
-    frames_behind,
-    salvageable,
-)
-
-Record = tuple[int | bytes, ...]
-Positioned = tuple[int, Any]
-"""Position and record."""
+from parsec_fs.storage.journal_frames import Group
+from parsec_fs.storage.journal_groups import Record, Sealer, open_group, parts, seal_group
+from parsec_fs.storage.journal_scan import SUFFIX, Recovered, scan
+from parsec_fs.storage.journal_segment import Segment
 
 SEGMENT_SIZE: Final = 16 * 1024 * 1024
 GROUP_MAX_RECORDS: Final = 20_000
-GROUP_MAX_BYTES: Final = 8 * 1024 * 1024
-"""A group larger than this is sealed as several: bounds memory when it is read again."""
-
-_SUFFIX: Final = ".journal"
-
-
-class Sealer(Protocol):
-    """What `protocol.sealing.LocalSealer` does."""
-
-    def seal(self, data: bytes, *, context: bytes, salt: bytes) -> bytes: ...
-
-    def open(self, sealed: bytes, *, expected_context: bytes) -> bytes: ...
-
-
-@dataclass(slots=True)
-class Recovered:
-    """What opening a journal found: records to apply, and what lies behind damage, if any."""
-
-    records: list[Positioned] = field(default_factory=list)
-    salvaged: list[Positioned] = field(default_factory=list)
-    damaged: list[Path] = field(default_factory=list)
-    """Segment files with damage, moved aside."""
-
-
-@dataclass(slots=True)
-class _Scan:
-    """What lies in the segments. `torn`: where the last one has to be cut."""
-
-    recovered: Recovered = field(default_factory=Recovered)
-    groups: list[Group] = field(default_factory=list)
-    end: int = 0
-    """Position of the last intact record, or 0."""
-    last: int = 0
-    torn: tuple[Path, int] | None = None
 
 
 class Journal:
-    """An append-only file per 16 MiB. `append` costs a list append, `take` seals a group, `write`
-    waits for the disk.
+    """A file per 16 MiB. `append` costs a list append, `take` seals a group, `write` waits for the
+    disk.
 
     `position` is that of the last sealed record, `written` of the last one written,
     `synced` of the last one that survives a power cut.
@@ -103,11 +58,9 @@ class Journal:
         self.append: Callable[[Record], None] = self.records.append
         self.position = self.written = self.synced = 0
         self._groups: list[Group] = []
-        self._fd = -1
-        self._path = directory
-        self._size = 0
+        self._segment: Segment | None = None
         self._first = self._continues = 0
-        self._unsynced: list[int] = []
+        self._finished: list[Segment] = []
         self._doubtful = False
         self._sealed: deque[tuple[int, int, bytes]] = deque()
         self._writing = threading.Lock()
@@ -118,54 +71,20 @@ class Journal:
 
     def open(self, after: int) -> Recovered:
         """Read everything behind position `after`; then new records continue behind it all."""
-        scan = self._scan(after)
-        if scan.torn is not None:
-            os.truncate(*scan.torn)
-        self._groups = scan.groups
-        self._set_aside(scan.recovered)
-        if scan.recovered.damaged:
+        found = scan(self.directory, self.sealer, after)
+        for path, size in found.cuts:
+            os.truncate(path, size)
+        self._groups = found.groups
+        self._set_aside(found.recovered)
+        if found.recovered.damaged:
             # New positions are behind all that were seen, and the gap before them is no damage.
-            self._continues = max(scan.end, after) + 1
-        self.position = self.written = self.synced = scan.last
-        return scan.recovered
+            self._continues = max(found.end, after) + 1
+        self.position = self.written = self.synced = found.last
+        return found.recovered
 
     def damaged(self) -> list[Path]:
         """Segments with damage; nothing is changed. A torn tail is none."""
-        return self._scan(0).recovered.damaged
-
-    def _scan(self, after: int) -> _Scan:
-        scan = _Scan(last=after)
-        end, intact = 0, True
-        paths = sorted(self.directory.glob("*" + _SUFFIX))
-        for path in paths:
-            data = path.read_bytes()
-            groups, clean = frames(path, data)
-            behind = 0 if clean else frames_behind(data, groups)
-            scan.last = max(scan.last, int(path.stem, 16) - 1)
-            for group in groups:
-                items = self._open_group(group, data)
-                follows = group.position == end + 1 or _may_begin(group, end, after)
-                intact = intact and items is not None and follows
-                end = group.position + group.count - 1
-                _take(scan, group, items, after, intact)
-            if not clean and behind == 0 and path == paths[-1]:
-                scan.torn = (path, groups[-1].offset + groups[-1].size if groups else 0)
-            elif not clean:
-                intact = False
-                for group in salvageable(path, data, behind):
-                    _take(scan, group, self._open_group(group, data), after, False)
-            if not intact:
-                scan.recovered.damaged.append(path)
-        return scan
-
-    def _open_group(self, group: Group, data: bytes) -> list[Any] | None:
-        sealed = data[group.offset + HEADER.size : group.offset + group.size]
-        try:
-            plain = self.sealer.open(sealed, expected_context=_context(group.position, group.count))
-            items = msgpack.unpackb(plain, raw=True, use_list=False, strict_map_key=False)
-        except (DecryptionError, ValueError, msgpack.exceptions.UnpackException):
-            return None
-        return list(items) if len(items) == group.count else None
+        return scan(self.directory, self.sealer, 0).recovered.damaged
 
     def _set_aside(self, recovered: Recovered) -> None:
         """Damaged segments, and all behind them, are kept for people; the prefix is rewritten."""
@@ -205,17 +124,15 @@ class Journal:
         while self.records:
             group = self.records[:GROUP_MAX_RECORDS]
             del self.records[: len(group)]
-            for part in _parts(group):
+            for part in parts(group):
                 self._sealed.append(self._seal(part))
 
     def _seal(self, records: list[Record]) -> tuple[int, int, bytes]:
         """Position, count and frame of a group."""
         position, count = self.position + 1, len(records)
-        packed = msgpack.packb(records, use_bin_type=True)
-        sealed = self.sealer.seal(packed, context=_context(position, count), salt=self.random(32))
-        head = MAGIC + struct.pack(">QII", position, count, len(sealed))
+        frame = seal_group(self.sealer, position, records, salt=self.random(32))
         self.position += count
-        return position, count, head + struct.pack(">I", zlib.crc32(head)) + sealed
+        return position, count, frame
 
     def write(self) -> int:
         """Write what was taken; the position up to which all is written. Also in a worker thread:
@@ -232,25 +149,32 @@ class Journal:
         return not (self.records or self._sealed)
 
     def _write(self, position: int, count: int, frame: bytes) -> None:
-        if self._fd < 0 or self._size >= self.segment_size:
-            self._start_segment(position)
-        done = os.write(self._fd, frame)
-        if done != len(frame):
-            # Out of space: take the torn frame back, so that a later one follows intact ones.
-            os.ftruncate(self._fd, self._size)
-            raise OSError(errno.ENOSPC, "journal: no space left")
-        self._groups.append(Group(position, count, self._path, self._size, len(frame)))
-        self._size += len(frame)
+        segment = self._segment
+        if segment is None or segment.size >= self.segment_size:
+            segment = self._start_segment(position)
+        offset = segment.size
+        segment.append(frame)
+        self._groups.append(Group(position, count, segment.path, offset, len(frame)))
         self.written = position + count - 1
 
-    def _start_segment(self, position: int) -> None:
-        path = self.directory / f"{self._continues or position:016x}{_SUFFIX}"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        opened = os.open(path, flags, 0o600)  # first: where it fails, nothing has changed
-        if self._fd >= 0:
-            self._unsynced.append(self._fd)
-        self._fd, self._path, self._first, self._continues = opened, path, position, 0
-        self._size = os.fstat(self._fd).st_size
+    def _start_segment(self, position: int) -> Segment:
+        path = self.directory / f"{self._continues or position:016x}{SUFFIX}"
+        if self._segment is not None:
+            self._segment.cut()
+        opened = Segment(path, self.segment_size)  # first: where it fails, nothing has changed
+        if self._segment is not None:
+            self._finished.append(self._segment)
+        self._segment, self._first, self._continues = opened, position, 0
+        return opened
+
+    def is_brief(self) -> bool:
+        """True iff `sync` would now wait for nothing but one write and fdatasync of a little."""
+        segment = self._segment
+        if segment is None or self._finished or self._writing.locked():
+            return False
+        if segment.size >= self.segment_size or self.synced < self._first:
+            return False
+        return segment.is_brief(sum(len(frame) for _, _, frame in self._sealed))
 
     def sync(self) -> int:
         """Write what was taken, and make everything written until now durable; the position for
@@ -268,17 +192,19 @@ class Journal:
 
     def _make_durable(self) -> int:
         with self._writing:
-            written, current, finished = self.written, self._fd, self._unsynced
-            self._unsynced = []
+            written, current, finished = self.written, self._segment, self._finished
+            self._finished = []
             new_files = finished or self.synced < self._first
+            if current is not None:
+                current.before_sync()
         if self._doubtful:
             raise OSError(errno.EIO, "the disk has lost records; mount again to see what is left")
         self._doubtful = True
-        for fd in finished:
-            os.fdatasync(fd)
-            os.close(fd)
-        if current >= 0:
-            os.fdatasync(current)
+        for segment in finished:
+            os.fdatasync(segment.fd)
+            os.close(segment.fd)
+        if current is not None:
+            os.fdatasync(current.fd)
         if new_files:
             _sync_path(self.directory)
         self._doubtful = False
@@ -295,7 +221,7 @@ class Journal:
                 file.seek(group.offset)
                 data = file.read(group.size)
             here = Group(group.position, group.count, group.path, 0, len(data))
-            opened = self._open_group(here, data)
+            opened = open_group(self.sealer, here, data)
             if opened is None:
                 raise DecryptionError("journal: group does not open")
             first, items = self._opened = (group.position, tuple(opened))
@@ -310,7 +236,9 @@ class Journal:
 
     def forget(self, position: int) -> None:
         """Delete segments whose records are all logged (at or before `position`)."""
-        current = self._path  # before the groups are looked at: a flush may begin another now
+        current = (
+            self._segment and self._segment.path
+        )  # before the groups are looked at: a flush may begin another now
         last: dict[Path, int] = {}
         groups = self._groups.copy()
         for group in groups:
@@ -328,55 +256,12 @@ class Journal:
     def close(self) -> None:
         """Write and sync what is left."""
         self.flush()
-        if (self._fd >= 0 or self._unsynced) and not self._doubtful:
+        if (self._segment is not None or self._finished) and not self._doubtful:
             self.synced = self._make_durable()
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-
-def _take(scan: _Scan, group: Group, items: list[Any] | None, after: int, intact: bool) -> None:
-    scan.last = max(scan.last, group.position + group.count - 1)
-    if items is None:
-        return
-    target = scan.recovered.records if intact else scan.recovered.salvaged
-    for position, record in enumerate(items, group.position):
-        if position > after:
-            target.append((position, record))
-    if intact:
-        scan.groups.append(group)
-        scan.end = group.position + group.count - 1
-
-
-def _may_begin(group: Group, end: int, after: int) -> bool:
-    """May this group follow `end` with a gap? Only as the first of a segment, and if nothing that
-    is needed was in between: what was forgotten is logged (up to `after`, or the journal begins
-    here), and what was set aside is told by the segment's name."""
-    if group.offset != 0 or group.position <= end:
-        return False
-    return end == 0 or int(group.path.stem, 16) <= max(end, after) + 1
-
-
-def _context(position: int, count: int) -> bytes:
-    return b"journal" + struct.pack(">QI", position, count)
-
-
-def _parts(group: list[Record]) -> Iterator[list[Record]]:
-    """Split a group where the contents in it reach the limit."""
-    size = sum([len(record[-1]) for record in group if type(record[-1]) is bytes])
-    if size <= GROUP_MAX_BYTES:
-        yield group
-        return
-    part: list[Record] = []
-    size = 0
-    for record in group:
-        part.append(record)
-        size += len(record[-1]) if type(record[-1]) is bytes else 0
-        if size >= GROUP_MAX_BYTES:
-            yield part
-            part, size = [], 0
-    if part:
-        yield part
+        if self._segment is not None:
+            self._segment.cut()
+            os.close(self._segment.fd)
+            self._segment = None
 
 
 def _sync_path(path: Path) -> None:

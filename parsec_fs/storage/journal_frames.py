@@ -2,6 +2,7 @@
 
 Data flow: bytes of a segment -> this -> groups -> journal, which opens them.
 
+A segment is frames, one behind the other, and perhaps zeros behind the last (`journal_segment`).
 A frame is: magic 4 | position 8 | count 4 | size of the sealed part 4 | CRC-32 of these 4 | sealed.
 The CRC only finds frames again behind damage; integrity comes from the seal.
 """
@@ -15,6 +16,10 @@ from typing import Final
 
 MAGIC: Final = b"PFJ1"
 HEADER: Final = struct.Struct(">4sQIII")
+SECTOR: Final = 512
+"""What a disk writes whole or not at all."""
+_TAG: Final = 16
+"""Of the seal, at a frame's end: never all zeros."""
 
 
 @dataclass(slots=True)
@@ -29,10 +34,11 @@ class Group:
 
 
 def frames(path: Path, data: bytes) -> tuple[list[Group], bool]:
-    """Frames from the beginning of a segment; False if something follows that is no frame."""
+    """Frames from the beginning of a segment; False if something follows that is neither a frame
+    nor zeros to the end: those were laid for frames to come."""
     groups: list[Group] = []
-    offset = 0
-    while offset < len(data):
+    offset, end = 0, len(data.rstrip(b"\0"))
+    while offset < end:
         group = _frame_at(path, data, offset)
         if group is None:
             return groups, False
@@ -72,3 +78,14 @@ def salvageable(path: Path, data: bytes, offset: int) -> Iterator[Group]:
             continue
         yield group
         offset += group.size
+
+
+def over_zeros(data: bytes, group: Group) -> bool:
+    """True iff a part of the frame was never written over the zeros that were laid there, and zeros
+    are still behind it: what is sealed has no such sector."""
+    start, end = group.offset, group.offset + group.size
+    if end == len(data) or data[-1]:
+        return False
+    begins = range(start - start % SECTOR, end, SECTOR)
+    pieces = [data[max(begin, start) : min(begin + SECTOR, end)] for begin in begins]
+    return not all(piece.strip(b"\0") for piece in [*pieces, data[end - _TAG : end]])

@@ -19,7 +19,8 @@ from parsec_fs.protocol.ids import ROOT_OBJECT, BlockId, ObjectId
 from parsec_fs.protocol.limits import MIB
 from parsec_fs.protocol.manifests import BlockRef, FileManifest
 from parsec_fs.storage.contents import Contents
-from parsec_fs.storage.journal import Journal, Recovered
+from parsec_fs.storage.journal import Journal
+from parsec_fs.storage.journal_scan import Recovered
 from parsec_fs.workspace import files, records
 from parsec_fs.workspace.loader import Loader
 from parsec_fs.workspace.nodes import (

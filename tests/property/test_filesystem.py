@@ -147,8 +147,8 @@ async def drive(operations: list[tuple[Any, ...]], folder: Path) -> None:
             killed.journal.flush()
             nursery.cancel_scope.cancel()
         driver.filesystem = open_filesystem(folder)
-        if killed.journal._fd >= 0:
-            os.close(killed.journal._fd)
+        if killed.journal._segment is not None:
+            os.close(killed.journal._segment.fd)
         if not rest:
             break
     await driver.check()

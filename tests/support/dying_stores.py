@@ -21,6 +21,7 @@ from parsec_fs.protocol.manifests import BlockRef
 from parsec_fs.storage.block_files import BlockFiles
 from parsec_fs.storage.contents import Contents
 from parsec_fs.storage.journal import Journal
+from parsec_fs.storage.journal_segment import Segment
 from parsec_fs.storage.realm_store import RealmStore
 from parsec_fs.storage.realm_writer import LeafRow, OutboxEntry, RealmWriter
 from parsec_fs.workspace.assembly import Stores
@@ -30,6 +31,7 @@ WHILE_WRITING: Final = {
     "journal_torn_append": "half of a group is in the file",
     "journal_after_append": "a group is written, not durable",
     "journal_before_sync": "an fsync waits for its fdatasync",
+    "journal_half_laid": "half of the zeros for frames to come are in the file",
     "journal_after_sync": "the group is durable, nobody was told",
     "journal_new_segment": "the next segment is there, empty, its name not durable",
     "journal_before_forget": "all of a segment is logged, and it is still there",
@@ -112,15 +114,27 @@ def _journal(death: Death) -> type[Journal]:
             """As a power cut leaves it: the first half of a frame."""
             last = self._groups[-1]
             frame = last.path.read_bytes()[last.offset : last.offset + last.size]
-            os.write(self._fd, frame[: len(frame) // 2])
+            assert self._segment is not None
+            os.pwrite(self._segment.fd, frame[: len(frame) // 2], self._segment.size)
             os.kill(os.getpid(), signal.SIGKILL)
 
-        def _start_segment(self, position: int) -> None:
-            super()._start_segment(position)
+        def _lay_half(self) -> None:
+            """As a power cut leaves it: half of the zeros up to the segment's end."""
+            assert self._segment is not None
+            missing = self._segment.limit - self._segment.size
+            os.pwrite(self._segment.fd, bytes(missing // 2), self._segment.size)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        def _start_segment(self, position: int) -> Segment:
+            started = super()._start_segment(position)
             death.at("journal_new_segment")
+            return started
 
         def _make_durable(self) -> int:
             death.at("journal_before_sync")
+            lays = self._segment is not None and self._segment.lays_next()
+            if lays and death.is_next("journal_half_laid"):
+                self._lay_half()
             done = super()._make_durable()
             death.at("journal_after_sync")
             return done

@@ -109,6 +109,7 @@ SHELLS: dict[str, tuple[str, ...]] = {
             "store_loader",
             "strict_open",
             "sync",
+            "syncs",
             "takeovers",
             "upload",
         )
@@ -132,7 +133,7 @@ SHELLS: dict[str, tuple[str, ...]] = {
 HOMES: dict[str, tuple[str, ...]] = {
     "hashlib": ("parsec_fs.protocol.hashing",),
     "hmac": ("parsec_fs.protocol.hashing", "parsec_fs.protocol.sealing"),
-    "msgpack": ("parsec_fs.protocol.codec", "parsec_fs.storage.journal"),
+    "msgpack": ("parsec_fs.protocol.codec", "parsec_fs.storage.journal_groups"),
     "cryptography": (
         "parsec_fs.protocol.keys",
         "parsec_fs.protocol.sealing",

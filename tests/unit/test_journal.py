@@ -171,12 +171,14 @@ def test_a_failed_write_loses_nothing(open_journal: Open, tmp_path: Path) -> Non
     journal = open_journal()
     journal.open(0)
     written(journal, [[b"a"]])
-    healthy, journal._fd = journal._fd, os.open(tmp_path / "journal", os.O_RDONLY)
+    segment = journal._segment
+    assert segment is not None
+    healthy, segment.fd = segment.fd, os.open(tmp_path / "journal", os.O_RDONLY)
     journal.append((1, b"b"))
     with pytest.raises(OSError):
         journal.flush()
-    os.close(journal._fd)
-    journal._fd = healthy
+    os.close(segment.fd)
+    segment.fd = healthy
     journal.append((1, b"c"))
     journal.flush()
     journal.close()
@@ -241,12 +243,14 @@ def test_what_a_disk_has_lost_is_never_called_durable(open_journal: Open) -> Non
     journal = open_journal()
     journal.open(0)
     written(journal, [[b"a"]])
-    healthy = os.dup(journal._fd)
+    assert journal._segment is not None
+    current = journal._segment.fd
+    healthy = os.dup(current)
     reader, writer = os.pipe()
-    os.dup2(writer, journal._fd)
+    os.dup2(writer, current)
     with pytest.raises(OSError):
         journal.sync()
-    os.dup2(healthy, journal._fd)
+    os.dup2(healthy, current)
     with pytest.raises(OSError, match="mount again"):
         journal.sync()
     assert journal.synced == 0
