@@ -61,6 +61,10 @@ class PollFirst:
         """True iff requests keep coming: background work then stands back."""
         return _now() - self._asked[0] < BUSY_WITHIN_NS
 
+    def nobody_waits(self) -> bool:
+        """True iff no request is there but the one being answered."""
+        return not self._poll.poll(0)
+
     @property
     def last_use_ns(self) -> int:
         """About when the newest request came, on `time.perf_counter_ns`; 0 before the first."""

@@ -90,6 +90,7 @@ async def serve(
     """Mount and serve until unmounted from outside or cancelled; always leaves it unmounted."""
     owner = (os.getuid(), os.getgid()) if options.own_files else None
     poller = loop.install(filesystem.contents.workers, options.spin_ns)
+    filesystem.syncs.nobody_waits = poller.nobody_waits
     gate = gate or Gate()
     kind = Operations if gate.before_open is None else StrictOperations
     operations = kind(filesystem, gate, facts or LocalFacts(filesystem.tree), Attributes(owner))

@@ -21,7 +21,8 @@ from parsec_fs.protocol.ids import ObjectId
 from parsec_fs.protocol.limits import INLINE_MAX_SIZE, MIB
 from parsec_fs.protocol.manifests import Child
 from parsec_fs.storage.contents import Contents
-from parsec_fs.storage.journal import Journal, Recovered
+from parsec_fs.storage.journal import Journal
+from parsec_fs.storage.journal_scan import Recovered
 from parsec_fs.workspace import capture as captures
 from parsec_fs.workspace import (
     conflicts,
@@ -40,9 +41,10 @@ from parsec_fs.workspace.nodes import (
     FileNode,
     FolderNode,
 )
-from parsec_fs.workspace.room import Room, free_bytes, told
+from parsec_fs.workspace.room import Room, free_bytes
 from parsec_fs.workspace.salvage import salvage
 from parsec_fs.workspace.seal_queue import SealQueue
+from parsec_fs.workspace.syncs import Syncs
 from parsec_fs.workspace.tree import Tree
 
 T = TypeVar("T")
@@ -85,6 +87,7 @@ class Filesystem:
         self.root_owner = root_owner
         self.room = Room(lambda: free_bytes(journal.directory), contents.files)
         self.groups = Groups(journal, self.room, begin=self._group)
+        self.syncs = Syncs(journal, contents, self.room)
         self.tree = Tree(new_id=_id_source(random), emit=self.groups.emit)
         self.seals = SealQueue(self.tree, contents, on_error=self._seal_failed)
         self.memory = Memory(self.tree, journal, contents, self.loader)
@@ -97,7 +100,6 @@ class Filesystem:
         self.newest_change: float | None = None
         self.on_change: Callable[[], None] = lambda: None
         self._pressure = 0
-        self._syncing: trio.Event | None = None
 
     # Opening and closing
 
@@ -227,7 +229,7 @@ class Filesystem:
             await self.seals.drained(node)
             files.journal_content(self.tree, node)
         position = self.tree.position
-        await self._sync(position)
+        await self.syncs.sync(position)
         return position
 
     async def settle(self) -> None:
@@ -281,29 +283,11 @@ class Filesystem:
             await trio.sleep(SYNC_EVERY_S)
             if self.journal.synced < self.tree.position:
                 try:
-                    await self._sync(self.tree.position)
+                    await self.syncs.sync(self.tree.position)
                 except LocalError as error:
                     # Whoever asks for it with fsync is told; the mount goes on.
                     log.error("journal: not durable: %s", error.__cause__)
             self.memory.discard_dropped()
-
-    async def _sync(self, position: int) -> None:
-        """Durable up to `position`; requests that come together share one fdatasync."""
-        while self.journal.synced < position:
-            if self._syncing is not None:
-                await self._syncing.wait()
-                continue
-            self._syncing = trio.Event()
-            try:
-                self.journal.take()
-                with trio.CancelScope(shield=True):  # closing must not find it under way
-                    self.journal.synced = await self.contents.make_durable(self.journal.sync)
-                self.room.unwritable = 0
-            except OSError as error:
-                raise LocalError("journal cannot be written", errno=told(error)) from error
-            finally:
-                self._syncing.set()
-                self._syncing = None
 
     async def _sweep_open_files(self) -> None:
         while True:
@@ -355,7 +339,7 @@ class Filesystem:
         what was left behind are durable. A position that is signed, or logged, must not be one that
         a power cut gives away again."""
         await trio.to_thread.run_sync(self.contents.files.sync_job())
-        await self._sync(self.tree.position)
+        await self.syncs.sync(self.tree.position)
 
     def logged(self, capture: captures.Capture) -> None:
         """The store has the capture (and `capture.position`): clean, and out of the journal."""

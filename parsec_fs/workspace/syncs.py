@@ -1,0 +1,82 @@
+"""Making the journal durable: whoever asks while one fdatasync is under way shares the next.
+
+Data flow: fsync, every 5 s, before a capture is sent -> this -> storage/journal -> disk.
+
+Where the disk is quick, the way to a thread and back takes longer than what is done there: of the
+340 us of an fsync that SQLite waited for, 130 were write and fdatasync. So a brief one is done in
+the event loop, where requests of others would wait for it: only after the disk was quick many times
+in a row, while nobody else's request is there, and no block is to be made durable with it. One that
+was slow sends those after it back to the thread.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+from parsec_fs.protocol.errors import LocalError
+from parsec_fs.storage.contents import Contents
+from parsec_fs.storage.journal import Journal
+from parsec_fs.workspace.room import Room, told
+
+QUICK_NS: Final = 500_000
+"""Others may wait so long for a brief fdatasync, less than for a turn of the event loop."""
+
+QUICK_ONES: Final = 16
+"""So many of them in a row, until the next is taken for one."""
+
+
+class Syncs:
+    """Of one journal. `nobody_waits`: has the event loop nothing else to answer right now?"""
+
+    def __init__(
+        self, journal: Journal, contents: Contents, room: Room, quick_ns: int = QUICK_NS
+    ) -> None:
+        self.nobody_waits: Callable[[], bool] = lambda: False
+        self._journal = journal
+        self._contents = contents
+        self._room = room
+        self._quick_ns = quick_ns
+        self._running: trio.Event | None = None
+        self._quick = 0
+
+    async def sync(self, position: int) -> None:
+        """Durable up to `position`. Raises LocalError."""
+        while self._journal.synced < position:
+            if self._running is not None:
+                await self._running.wait()
+                continue
+            self._journal.take()
+            brief = self._journal.is_brief()
+            try:
+                if brief and self._is_quick():
+                    self._journal.synced = self._timed()
+                else:
+                    await self._in_thread(self._timed if brief else self._journal.sync)
+                self._room.unwritable = 0
+            except OSError as error:
+                raise LocalError("journal cannot be written", errno=told(error)) from error
+
+    def _is_quick(self) -> bool:
+        """May the event loop wait for a brief one?"""
+        if self._quick < QUICK_ONES or not self._contents.files.is_durable():
+            return False
+        return self.nobody_waits()
+
+    async def _in_thread(self, sync: Callable[[], int]) -> None:
+        self._running = trio.Event()
+        try:
+            with trio.CancelScope(shield=True):  # closing must not find it under way
+                self._journal.synced = await self._contents.make_durable(sync)
+        finally:
+            self._running.set()
+            self._running = None
+
+    def _timed(self) -> int:
+        """A brief one, which says something about the next."""
+        start = time.perf_counter_ns()
+        done = self._journal.sync()
+        quick = time.perf_counter_ns() - start < self._quick_ns
+        self._quick = self._quick + 1 if quick else 0
+        return done
