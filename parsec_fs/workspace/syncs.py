@@ -3,7 +3,7 @@
 Data flow: fsync, every 5 s, before a capture is sent -> this -> storage/journal -> disk.
 
 Where the disk is quick, the way to a thread and back takes longer than what is done there: of the
-340 us of an fsync that SQLite waited for, 130 were write and fdatasync. So a brief one is done in
+680 us of an fsync that SQLite waited for, 230 were write and fdatasync. So a brief one is done in
 the event loop, where requests of others would wait for it: only after the disk was quick many times
 in a row, while nobody else's request is there, and no block is to be made durable with it. One that
 was slow sends those after it back to the thread.
