@@ -3,8 +3,11 @@
 Data flow: keys -> a file manager on a screen that nobody sees -> alice's mount -> server -> bob's
     mount.
 
-scripts/file_managers takes the same steps and keeps pictures of them.
+scripts/file_managers takes the same steps. Pictures of them, also of the screen at which a step
+failed, lie in the test's folder (below pytest's --basetemp or /tmp/pytest-of-USER).
 """
+
+from pathlib import Path
 
 import pytest
 
@@ -16,9 +19,9 @@ from tests.support.requirements import require_fuse
 
 
 @pytest.mark.parametrize("program", FILE_MANAGERS)
-def test_a_file_manager_on_the_mount_of_two_devices(program: str) -> None:
+def test_a_file_manager_on_the_mount_of_two_devices(program: str, tmp_path: Path) -> None:
     require_fuse()
     require_desktop(program, "mousepad")
-    with product() as server, visit(FILE_MANAGERS[program], server) as prepared:
+    with product() as server, visit(FILE_MANAGERS[program], server, tmp_path) as prepared:
         for step in prepared.steps.values():
             step()

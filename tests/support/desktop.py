@@ -9,6 +9,7 @@ when this process is killed. It sees the system's programs and the given folders
 this machine: a file manager shows one trash for all that is mounted, and empties all of it.
 """
 
+import glob
 import json
 import os
 import subprocess
@@ -36,15 +37,26 @@ PACKAGES = {
 }
 """Programs of the desktop, and the Debian packages that bring them."""
 
+SERVICES = {
+    "gvfsd-trash": "gvfs gvfs-daemons",
+    "tumblerd": "tumbler",
+    "at-spi-bus-launcher": "at-spi2-core",
+}
+"""What the session bus starts, and the same."""
+SERVICE_FOLDERS = ("/usr/libexec", "/usr/lib/gvfs", "/usr/lib/*/tumbler-1", "/usr/lib/tumbler-1")
+
 
 def require_desktop(*programs: str) -> None:
     """Everything that a desktop and these programs need; else pytest.skip with Debian's names."""
+    remedy = "install {}, or run: DESKTOP=true scripts/setup"
     for program in (*PACKAGES, *programs):
-        package = PACKAGES.get(program, program)
-        require_program(program, f"install {package}, or run: CI=true scripts/setup")
+        require_program(program, remedy.format(PACKAGES.get(program, program)))
+    for service, packages in SERVICES.items():
+        if not any(glob.glob(f"{folder}/{service}") for folder in SERVICE_FOLDERS):
+            pytest.skip(f"{service} is missing: {remedy.format(packages)}")
     bindings = "import gi; gi.require_version('Atspi', '2.0'); from gi.repository import Atspi"
     if subprocess.run([SYSTEM_PYTHON, "-c", bindings], capture_output=True).returncode:
-        pytest.skip("install python3-gi gir1.2-atspi-2.0 at-spi2-core, or: CI=true scripts/setup")
+        pytest.skip(remedy.format("python3-gi gir1.2-atspi-2.0 at-spi2-core"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +66,8 @@ class Window:
     title: str
     active: bool
     texts: tuple[str, ...]
+    typing: bool
+    """Does what is typed go into a text field of it?"""
 
     def reads(self, *texts: str) -> bool:
         """Is each of these to be found, alone or within a longer one?"""
@@ -96,7 +110,7 @@ class Desktop:
         try:
             self._start_screen()
             self._start_bus()
-            self.start("openbox", "openbox")
+            self._start_window_manager()
         except BaseException:
             self._close()
             raise
@@ -139,6 +153,17 @@ class Desktop:
         assert self._bus.stdout is not None
         self.environment["DBUS_SESSION_BUS_ADDRESS"] = self._bus.stdout.readline().strip()
 
+    def _start_window_manager(self) -> None:
+        """Until it manages: a window that it does not know yet cannot be given the keyboard."""
+        self.start("openbox", "openbox")
+        asked = ["xdotool", "get_num_desktops"]
+
+        def manages() -> bool:
+            asking = subprocess.run(asked, env=self.environment, capture_output=True)
+            return asking.returncode == 0
+
+        poll(manages, WAIT_S, self._programs.log("openbox").read_text)
+
     def _close(self) -> None:
         if self._bus is not None:
             self._bus.communicate(timeout=WAIT_S)
@@ -166,8 +191,17 @@ class Desktop:
         """Output of a program of the desktop that ends by itself and succeeds."""
         return self._run(self._inside(*command))
 
+    def try_run(self, *command: str | Path) -> "subprocess.CompletedProcess[str]":
+        """The same of one that may fail."""
+        return self._done(self._inside(*command))
+
     def _run(self, command: Sequence[str]) -> str:
-        done = subprocess.run(
+        done = self._done(command)
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+        return done.stdout
+
+    def _done(self, command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
             command,
             env=self.environment,
             cwd=self.home,
@@ -175,18 +209,13 @@ class Desktop:
             text=True,
             timeout=WAIT_S,
         )
-        assert done.returncode == 0, (command, done.stdout, done.stderr)
-        return done.stdout
 
     # Eyes
 
     def windows(self, application: str) -> list[Window]:
         """All windows of an application."""
         shown = json.loads(self._look(application))
-        return [
-            Window(title=one["title"], active=one["active"], texts=tuple(one["texts"]))
-            for one in shown
-        ]
+        return [Window(**{**one, "texts": tuple(one["texts"])}) for one in shown]
 
     def wait_read(
         self, application: str, *texts: str, without: Sequence[str] = (), focused: bool = True
@@ -202,6 +231,14 @@ class Desktop:
             )
 
         poll(reads, WAIT_S, lambda: (texts, without, self.windows(application)))
+
+    def wait_typing(self, application: str) -> None:
+        """Until a text field has the cursor: what is typed before is lost, or a command."""
+        poll(
+            lambda: any(one.typing for one in self.windows(application)),
+            WAIT_S,
+            lambda: self.windows(application),
+        )
 
     def wait_closed(self, application: str) -> None:
         """Until an application has no window."""

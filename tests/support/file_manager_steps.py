@@ -135,13 +135,20 @@ class Visit:
         key, view = self.manager.icon_view
         self.desktop.keys(key)
         self.manager.see(view)
-        poll(made.exists, WAIT_S)
-        noted = self.desktop.run("identify", "-format", "%[Thumb::URI] %[Thumb::MTime]", made)
-        uri, _, changed = noted.partition(" ")
-        assert (uri, int(float(changed))) == (photo.as_uri(), int(photo.stat().st_mtime))
+        expected = f"{photo.as_uri()} {int(photo.stat().st_mtime)}"
+        poll(lambda: self._noted(made) == expected, WAIT_S, lambda: (self._noted(made), expected))
         self.picture("thumbnail")
         self.desktop.keys(self.manager.usual_view)
         self.done()
+
+    def _noted(self, thumbnail: Path) -> str:
+        """Of which file a thumbnail is, and when that changed; "" while it is being written."""
+        asked = ("identify", "-format", "%[Thumb::URI] %[Thumb::MTime]", thumbnail)
+        done = self.desktop.try_run(*asked) if thumbnail.exists() else None
+        if done is None or done.returncode:
+            return ""
+        uri, _, changed = done.stdout.partition(" ")
+        return f"{uri} {changed.partition('.')[0]}"
 
     def copy_in(self) -> None:
         """A folder of many files, from this machine's disk."""
@@ -206,6 +213,7 @@ class Visit:
         self.desktop.start("mousepad", "mousepad", self.here / "letters/renamed.txt")
         self.desktop.focus("renamed.txt")
         self.desktop.wait_read("mousepad", "Edit")
+        self.desktop.wait_typing("mousepad")
         self.desktop.keys("ctrl+End")
         self.desktop.type("from alice")
         self.desktop.keys("ctrl+s")

@@ -114,6 +114,7 @@ class FileManager:
 
     def _answer(self, text: str) -> None:
         """Instead of what is suggested."""
+        self.desktop.wait_typing(self.application)
         self.desktop.keys("ctrl+a")
         self.desktop.type(text)
         self.desktop.picture(f"{self.program}-asks-{text}")

@@ -2,7 +2,8 @@
 
 Data flow: accessibility bus (AT-SPI) -> this program -> JSON on stdout -> tests/support/desktop.
 
-    shown.py APPLICATION                 windows: title, whether it has the focus, all its texts
+    shown.py APPLICATION                 windows: title, whether it has the focus, all its texts,
+                                         whether a text field in it has the cursor
     shown.py APPLICATION --press BUTTON  press a button that can be seen; true, or false without one
 
 A program of its own, run by the system's Python: the bindings are Debian's packages (python3-gi,
@@ -62,12 +63,20 @@ def windows(application: str) -> list[Atspi.Accessible]:
     return [one for found in running if name_of(found) == application for one in children(found)]
 
 
+def takes_text(node: Atspi.Accessible) -> bool:
+    """Does what is typed go into this text field?"""
+    states = (Atspi.StateType.FOCUSED, Atspi.StateType.EDITABLE)
+    return all(has_state(node, state) for state in states)
+
+
 def described(window: Atspi.Accessible) -> dict[str, object]:
     """What can be read in one window."""
+    nodes = list(below(window))
     return {
         "title": name_of(window),
         "active": has_state(window, Atspi.StateType.ACTIVE),
-        "texts": [text for node in below(window) if (text := name_of(node))],
+        "texts": [text for node in nodes if (text := name_of(node))],
+        "typing": any(map(takes_text, nodes)),
     }
 
 
