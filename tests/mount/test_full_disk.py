@@ -191,3 +191,47 @@ def test_a_full_server_keeps_nothing_from_working_here() -> None:
         for name, data in content.items():
             bob.wait_file(name, data)
         bob.wait_file("small", b"made while the server was full")
+
+
+def accepted_of(path: Path, content: bytes) -> int:
+    """Write a new file in pieces until one is refused for the budget; bytes that were accepted."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    try:
+        for offset in range(0, len(content), MIB // 8):
+            os.pwrite(fd, content[offset : offset + MIB // 8], offset)
+    except OSError as error:
+        if error.errno != errno.EDQUOT:
+            raise
+        os.fsync(fd)
+        return offset
+    finally:
+        os.close(fd)
+    return len(content)
+
+
+def test_changes_that_fill_the_cache_budget_while_the_server_is_away() -> None:
+    """What does not fit is refused before it is accepted; all else goes on, and is sent in the
+    end."""
+    require_fuse()
+    old, large = os.urandom(4 * MIB), os.urandom(72 * MIB)
+    with product() as server:
+        alice = server.first_device("alice").mount("--cache", "64")
+        assert accepted_of(alice.path / "old", old) == len(old)
+        alice.wait("logged")
+        server.programs.kill("server")
+        accepted = accepted_of(alice.path / "large", large)
+        assert 60 * MIB <= accepted <= 64 * MIB
+        assert alice.errno_of(lambda: accepted_of(alice.path / "small", b"inline")) == 0
+        assert accepted_of(alice.path / "other", large) == 0
+        assert alice.read("large") == large[:accepted], "nothing of what was refused is there"
+        assert any("EDQUOT" in note for note in alice.status()["state"]["notes"])
+        alice.kill()
+        alice.mount("--cache", "64")
+        assert alice.read("large") == large[:accepted]
+        assert alice.read("small") == b"inline"
+        server.start_server()
+        alice.wait("audited", timeout_s=90)
+        numbers = itertools.count()
+        poll(lambda: accepted_of(alice.path / f"{next(numbers)}", old) == len(old), 60)
+        assert alice.read("old") == old
+        server.next_device(alice, "bob").mount().wait_file("large", large[:accepted], 60)
