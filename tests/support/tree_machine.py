@@ -212,15 +212,20 @@ class TwoTrees(RuleBasedStateMachine):
         self.pair.remove()
 
 
-def play(machine: Callable[[], TwoTrees], *, examples: int, steps: int) -> None:
-    """So many examples; with HYPOTHESIS_PROFILE=nightly (`scripts/test --thorough`) 50 times as
+def seeds(count: int) -> range:
+    """So many fixed seeds; with HYPOTHESIS_PROFILE=nightly (`scripts/test --thorough`) 50 times as
     many."""
     default = hypothesis.settings.default
     assert default is not None
+    return range(1, 1 + max(count, count * default.max_examples // 60))
+
+
+def play(machine: Callable[[], TwoTrees], *, seed: int, examples: int, steps: int) -> None:
+    """So many examples of one seed."""
     run_state_machine_as_test(  # takes what makes one, whatever its type says
-        machine,  # type: ignore[arg-type]
+        hypothesis.seed(seed)(machine),  # type: ignore[arg-type]
         settings=hypothesis.settings(
-            max_examples=max(examples, examples * default.max_examples // 60),
+            max_examples=examples,
             stateful_step_count=steps,
             suppress_health_check=list(hypothesis.HealthCheck),
         ),

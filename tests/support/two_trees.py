@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.support.two_times import Times
+
 Outcome = tuple[str, Any]
 _libc = ctypes.CDLL(None, use_errno=True)
 _AT_FDCWD = -100
@@ -35,7 +37,7 @@ def outcome(call: Callable[..., Any], *arguments: Any) -> Outcome:
 
 
 def shown(path: Path) -> tuple[Any, ...]:
-    """Everything about one name that both trees must agree on, except the times of changes."""
+    """Everything about one name that both trees must agree on, but for times (see two_times)."""
     found = path.lstat()
     common = (stat.S_IFMT(found.st_mode), stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid)
     xattrs = {
@@ -68,6 +70,7 @@ class Pair:
     def __init__(self, mounted: Path, plain: Path) -> None:
         self.roots = (mounted, plain)
         self.open: list[tuple[int, int]] = []
+        self.times = Times(mounted, plain)
         for root in self.roots:
             root.mkdir()
 
@@ -105,9 +108,10 @@ class Pair:
             self.close(0)
 
     def compare(self) -> None:
-        """AssertionError unless both trees show the same."""
+        """AssertionError unless both trees show the same, at times that fit."""
         here, there = map(snapshot, self.roots)
         assert here == there
+        self.times.compare()
 
     def sync_all(self) -> None:
         """fsync of every regular file and folder on the mount."""
