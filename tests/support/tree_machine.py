@@ -72,11 +72,11 @@ class TwoTrees(RuleBasedStateMachine):
 
     numbers = itertools.count()
 
-    def __init__(self, daemon: Mounted, plain: Path) -> None:
+    def __init__(self, daemon: Mounted, plain: Path, *, times: bool = True) -> None:
         super().__init__()
         number = f"example-{next(self.numbers)}"
         self.daemon = daemon
-        self.pair = Pair(daemon.path / number, plain / number)
+        self.pair = Pair(daemon.path / number, plain / number, times=times)
 
     # Names
 
@@ -212,18 +212,24 @@ class TwoTrees(RuleBasedStateMachine):
         self.pair.remove()
 
 
-def seeds(count: int) -> range:
-    """So many fixed seeds; with HYPOTHESIS_PROFILE=nightly (`scripts/test --thorough`) 50 times as
-    many."""
+def scaled(count: int) -> int:
+    """So many; with HYPOTHESIS_PROFILE=nightly (`scripts/test --thorough`) 50 times as many."""
     default = hypothesis.settings.default
     assert default is not None
-    return range(1, 1 + max(count, count * default.max_examples // 60))
+    return max(count, count * default.max_examples // 60)
 
 
-def play(machine: Callable[[], TwoTrees], *, seed: int, examples: int, steps: int) -> None:
-    """So many examples of one seed."""
+def seeds(count: int) -> range:
+    """So many fixed seeds, scaled."""
+    return range(1, 1 + scaled(count))
+
+
+def play(
+    machine: Callable[[], TwoTrees], *, examples: int, steps: int, seed: int | None = None
+) -> None:
+    """So many examples, of this seed or of the profile's choice."""
     run_state_machine_as_test(  # takes what makes one, whatever its type says
-        hypothesis.seed(seed)(machine),  # type: ignore[arg-type]
+        machine if seed is None else hypothesis.seed(seed)(machine),  # type: ignore[arg-type]
         settings=hypothesis.settings(
             max_examples=examples,
             stateful_step_count=steps,

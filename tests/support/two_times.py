@@ -5,7 +5,7 @@ Data flow: both trees after each step (tests/support/two_trees) -> `Times.compar
 Two calls are never made at the same moment, so what a step touched has its time between the
 beginning and the end of that step in either tree. After the comparison the plain directory takes
 over the mount's modification times: from then on both are equal to the nanosecond until they are
-touched again, here, after a remount, and on another device.
+touched again, also after a remount.
 """
 
 import os
@@ -18,11 +18,6 @@ def names_below(root: Path) -> Iterator[Path]:
     """The folder itself and all that lies below it."""
     yield root
     yield from sorted(root.rglob("*"))
-
-
-def mtimes(root: Path) -> dict[str, int]:
-    """Modification times of a folder and all below it, in ns."""
-    return {str(path.relative_to(root)): path.lstat().st_mtime_ns for path in names_below(root)}
 
 
 CLOCK_REALTIME_COARSE = 5
