@@ -21,6 +21,7 @@ from tests.support.installation import (
     lazy_unmount,
     until,
 )
+from tests.support.user_manager import UserManager, user_manager
 
 STRANGE = 'we"ird $HOME %n \\ name'
 
@@ -143,3 +144,42 @@ def test_a_device_that_locks_itself_takes_its_mounts_away(alice: DeviceAt, tmp_p
 
 def agent_log(device: DeviceAt) -> str:
     return (device.home / "device/agent.log").read_text()
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[UserManager]:
+    with user_manager(tmp_path) as running:
+        yield running
+
+
+def test_systemd_mounts_mounts_again_after_a_kill_and_unmounts_with_nothing_lost(
+    alice: DeviceAt, manager: UserManager, tmp_path: Path
+) -> None:
+    folder = tmp_path / "100% $HOME"
+    said = manager.run(*alice.command("mount", "research", str(folder), "--service"))
+    unit = Path(json.loads(said)["unit"]).name
+    assert manager.run("systemctl", "--user", "is-enabled", unit).strip() == "enabled"
+    assert manager.show(unit, "ActiveState") == "active"
+    _save(manager, folder / "before", "before the kill")
+
+    manager.run("systemctl", "--user", "kill", "--signal=KILL", unit)
+    until(lambda: manager.show(unit, "NRestarts") == "1" or None, timeout_s=60)
+    until(lambda: manager.show(unit, "ActiveState") == "active" or None, timeout_s=60)
+    assert manager.run("cat", str(folder / "before")) == "before the kill"
+    _save(manager, folder / "after", "after it")
+
+    manager.run("systemctl", "--user", "stop", unit)
+    assert manager.show(unit, "ActiveState") == "inactive"
+    assert manager.show(unit, "Result") == "success"
+    manager.run("mountpoint", "-q", str(folder), code=32)
+    assert alice.run("status")["workspaces"] == []
+
+    manager.run("systemctl", "--user", "start", unit)
+    assert manager.run("cat", str(folder / "after")) == "after it"
+    manager.run("systemctl", "--user", "disable", "--now", unit)
+    assert manager.show(unit, "ActiveState") == "inactive"
+    manager.run("systemctl", "--user", "is-enabled", unit, code=1)
+
+
+def _save(manager: UserManager, path: Path, text: str) -> None:
+    manager.run("sh", "-ec", 'printf %s "$2" > "$1"; sync "$1"', "sh", str(path), text)
