@@ -12,8 +12,9 @@ from parsec_fs.protocol.ids import ObjectId
 from parsec_fs.workspace.circles import places_above
 from parsec_fs.workspace.filesystem import Filesystem
 from parsec_fs.workspace.held import AGAIN_S, Obstacle, Reason
+from parsec_fs.workspace.name_index import NameKey
 from parsec_fs.workspace.nodes import FileNode, FolderNode
-from parsec_fs.workspace.tree import NameKey, Tree
+from parsec_fs.workspace.tree import Tree
 
 Json = dict[str, Any]
 _TOLD_MOST: Final = 10

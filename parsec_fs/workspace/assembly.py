@@ -39,7 +39,7 @@ from parsec_fs.workspace.realm_keys import RealmKeys
 from parsec_fs.workspace.rekeying import Rekeying
 from parsec_fs.workspace.replica import RealmReplica
 from parsec_fs.workspace.replica_checks import REPLICA_CHECKS, ReplicaChecks
-from parsec_fs.workspace.settling import Invalidate
+from parsec_fs.workspace.reviving import Invalidate
 from parsec_fs.workspace.sharing import Sharing
 from parsec_fs.workspace.store_loader import StoreLoader
 from parsec_fs.workspace.sync import Sync

@@ -34,9 +34,11 @@ from parsec_fs.protocol.manifests import (
     Xattr,
 )
 from parsec_fs.workspace import file_ops
+from parsec_fs.workspace.assigning import NodeManifest
 from parsec_fs.workspace.carrying import NOTHING, StoredXattrs, Waiting, carry, entry_at
+from parsec_fs.workspace.name_index import NameKey
 from parsec_fs.workspace.nodes import Entry, FileNode, FolderNode, Node, SymlinkNode
-from parsec_fs.workspace.tree import NameKey, NodeManifest, Tree
+from parsec_fs.workspace.tree import Tree
 
 DEFAULT_LIMIT = 4000
 NAMES_PER_NODE = 4

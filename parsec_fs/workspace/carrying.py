@@ -17,8 +17,9 @@ from parsec_fs.protocol.ids import NO_HASH, ObjectId
 from parsec_fs.protocol.limits import BLOCK_SIZE
 from parsec_fs.protocol.manifests import FOLDER, HOLE, BlockRef
 from parsec_fs.workspace import files, records
+from parsec_fs.workspace.name_index import NameKey
 from parsec_fs.workspace.nodes import Entry, FileNode, FolderNode, Node
-from parsec_fs.workspace.tree import NameKey, Tree
+from parsec_fs.workspace.tree import Tree
 
 StoredXattrs = Callable[[ObjectId], Iterable[bytes]]
 """Names of extended attributes that the store says an object has."""
@@ -93,7 +94,7 @@ def carry(tree: Tree, waiting: Waiting, stored_xattrs: StoredXattrs) -> None:
         _moved_on(tree, id)
     for key in names:
         base = tree.dirty_names.pop(key)[1]
-        tree.dirty_names[key] = (tree.position + 1, base)
+        tree.pend(key, base)
         if base is not None or entry_at(tree, key) is None:
             tree.record((records.ENTRY, *key, b"", 0, _time_of(tree, key)))
     known: set[ObjectId] = set()
@@ -125,7 +126,7 @@ def _name(tree: Tree, key: NameKey, known: set[ObjectId]) -> None:
     if tree.dirty_names[key][1] is None:
         # Nothing was recorded of it before.
         base = tree.dirty_names.pop(key)[1]
-        tree.dirty_names[key] = (tree.position + 1, base)
+        tree.pend(key, base)
     node = tree.nodes.get(entry[0])
     if node is not None and node.created and node.id not in known:
         known.add(node.id)

@@ -10,7 +10,8 @@ given up.
 from parsec_fs.protocol.ids import ObjectId
 from parsec_fs.workspace.conflicts import uncover
 from parsec_fs.workspace.nodes import FolderNode
-from parsec_fs.workspace.remote_changes import Invalidation, names_of
+from parsec_fs.workspace.overlay import names_of, taken_from
+from parsec_fs.workspace.remote_changes import Invalidation
 from parsec_fs.workspace.tree import Tree
 
 
@@ -59,7 +60,7 @@ def undo_move(
     node = tree.nodes.get(id)
     if type(node) is not FolderNode:
         return [], []
-    back = [key for key, (_, was) in tree.dirty_names.items() if was == node.entry]
+    back = [key for key, was in taken_from(tree, id) if was == node.entry]
     places = [
         (one, name) for one, name in names_of(tree, node) if (one.id, name) in tree.dirty_names
     ]

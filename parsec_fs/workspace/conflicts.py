@@ -15,8 +15,8 @@ from parsec_fs.protocol.limits import BLOCK_SIZE, NAME_MAX_SIZE
 from parsec_fs.protocol.manifests import Child
 from parsec_fs.workspace import files, records
 from parsec_fs.workspace.nodes import Entry, FileNode, FolderNode, Node
-from parsec_fs.workspace.overlay import count_links, is_deleted_here, is_named_here
-from parsec_fs.workspace.remote_changes import Invalidation, names_of
+from parsec_fs.workspace.overlay import is_deleted_here, is_named_here, names_of, recount
+from parsec_fs.workspace.remote_changes import Invalidation
 from parsec_fs.workspace.tree import Tree
 
 _COPY: Final = re.compile(
@@ -154,7 +154,9 @@ def give_way(
     """
     children = tree.children(folder)
     entry = children.get(name)
-    node = None if entry is None else tree.child(folder, entry)
+    stored = None if theirs is None else (theirs.id, theirs.kind)
+    # What the name stands for in the store has no reason to go aside: it would have two names.
+    node = None if entry is None or entry == stored else tree.child(folder, entry)
     new_name = None
     if node is not None:
         new_name = conflict_name(name, label, dict(children))
@@ -162,7 +164,7 @@ def give_way(
         tree.record((records.ENTRY, folder.id, new_name, node.id, node.kind, now))
         if type(node) is not FolderNode:
             node.nlink -= 1
-    drop_pending(tree, folder, name, None if theirs is None else (theirs.id, theirs.kind))
+    drop_pending(tree, folder, name, stored)
     tree.record((records.THEIRS, folder.id, name))
     changed = [
         Invalidation(folder.inode, name, was=entry),
@@ -182,8 +184,7 @@ def uncover(tree: Tree, folder: FolderNode, name: bytes, now: int) -> None:
         tree.record((records.THEIRS, folder.id, name))
         return
     assert folder.children is not None
-    folder.children.pop(name, None)
-    count_links(folder)
+    recount(folder, folder.children.pop(name, None), None)
     folder.fresh = False
     tree.record((records.ENTRY, folder.id, name, b"", 0, now))
 
@@ -193,8 +194,8 @@ def drop_pending(tree: Tree, folder: FolderNode, name: bytes, theirs: Entry | No
     if tree.dirty_names.pop((folder.id, name), None) is not None:
         folder.pending -= 1
     assert folder.children is not None
-    folder.children.pop(name, None)
+    was = folder.children.pop(name, None)
     if theirs is not None:
-        folder.children[name] = theirs
-    count_links(folder)
+        tree.put(folder, name, theirs)
+    recount(folder, was, theirs)
     folder.fresh = False

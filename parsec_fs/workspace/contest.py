@@ -13,16 +13,18 @@ from dataclasses import replace
 from parsec_fs.protocol.ids import ObjectId
 from parsec_fs.protocol.manifests import FOLDER
 from parsec_fs.workspace import records
+from parsec_fs.workspace.assigning import NodeManifest
 from parsec_fs.workspace.circles import pending_move
 from parsec_fs.workspace.contested import entry_id, named_here, needed, unnamed
 from parsec_fs.workspace.filesystem import Filesystem
 from parsec_fs.workspace.manifest_build import Build
+from parsec_fs.workspace.name_index import NameKey
 from parsec_fs.workspace.overlay import is_deleted_here
 from parsec_fs.workspace.payloads import Found
 from parsec_fs.workspace.remote_changes import RemoteChange, RemoteNames
+from parsec_fs.workspace.reviving import Invalidate
 from parsec_fs.workspace.settlements import one_settlement
-from parsec_fs.workspace.settling import Invalidate, Settling
-from parsec_fs.workspace.tree import NameKey, NodeManifest
+from parsec_fs.workspace.settling import Settling
 
 
 class Contest:

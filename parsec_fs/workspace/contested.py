@@ -7,17 +7,16 @@ from collections import Counter
 from collections.abc import Sequence
 
 from parsec_fs.protocol.ids import ObjectId
+from parsec_fs.workspace.name_index import NameKey
 from parsec_fs.workspace.nodes import FolderNode
-from parsec_fs.workspace.overlay import is_deleted_here
-from parsec_fs.workspace.remote_changes import LinkCount, RemoteChange, RemoteNames, RemoteNode
-from parsec_fs.workspace.tree import NameKey, Tree
+from parsec_fs.workspace.overlay import LinkCount, is_deleted_here, shown_at
+from parsec_fs.workspace.remote_changes import RemoteChange, RemoteNames, RemoteNode
+from parsec_fs.workspace.tree import Tree
 
 
 def entry_id(tree: Tree, folder_id: ObjectId, name: bytes) -> ObjectId | None:
     """What a name in memory stands for."""
-    folder = tree.nodes.get(folder_id)
-    children = folder.children if isinstance(folder, FolderNode) else None
-    entry = children.get(name) if children else None
+    entry = shown_at(tree, (folder_id, name))
     return None if entry is None else entry[0]
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from parsec_fs.protocol.ids import ObjectId
+from parsec_fs.workspace.assigning import NodeManifest
 from parsec_fs.workspace.nodes import Entry
-from parsec_fs.workspace.tree import NodeManifest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

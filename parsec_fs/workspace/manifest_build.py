@@ -26,9 +26,9 @@ from parsec_fs.protocol.manifests import (
     page_of,
 )
 from parsec_fs.protocol.records import ObjectState
+from parsec_fs.workspace.assigning import NodeManifest
 from parsec_fs.workspace.capture import Capture, CapturedFolder, CapturedNode
 from parsec_fs.workspace.times import latest
-from parsec_fs.workspace.tree import NodeManifest
 
 
 class StoreView(Protocol):

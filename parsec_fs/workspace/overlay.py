@@ -8,13 +8,17 @@ Pure and synchronous. Rules guarded here:
   withheld, as if our deletion had taken it along, until `contest` has settled which of them stands.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from parsec_fs.protocol.ids import ObjectId
 from parsec_fs.protocol.manifests import FOLDER, Child
+from parsec_fs.workspace.name_index import NameKey
 from parsec_fs.workspace.nodes import NODE, ROOT_INODE, Entry, FolderNode, Missing, Node
 from parsec_fs.workspace.times import latest
-from parsec_fs.workspace.tree import NameKey, Tree
+from parsec_fs.workspace.tree import Tree
+
+LinkCount = Callable[[ObjectId], int]
+"""How many names of an object the store has."""
 
 
 def show_names(
@@ -26,32 +30,45 @@ def show_names(
         return
     folder.children = dict(names)
     if folder.pending > 0:
-        for id, name in (*tree.dirty_names, *tree.flying_names):
-            if id == folder.id:
-                folder.children.pop(name, None)
+        for _, name in pending_in(tree, folder.id):
+            folder.children.pop(name, None)
     for name, entry in list(folder.children.items()):
         if is_deleted_here(tree, entry[0]):
             withhold(tree, folder, name, entry)
         else:
-            place(tree.nodes.get(entry[0]), folder)
+            place(tree.nodes.get(entry[0]), folder, anew=False)
+    if tree.index is not None:
+        tree.index.shown(folder)
     count_links(folder)
     folder.mtime_ns, folder.ctime_ns = latest((folder.mtime_ns, folder.ctime_ns), times)
     folder.fresh = False
 
 
 def count_links(folder: FolderNode) -> None:
-    """The link count of a folder in use follows from its names, which are in memory."""
-    assert folder.children is not None
-    folder.nlink = 2 + sum(1 for entry in folder.children.values() if entry[1] == FOLDER)
+    """The link count of a folder in use follows from its names, as far as they are in memory."""
+    folder.nlink = 2 + sum(entry[1] == FOLDER for entry in (folder.children or {}).values())
 
 
-def place(node: Node | None, folder: FolderNode) -> None:
-    """A folder that is in memory without its place is in `folder`. Only hostile members name a
-    folder below itself (A36): nothing may follow that."""
-    if type(node) is not FolderNode or node.parent is not None or node.inode == ROOT_INODE:
+def recount(folder: FolderNode, was: Entry | None, now: Entry | None) -> None:
+    """The link count of a folder after one of its names changed."""
+    if folder.nlink == 0:
+        count_links(folder)
+    else:
+        folder.nlink += (now is not None and now[1] == FOLDER) - (
+            was is not None and was[1] == FOLDER
+        )
+
+
+def place(node: Node | None, folder: FolderNode, *, anew: bool = True) -> None:
+    """A name in `folder` stands for this node: a folder lies there, and is in use. `anew`: wherever
+    it was before; else only if memory does not know its place. Only hostile members name a folder
+    below itself, or the root (A36): nothing may follow that."""
+    if type(node) is not FolderNode or node.inode == ROOT_INODE:
         return
-    if not is_below(folder, node):
+    if (anew or node.parent is None) and not is_below(folder, node):
         node.parent = folder
+        if node.nlink == 0:
+            count_links(node)
 
 
 def is_below(folder: FolderNode | None, upper: FolderNode) -> bool:
@@ -69,14 +86,61 @@ def is_deleted_here(tree: Tree, id: ObjectId) -> bool:
     return node is None or node.nlink == 0
 
 
+def names_of(tree: Tree, node: Node) -> list[tuple[FolderNode, bytes]]:
+    """Where an object is named, in the folders that are in memory."""
+    if tree.index is not None:
+        return tree.index.names_of(node)
+    return [
+        (folder, name)
+        for folder in tree.nodes.values()
+        if type(folder) is FolderNode and folder.children
+        for name, entry in folder.children.items()
+        if entry == node.entry
+    ]
+
+
+def pending_in(tree: Tree, id: ObjectId) -> list[NameKey]:
+    """Pending names in a folder."""
+    if tree.index is not None:
+        return tree.index.pending_in(id)
+    return [key for key in {**tree.dirty_names, **tree.flying_names} if key[0] == id]
+
+
+def taken_from(tree: Tree, id: ObjectId) -> list[tuple[NameKey, Entry]]:
+    """Names that stood for an object and are dirty, and what they stood for."""
+    if tree.index is not None:
+        return tree.index.taken_from(id)
+    return [(key, was) for key, (_, was) in tree.dirty_names.items() if was and was[0] == id]
+
+
+def links_now(tree: Tree, id: ObjectId, link_count: LinkCount) -> int:
+    """Names of an object: those in the store, and what changes of names pending here make of it."""
+    pending = {**tree.dirty_names, **tree.flying_names} if tree.index is None else tree.dirty_names
+    keys: Iterable[NameKey] = pending
+    if tree.index is not None:
+        keys = dict.fromkeys((*tree.index.named_by(id), *tree.index.taken_by(id)))
+    links = link_count(id)
+    for key in keys:
+        if key in pending:
+            base, entry = pending[key][1], shown_at(tree, key)
+            links += (entry is not None and entry[0] == id) - (base is not None and base[0] == id)
+    return links
+
+
+def shown_at(tree: Tree, key: NameKey) -> Entry | None:
+    """What a name in memory stands for."""
+    folder = tree.nodes.get(key[0])
+    children = folder.children if type(folder) is FolderNode else None
+    return children.get(key[1]) if children else None
+
+
 def is_named_here(tree: Tree, entry: Entry) -> bool:
     """True iff a pending change gives this object a name."""
-    for folder_id, name in (*tree.dirty_names, *tree.flying_names):
-        folder = tree.nodes.get(folder_id)
-        children = folder.children if type(folder) is FolderNode else None
-        if children and children.get(name) == entry:
-            return True
-    return False
+    if tree.index is not None:
+        keys = tree.index.named_by(entry[0])
+        return any(key in tree.dirty_names and shown_at(tree, key) == entry for key in keys)
+    pending = (*tree.dirty_names, *tree.flying_names)
+    return any(shown_at(tree, key) == entry for key in pending)
 
 
 def withhold(tree: Tree, folder: FolderNode, name: bytes, entry: Entry) -> None:
@@ -84,7 +148,7 @@ def withhold(tree: Tree, folder: FolderNode, name: bytes, entry: Entry) -> None:
     assert folder.children is not None
     folder.children.pop(name, None)
     if (folder.id, name) not in tree.dirty_names:
-        tree.dirty_names[folder.id, name] = (tree.position + 1, entry)
+        tree.pend((folder.id, name), entry)
         folder.pending += (folder.id, name) not in tree.flying_names
 
 
@@ -97,7 +161,10 @@ def lay_over(tree: Tree, key: NameKey, child: Child | None) -> list[Entry | None
     for one in (tree.dirty_names, tree.flying_names):
         if key in one:
             position, base = one[key]
-            one[key] = (position, None if child is None else (child.id, child.kind))
+            now = None if child is None else (child.id, child.kind)
+            one[key] = (position, now)
+            if tree.index is not None:
+                tree.index.pends(key, now)
             bases.append(base)
     return bases
 

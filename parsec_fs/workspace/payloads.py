@@ -27,6 +27,7 @@ from parsec_fs.protocol.manifests import (
 )
 from parsec_fs.storage.realm_store import RealmStore
 from parsec_fs.storage.realm_tables import StoredObject
+from parsec_fs.workspace.assigning import NodeManifest
 from parsec_fs.workspace.leaf_groups import ChangedObject, LeafGroup
 from parsec_fs.workspace.nesting import flatten
 from parsec_fs.workspace.opener import DAMAGE, Opener
@@ -34,7 +35,6 @@ from parsec_fs.workspace.page_changes import PageChanges, belongs
 from parsec_fs.workspace.remote_changes import RemoteChange, RemoteNames, RemoteNode
 from parsec_fs.workspace.replica_checks import REPLICA_CHECKS, ReplicaChecks
 from parsec_fs.workspace.slices import Slices
-from parsec_fs.workspace.tree import NodeManifest
 
 log = logging.getLogger(__name__)
 

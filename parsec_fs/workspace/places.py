@@ -104,5 +104,5 @@ def _load_path(memory: Memory, path: tuple[ObjectId, ...]) -> None:
         if folder.children is None:
             memory.load(Missing(CHILDREN, id))
         if upper is not None and folder.entry in (upper.children or {}).values():
-            place(folder, upper)
+            place(folder, upper, anew=False)
         upper = folder

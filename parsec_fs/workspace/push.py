@@ -38,6 +38,7 @@ from parsec_fs.protocol.manifests import (
 from parsec_fs.protocol.records import ObjectState, Refusal
 from parsec_fs.remote.server_client import CommitFate, ServerClient
 from parsec_fs.storage.realm_writer import OutboxEntry
+from parsec_fs.workspace.assigning import NodeManifest
 from parsec_fs.workspace.capture import Capture
 from parsec_fs.workspace.closures import closures, pack
 from parsec_fs.workspace.manifest_build import Build, Builder, NewVersion, Places
@@ -46,7 +47,6 @@ from parsec_fs.workspace.realm_keys import RealmKeys
 from parsec_fs.workspace.rekeying import Rekeying
 from parsec_fs.workspace.replica import RealmReplica
 from parsec_fs.workspace.store_loader import StoreLoader
-from parsec_fs.workspace.tree import NodeManifest
 from parsec_fs.workspace.upload import Uploader, blocks_root
 
 _ROOM: Final = BATCH_MAX_SIZE - MIB

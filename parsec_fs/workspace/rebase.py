@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 from enum import Enum
 
 from parsec_fs.protocol.manifests import Attributes, FileManifest
-from parsec_fs.workspace.tree import NodeManifest
+from parsec_fs.workspace.assigning import NodeManifest
 
 
 class Verdict(Enum):

@@ -10,15 +10,24 @@ Pure and synchronous. Rules guarded here:
 - what is not in memory is not touched: it is loaded from the updated store when it is needed.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from parsec_fs.protocol.ids import ObjectId
 from parsec_fs.protocol.manifests import FOLDER, Child, FileManifest
+from parsec_fs.workspace.assigning import NodeManifest, assign_manifest
 from parsec_fs.workspace.nodes import ROOT_INODE, Entry, FileNode, FolderNode, Node
-from parsec_fs.workspace.overlay import is_below, is_deleted_here, lay_over, withhold
+from parsec_fs.workspace.overlay import (
+    LinkCount,
+    is_deleted_here,
+    lay_over,
+    links_now,
+    names_of,
+    place,
+    withhold,
+)
 from parsec_fs.workspace.times import latest
-from parsec_fs.workspace.tree import NodeManifest, Tree, assign_manifest
+from parsec_fs.workspace.tree import Tree
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,9 +62,6 @@ class Invalidation:
     name: bytes | None = None
     attr_only: bool = False
     was: Entry | None = field(default=None, compare=False)
-
-
-LinkCount = Callable[[ObjectId], int]
 
 
 def apply_remote(
@@ -125,17 +131,6 @@ def same_content(node: FileNode, manifest: NodeManifest) -> bool:
     return not node.cuts and shown == [ref.id for ref in manifest.refs]
 
 
-def names_of(tree: Tree, node: Node) -> list[tuple[FolderNode, bytes]]:
-    """Where an object is named, in the folders that are in memory."""
-    return [
-        (folder, name)
-        for folder in tree.nodes.values()
-        if type(folder) is FolderNode and folder.children
-        for name, entry in folder.children.items()
-        if entry == node.entry
-    ]
-
-
 def _replace_open(tree: Tree, node: FileNode, out: list[Invalidation]) -> None:
     """The id leaves the table: its names will load the new version under a new inode number.
 
@@ -168,7 +163,7 @@ def _apply_names(
         for name, child in change.names.items():
             # Only now: what moves within this folder may get its new name before it loses the old.
             if child is not None and folder.children.get(name) == (child.id, child.kind):
-                _place(tree.nodes.get(child.id), folder)
+                place(tree.nodes.get(child.id), folder)
     folder.mtime_ns, folder.ctime_ns = latest(
         (folder.mtime_ns, folder.ctime_ns), (change.mtime_ns, change.ctime_ns)
     )
@@ -200,7 +195,7 @@ def _apply_name(
     if new is not None and is_deleted_here(tree, new[0]):
         withhold(tree, folder, name, new)
     elif new is not None:
-        folder.children[name] = new
+        tree.put(folder, name, new)
         folder.nlink += new[1] == FOLDER
     out.append(Invalidation(folder.inode, name, was=old))
 
@@ -208,12 +203,6 @@ def _apply_name(
 def _displace(node: Node | None, folder: FolderNode) -> None:
     if type(node) is FolderNode and node.parent is folder:
         node.parent = None
-
-
-def _place(node: Node | None, folder: FolderNode) -> None:
-    # Only a hostile member names a folder below itself (A36): nothing may follow that.
-    if type(node) is FolderNode and not is_below(folder, node):
-        node.parent, node.nlink = folder, max(node.nlink, 2)
 
 
 def _recount(tree: Tree, node: Node | None, link_count: LinkCount) -> None:
@@ -237,14 +226,3 @@ def _is_held(tree: Tree, node: Node) -> bool:
     """What changed here keeps the name under which it is shown until it is settled, whatever the
     store says of that name by now."""
     return tree.is_dirty(node.id) and bool(names_of(tree, node))
-
-
-def links_now(tree: Tree, id: ObjectId, link_count: LinkCount) -> int:
-    """Names of an object: those in the store, and what changes of names pending here make of it."""
-    links = link_count(id)
-    for key, (_, base) in {**tree.dirty_names, **tree.flying_names}.items():
-        folder = tree.nodes.get(key[0])
-        children = folder.children if type(folder) is FolderNode else None
-        entry = children.get(key[1]) if children else None
-        links += (entry is not None and entry[0] == id) - (base is not None and base[0] == id)
-    return links

@@ -26,7 +26,7 @@ from parsec_fs.workspace.nodes import (
     SymlinkNode,
     new_node,
 )
-from parsec_fs.workspace.overlay import place
+from parsec_fs.workspace.overlay import pending_in, place
 from parsec_fs.workspace.tree import Tree
 
 
@@ -172,7 +172,7 @@ class Replay:
         assert folder.children is not None
         entry = folder.children.get(name)
         if entry is not None and entry[0] not in self.absent:
-            place(self._get(entry[0]), folder)
+            place(self._get(entry[0]), folder, anew=False)
 
     def _create(
         self,
@@ -357,8 +357,7 @@ class Replay:
         self.past.reverted(node)
         if node.nlink == 0:
             # Its deletion was given up: what is in it comes from the store again.
-            pending = self.tree.dirty_names.keys() | self.tree.flying_names.keys()
-            node.pending = sum(1 for key in pending if key[0] == id)
+            node.pending = len(pending_in(self.tree, id))
             node.children, node.nlink = None, 2
 
     def _theirs(self, folder_id: ObjectId, name: bytes) -> None:
@@ -369,7 +368,7 @@ class Replay:
         assert folder.children is not None
         entry = folder.children.get(name)
         ours = None if entry is None else self.tree.nodes.get(entry[0])
-        if ours is not None and type(ours) is not FolderNode:
+        if ours is not None and type(ours) is not FolderNode and entry != pending[1]:
             ours.nlink -= 1
         drop_pending(self.tree, folder, name, pending[1])
         base = None if pending[1] is None else self.tree.nodes.get(pending[1][0])
@@ -377,7 +376,7 @@ class Replay:
             # What we had put over it made it lose its name: it has that again, and was not deleted.
             base.nlink = 1
             self.tree.dirty_nodes.pop(base.id, None)
-        place(base, folder)
+        place(base, folder, anew=False)
 
 
 def set_extra(node: Node, extra: bytes) -> None:

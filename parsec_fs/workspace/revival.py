@@ -12,8 +12,8 @@ from parsec_fs.protocol.ids import ObjectId
 from parsec_fs.workspace import files, records
 from parsec_fs.workspace.conflicts import drop_pending, record_everything, rekey, revert
 from parsec_fs.workspace.nodes import Entry, FileNode, FolderNode, Node, SymlinkNode
-from parsec_fs.workspace.overlay import count_links
-from parsec_fs.workspace.remote_changes import Invalidation, names_of
+from parsec_fs.workspace.overlay import count_links, names_of, pending_in
+from parsec_fs.workspace.remote_changes import Invalidation
 from parsec_fs.workspace.tree import Tree
 
 
@@ -87,7 +87,7 @@ def adopt(
     old = node.id
     rekey(tree, node)
     node.page_key, node.page_bits, node.nlink = tree.new_id() + tree.new_id(), 0, 2
-    for key in [key for key in tree.dirty_names if key[0] == old]:
+    for key in pending_in(tree, old):
         del tree.dirty_names[key]
     node.pending = 0
     tree.set_name(parent, name, node, now)
@@ -100,7 +100,8 @@ def adopt(
     for child in gone:
         del children[child]
     for child, entry in children.items():
-        tree.dirty_names[node.id, child] = (tree.position + 1, None)
+        tree.put(node, child, entry)
+        tree.pend((node.id, child), None)
         node.pending += 1
         tree.record((records.ENTRY, node.id, child, entry[0], entry[1], now))
     count_links(node)

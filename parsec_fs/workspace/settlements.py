@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from parsec_fs.workspace import records
+from parsec_fs.workspace.name_index import NameIndex
 from parsec_fs.workspace.tree import Tree
 
 Positioned = tuple[int, Any]
@@ -24,14 +25,18 @@ Positioned = tuple[int, Any]
 @contextmanager
 def one_settlement(tree: Tree) -> Iterator[None]:
     """What is recorded meanwhile goes to the journal in one piece, with its count. Nothing may be
-    awaited meanwhile. After an error too: the tree shows what was done until then."""
+    awaited meanwhile. After an error too: the tree shows what was done until then.
+    Meanwhile the tree has an index of its names."""
+    if tree.flying_nodes or tree.flying_names:
+        raise RuntimeError("a capture is in flight")
     emit, unit = tree.emit, list[records.Record]()
+    tree.index = NameIndex(tree.nodes, tree.dirty_names)
     tree.position += 1  # of SETTLING, which is made last
     tree.emit = unit.append
     try:
         yield
     finally:
-        tree.emit = emit
+        tree.emit, tree.index = emit, None
         emit((records.SETTLING, len(unit)))
         for record in unit:
             emit(record)

@@ -13,27 +13,25 @@ from typing import TypeVarTuple
 
 from parsec_fs.protocol.errors import LocalError
 from parsec_fs.protocol.ids import ObjectId
-from parsec_fs.protocol.manifests import FOLDER, Child, FolderManifest
+from parsec_fs.protocol.manifests import FOLDER, Child
 from parsec_fs.workspace import capture as captures
-from parsec_fs.workspace import file_ops, files, records
+from parsec_fs.workspace import file_ops, files
+from parsec_fs.workspace.assigning import NodeManifest
 from parsec_fs.workspace.circles import undo_move
 from parsec_fs.workspace.contested import entry_id, unnamed
 from parsec_fs.workspace.filesystem import Filesystem
+from parsec_fs.workspace.name_index import NameKey
 from parsec_fs.workspace.nodes import Entry, FileNode, FolderNode, Node
-from parsec_fs.workspace.overlay import is_below, is_deleted_here, is_named_here, known
+from parsec_fs.workspace.overlay import is_below, is_deleted_here
 from parsec_fs.workspace.rebase import Verdict, judge, merged_attributes
 from parsec_fs.workspace.remote_changes import (
-    Invalidation,
     RemoteChange,
     RemoteNames,
     RemoteNode,
-    links_now,
-    names_of,
 )
 from parsec_fs.workspace.revival import drop_names, reborn
-from parsec_fs.workspace.tree import NameKey, NodeManifest
+from parsec_fs.workspace.reviving import Invalidate, Reviving
 
-Invalidate = Callable[[list[Invalidation]], None]
 log = logging.getLogger(__name__)
 Ts = TypeVarTuple("Ts")
 
@@ -57,6 +55,7 @@ class Settling:
         self._is_stored = filesystem.memory.is_stored
         self._label = label
         self._invalidate = invalidate
+        self._reviving = Reviving(filesystem, label=label, invalidate=invalidate)
 
     def settle(
         self,
@@ -67,6 +66,7 @@ class Settling:
         """Names as others changed them, objects with what we had started from, and folders whose
         move cannot stand beside theirs. What cannot be settled, because something that it needs
         is damaged, stays as we have it, and the rest is settled (rule 12)."""
+        self._reviving.forget()
         for id in circles:
             self._attempt(self._undo_move, id)
         # First what took a name: a file that is copied needs to be seen under its name. Names
@@ -83,7 +83,8 @@ class Settling:
         self._break_circles()
         link_count = self._filesystem.loader.link_count
         for key in unnamed(self._tree, link_count).values():
-            self._attempt(self._give_back, *key)
+            self._attempt(self._reviving.give_back, *key)
+        self._reviving.forget()
 
     def _attempt(self, step: Callable[[*Ts], None], *args: *Ts) -> None:
         try:
@@ -93,9 +94,10 @@ class Settling:
 
     def take_back(self, folder_id: ObjectId, name: bytes) -> None:
         """A name was not logged as we have it: the tree shows what the store says."""
+        self._reviving.forget()
         folder = self._tree.nodes.get(folder_id)
         if type(folder) is FolderNode and folder.children is not None:
-            theirs = self._stored_child(folder_id, name)
+            theirs = self._reviving.stored_child(folder_id, name)
             times = {"mtime_ns": folder.mtime_ns, "ctime_ns": folder.ctime_ns}
             self._apply(RemoteNames(folder=folder_id, names={name: theirs}, **times))
 
@@ -116,7 +118,7 @@ class Settling:
             # What we have put there since goes aside.
             theirs = Child(name=name, id=id, kind=FOLDER)
             self._invalidate(self._filesystem.give_way(folder, name, theirs, self._label())[1])
-        self._place(id)
+        self._reviving.place(id)
 
     def _settle_object(self, id: ObjectId, base: NodeManifest | None) -> None:
         is_stored = self._is_stored(id)
@@ -125,15 +127,15 @@ class Settling:
         if self._tree.is_dirty(id):
             self._settle_node(id, base)
             return
-        theirs = self._stored(id)
+        theirs = self._reviving.stored(id)
         if not is_stored:
             uncovered, changed = drop_names(self._tree, id)
             self._invalidate(changed)
             for other in uncovered:
                 # What we had put aside for it stays after all.
                 if other in self._tree.dirty_nodes:
-                    self._revive(other)
-                self._place(other)
+                    self._reviving.revive(other)
+                self._reviving.place(other)
         # Ours was logged before theirs: what flew then made the tree pass theirs over.
         self._apply(RemoteNode(id=id, manifest=theirs))
 
@@ -165,8 +167,8 @@ class Settling:
             self._invalidate(done[1])
             if is_deleted_here(self._tree, theirs.id):
                 # Its name here was the last one; theirs had been covered by what gave way.
-                self._revive(theirs.id)
-            self._place(theirs.id)
+                self._reviving.revive(theirs.id)
+            self._reviving.place(theirs.id)
 
     def _outlives(self, ours: Entry | None, theirs: Child | None) -> bool:
         """They replaced what we changed, as editors save: ours goes on, and needs a name."""
@@ -177,16 +179,9 @@ class Settling:
     def _apply(self, change: RemoteChange) -> None:
         self._invalidate(self._filesystem.apply_remote([change]))
 
-    def _stored(self, id: ObjectId) -> NodeManifest | None:
-        """What the store says; None: it was deleted, or it is there (`_is_stored`) and damaged."""
-        try:
-            return self._filesystem.loader.load(id)
-        except LocalError:
-            return None
-
     def _settle_node(self, id: ObjectId, base: NodeManifest | None) -> None:
         node = self._tree.nodes.get(id)
-        theirs = self._stored(id)
+        theirs = self._reviving.stored(id)
         if theirs is None and self._is_stored(id):
             self._settle_damaged(id, node)
             return
@@ -201,7 +196,7 @@ class Settling:
         elif verdict is Verdict.COPY and type(node) is FileNode:
             self._copy(id, theirs)
         elif verdict is Verdict.REVIVE:
-            self._revive(id)
+            self._reviving.revive(id)
         elif verdict is Verdict.THEIRS and theirs is not None:
             self._take(id, theirs)
         elif verdict is Verdict.MERGE:
@@ -211,7 +206,7 @@ class Settling:
         """What they made of it does not open here, but may elsewhere: it stays, under its names. A
         file of ours goes aside, our deletion and new attributes are given up."""
         if node is None or node.nlink == 0:
-            self._revive(id)
+            self._reviving.revive(id)
         elif type(node) is FileNode:
             self._copy(id, None)
         else:
@@ -251,74 +246,6 @@ class Settling:
             atime_ns=merged.atime_ns,
             mtime_ns=merged.mtime_ns,
         )
-
-    def _revive(self, id: ObjectId) -> None:
-        """Our deletion is given up: the names that we took away are back, and so is everything
-        that went with a folder, and the folders above."""
-        names = list(self._tree.dirty_names.items())
-        self._filesystem.revert(id)
-        self._apply(RemoteNode(id=id, manifest=self._stored(id)))
-        self._place(id)
-        for (folder, name), (_, was) in names:
-            if was is None or was[0] != id:
-                continue
-            theirs = self._stored_child(folder, name)
-            if theirs is not None and theirs.id == id and is_deleted_here(self._tree, folder):
-                self._revive(folder)
-            self._give_back(folder, name)
-        below = [(name, was) for (folder, name), (_, was) in names if was and folder == id]
-        if isinstance(self._stored(id), FolderManifest):
-            self._refill(id, below)
-
-    def _refill(self, id: ObjectId, taken: list[tuple[bytes, Entry]]) -> None:
-        """A revived folder shows what the store says, but for what we moved away before: what was
-        put into it meanwhile had been passed over."""
-        folder = self._filesystem.call(known, self._tree, id)
-        if type(folder) is not FolderNode:
-            return
-        pending = self._tree.dirty_names.keys() | self._tree.flying_names.keys()
-        folder.pending = sum(1 for key in pending if key[0] == id)
-        folder.children, folder.nlink = None, 2
-        self._filesystem.call(self._tree.children, folder)
-        self._place(id)
-        for name, was in taken:
-            if is_named_here(self._tree, was):
-                continue
-            self._give_back(id, name)
-            if was[0] in self._tree.dirty_nodes:
-                self._revive(was[0])
-
-    def _give_back(self, folder_id: ObjectId, name: bytes) -> None:
-        """The name stands for what the store says now; where we put something else, that goes
-        aside."""
-        folder = self._tree.nodes.get(folder_id)
-        theirs = self._stored_child(folder_id, name)
-        if type(folder) is not FolderNode:
-            if self._tree.dirty_names.pop((folder_id, name), None) is not None:
-                self._tree.record((records.THEIRS, folder_id, name))
-            return
-        if theirs is None and (folder.children or {}).get(name) is not None:
-            return
-        self._invalidate(self._filesystem.give_way(folder_id, name, theirs, self._label())[1])
-        if theirs is not None:
-            self._place(theirs.id)
-
-    def _place(self, id: ObjectId) -> None:
-        """An object that is named again counts its names, and a folder knows where it is."""
-        node = self._tree.nodes.get(id)
-        if type(node) is FolderNode:
-            for folder, _ in names_of(self._tree, node):
-                if not is_below(folder, node):
-                    node.parent, node.nlink = folder, max(node.nlink, 2)
-        elif node is not None:
-            node.nlink = links_now(self._tree, id, self._filesystem.loader.link_count)
-
-    def _stored_child(self, folder_id: ObjectId, name: bytes) -> Child | None:
-        folder = self._stored(folder_id)
-        if folder is None:
-            return None
-        entry = self._filesystem.loader.load_children(folder_id, folder).names.get(name)
-        return None if entry is None else Child(name=name, id=entry[0], kind=entry[1])
 
     def _in_use(self, node: Node) -> bool:
         """A file that is being written: what it will be is not known yet, but not theirs."""

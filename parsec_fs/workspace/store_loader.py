@@ -16,11 +16,11 @@ from parsec_fs.protocol.ids import ObjectId
 from parsec_fs.protocol.manifests import PAGE, FolderManifest, Manifest, PageManifest, page_id
 from parsec_fs.storage.realm_store import RealmStore
 from parsec_fs.storage.realm_tables import StoredObject
+from parsec_fs.workspace.assigning import NodeManifest
 from parsec_fs.workspace.loader import Names
 from parsec_fs.workspace.nodes import Entry
 from parsec_fs.workspace.opener import DAMAGE, Opener
 from parsec_fs.workspace.times import NEVER, latest
-from parsec_fs.workspace.tree import NodeManifest
 
 log = logging.getLogger(__name__)
 

@@ -27,7 +27,7 @@ from parsec_fs.workspace.page_changes import PageChanges
 from parsec_fs.workspace.payloads import Found
 from parsec_fs.workspace.places import load_places, moves_folders, pending_folders, unplaced
 from parsec_fs.workspace.remote_changes import RemoteNames, RemoteNode
-from parsec_fs.workspace.settling import Invalidate
+from parsec_fs.workspace.reviving import Invalidate
 from parsec_fs.workspace.slices import Slices
 from parsec_fs.workspace.store_loader import StoreLoader
 

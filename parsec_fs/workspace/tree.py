@@ -17,15 +17,9 @@ from collections.abc import Callable, Iterable
 from parsec_fs.protocol.errors import LocalError
 from parsec_fs.protocol.ids import ObjectId
 from parsec_fs.protocol.limits import NAME_MAX_SIZE
-from parsec_fs.protocol.manifests import (
-    FOLDER,
-    HOLE,
-    BlockRef,
-    FileManifest,
-    FolderManifest,
-    SpecialManifest,
-    SymlinkManifest,
-)
+from parsec_fs.protocol.manifests import FOLDER, BlockRef
+from parsec_fs.workspace.assigning import NodeManifest, assign_manifest
+from parsec_fs.workspace.name_index import NameIndex, NameKey
 from parsec_fs.workspace.nodes import (
     CHILDREN,
     NODE,
@@ -35,14 +29,9 @@ from parsec_fs.workspace.nodes import (
     FolderNode,
     Missing,
     Node,
-    SymlinkNode,
     new_node,
 )
 from parsec_fs.workspace.records import Record
-
-NodeManifest = FileManifest | FolderManifest | SymlinkManifest | SpecialManifest
-NameKey = tuple[ObjectId, bytes]
-"""A folder's id and a name in it."""
 
 _INODE_MASK = 2**63 - 1
 
@@ -59,7 +48,8 @@ class Tree:
     capture took along until it is logged or rejected. `unjournaled` are the files whose content is
     newer than the journal. `relinked` lost one of several names, which the store still counts until
     that is logged. `dropped` are blocks that nothing here refers to any more, with the
-    position of the record that says so.
+    position of the record that says so. `index` is there while something is settled: it is told of
+    each name that comes to stand for something, and of each that begins to be pending.
     """
 
     __slots__ = (
@@ -70,6 +60,7 @@ class Tree:
         "emit",
         "flying_names",
         "flying_nodes",
+        "index",
         "inodes",
         "new_id",
         "nodes",
@@ -98,6 +89,7 @@ class Tree:
         self.dropped: list[tuple[int, list[BlockRef]]] = []
         self.unjournaled: dict[FileNode, None] = {}
         self.relinked: set[ObjectId] = set()
+        self.index: NameIndex | None = None
 
     # Finding
 
@@ -279,7 +271,7 @@ class Tree:
         if new is None:
             del children[name]
             return
-        children[name] = new.entry
+        self.put(folder, name, new.entry)
         if type(new) is FolderNode:
             new.parent = folder
             folder.nlink += 1
@@ -287,6 +279,19 @@ class Tree:
         else:
             new.nlink += 1
             new.fresh = False
+
+    def put(self, folder: FolderNode, name: bytes, entry: Entry) -> None:
+        """A name in memory stands for an object, and nothing else is changed."""
+        assert folder.children is not None
+        folder.children[name] = entry
+        if self.index is not None:
+            self.index.stands(folder.id, name, entry)
+
+    def pend(self, key: NameKey, base: Entry | None) -> None:
+        """A name is dirty from the next record on, over what it stood for."""
+        self.dirty_names[key] = (self.position + 1, base)
+        if self.index is not None:
+            self.index.pends(key, base)
 
     def move(
         self,
@@ -328,7 +333,7 @@ class Tree:
         key = (folder.id, name)
         marked = self.dirty_names.get(key)
         if marked is None:
-            self.dirty_names[key] = (self.position + 1, old)
+            self.pend(key, old)
             if key not in self.flying_names:
                 folder.pending += 1
         elif marked[1] == new and key not in self.flying_names:
@@ -366,31 +371,3 @@ class Tree:
             node.unjournaled = False
         if node.lookups <= 0 and node.opens == 0:
             self.drop(node)
-
-
-def assign_manifest(node: Node, manifest: NodeManifest) -> None:
-    """Let a node say what a manifest says (not its names)."""
-    a = manifest.attributes
-    node.mode, node.uid, node.gid, node.rdev = a.mode, a.uid, a.gid, a.rdev
-    node.atime_ns, node.birth_ns = a.atime_ns, a.birth_ns
-    node.mtime_ns, node.ctime_ns = a.mtime_ns, a.ctime_ns
-    node.xattrs = {x.name: x.value for x in a.xattrs} or None
-    node.fresh = False
-    if isinstance(manifest, FolderManifest) and isinstance(node, FolderNode):
-        node.page_key, node.page_bits = manifest.page_key, manifest.page_bits
-    elif isinstance(manifest, SymlinkManifest) and isinstance(node, SymlinkNode):
-        node.target = manifest.target
-        node.size = len(manifest.target)
-    elif isinstance(manifest, FileManifest) and isinstance(node, FileNode):
-        assign_content(node, manifest)
-
-
-def assign_content(node: FileNode, manifest: FileManifest) -> None:
-    """Let a file's content be what a manifest (with flat references) says."""
-    node.size = node.journaled_size = manifest.size
-    node.buffers, node.cuts, node.spilled = {}, {}, 0
-    if manifest.refs:
-        node.content = b""
-        node.blocks = [None if ref.id == HOLE else ref for ref in manifest.refs]
-    else:
-        node.content, node.blocks = manifest.inline, None

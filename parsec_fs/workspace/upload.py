@@ -27,12 +27,12 @@ from parsec_fs.protocol.manifests import HOLE, BlockRef, FileManifest
 from parsec_fs.protocol.merkle import tree_root
 from parsec_fs.remote.blocks import BlockClient
 from parsec_fs.storage.contents import Contents
+from parsec_fs.workspace.assigning import NodeManifest
 from parsec_fs.workspace.capture import Capture
 from parsec_fs.workspace.held import Held, Reason
 from parsec_fs.workspace.nesting import nest
 from parsec_fs.workspace.parcels import Parcel, Wanted, pack, parcels
 from parsec_fs.workspace.slices import Slices
-from parsec_fs.workspace.tree import NodeManifest
 
 PARALLEL: Final = 4
 """Requests under way."""

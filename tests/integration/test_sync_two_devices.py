@@ -336,3 +336,21 @@ async def test_a_rename_of_what_we_logged_without_knowing_moves_the_name(
         two.rename("d", "a")
         await two.push()
         assert await in_step(one, two) == {"a": b"one"}
+
+
+async def test_what_is_back_with_its_folder_has_no_second_name(tmp_path: Path) -> None:
+    """The file was deleted with its folder: given up, each of them brings the other one back."""
+    async with two_laptops(tmp_path) as (one, two):
+        one.mkdir("x")
+        one.mkdir("x/y")
+        one.make("x/y/a", b"first")
+        await one.push()
+        await two.pull()
+        await two.walk()
+        one.append("x/y/a", b" second")
+        await one.push()
+        two.unlink("x/y/a")
+        two.rmdir("x/y")
+        two.rmdir("x")
+        shown = await in_step(one, two)
+        assert shown == {"x": None, "x/y": None, "x/y/a": b"first second"}

@@ -14,10 +14,10 @@ from parsec_fs.protocol.manifests import (
     PageManifest,
 )
 from parsec_fs.protocol.records import ObjectState
+from parsec_fs.workspace.assigning import NodeManifest
 from parsec_fs.workspace.capture import Capture, CapturedFolder, CapturedNode
 from parsec_fs.workspace.closures import closures, pack
 from parsec_fs.workspace.manifest_build import Builder, NewVersion
-from parsec_fs.workspace.tree import NodeManifest
 
 FOLDER_ID = ObjectId(b"f" * 16)
 KEY = b"k" * 32

@@ -81,6 +81,7 @@ SHELLS: dict[str, tuple[str, ...]] = {
             "audit_view",
             "bootstrap",
             "contest",
+            "reviving",
             "settling",
             "filesystem",
             "fsck",

@@ -12,6 +12,7 @@ from parsec_fs.protocol.ids import ROOT_OBJECT, ObjectId
 from parsec_fs.protocol.manifests import FOLDER, FileManifest, FolderManifest
 from parsec_fs.workspace import capture as captures
 from parsec_fs.workspace import file_ops, files
+from parsec_fs.workspace.assigning import NodeManifest
 from parsec_fs.workspace.carrying import waiting_for
 from parsec_fs.workspace.loader import Names
 from parsec_fs.workspace.nodes import (
@@ -29,7 +30,7 @@ from parsec_fs.workspace.nodes import (
 from parsec_fs.workspace.overlay import show_names
 from parsec_fs.workspace.records import Record
 from parsec_fs.workspace.replay import Replay
-from parsec_fs.workspace.tree import NodeManifest, Tree
+from parsec_fs.workspace.tree import Tree
 
 
 class ModelStore:
