@@ -5,6 +5,7 @@ Data flow: command line -> daemons, one per workspace -> mounts -> command line.
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -66,6 +67,25 @@ def test_what_cannot_be_mounted_does_not_keep_the_others(alice: DeviceAt, tmp_pa
     assert [(one["workspace"], one["exit"]) for one in failed] == [("research", 41)]
     assert os.path.ismount(tmp_path / STRANGE)
     assert alice.run("umount", "--all")["pending"] == 0
+
+
+def test_a_daemon_that_is_killed_takes_no_other_workspace_away(
+    alice: DeviceAt, tmp_path: Path
+) -> None:
+    alice.run("mount", "--all", str(tmp_path))
+    (tmp_path / STRANGE / "goes on").write_text("here")
+    os.kill(json.loads((tmp_path / "research/.status.json").read_text())["pid"], signal.SIGKILL)
+    until(lambda: _mounted(alice) == [STRANGE])
+    assert (tmp_path / STRANGE / "goes on").read_text() == "here"
+
+    lazy_unmount(tmp_path / "research")
+    alice.run("mount", "--all", str(tmp_path))
+    assert os.path.ismount(tmp_path / "research")
+    assert alice.run("umount", "--all")["pending"] == 0
+
+
+def _mounted(device: DeviceAt) -> list[str]:
+    return [Path(one["mountpoint"]).name for one in device.run("status")["workspaces"]]
 
 
 def test_a_service_mounts_at_login_and_unmounts_when_it_ends(
