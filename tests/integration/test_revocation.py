@@ -132,6 +132,8 @@ async def test_a_revoked_device_says_so_and_reads_on_after_a_restart(tmp_path: P
                 auditor=cast(Any, None),
                 facts=cast(Any, None),
                 history=cast(Any, None),
+                conflicts=cast(Any, None),
+                idle_s=lambda: 0.0,
             )
             with pytest.raises(DeviceRevokedError) as never, trio.fail_after(20):
                 await commands.wait({"state": "logged"}, nothing)
