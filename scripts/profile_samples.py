@@ -30,6 +30,7 @@ _RULES: Final = (
     ("_open_job", "contents.py", "thread: opening"),
     ("sync", "block_files.py", "thread: syncing blocks"),
     ("sync", "journal.py", "thread: syncing the journal"),
+    ("digest_job", "contents.py", "thread: digests for the upload"),
     ("read_checked", "contents.py", "thread: reading for the upload"),
     ("run", "auditor.py", "audit"),
     ("wait_readable", "mount/loop.py", "loop: polling"),

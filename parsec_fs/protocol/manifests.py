@@ -8,6 +8,7 @@ list of pages is kept and the server cannot link them. Hard links are two names 
 link counts are derived, never stored. Names, targets, sizes and times exist only in here.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -24,7 +25,7 @@ from parsec_fs.protocol.codec import (
 )
 from parsec_fs.protocol.errors import DataError
 from parsec_fs.protocol.hashing import keyed
-from parsec_fs.protocol.ids import BlockId, Hash, ObjectId
+from parsec_fs.protocol.ids import NO_HASH, BlockId, Hash, ObjectId
 from parsec_fs.protocol.limits import (
     BLOCK_SIZE,
     INLINE_MAX_SIZE,
@@ -52,12 +53,20 @@ Name = Annotated[bytes, Size(1, NAME_MAX_SIZE)]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockRef:
-    """What is needed to read one sealed block: id, single-use key, digest, plaintext size."""
+    """What is needed to read one sealed block: id, single-use key, digest, plaintext size.
+
+    The digest NO_HASH says that it is not taken yet: of a block sealed on this device, which alone
+    knows the reference. No manifest holds one (`check_digests`)."""
 
     id: BlockId
     key: Bytes32
     digest: Hash
     size: U32
+
+    @property
+    def is_local(self) -> bool:
+        """True iff the digest is not taken yet."""
+        return self.digest == NO_HASH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +170,9 @@ _KINDS: Final = {cls: kind for kind, cls in _CLASSES.items()}
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """One kind byte, then the canonical record."""
+    """One kind byte, then the canonical record. Raises DataError for a digest not taken yet."""
+    if isinstance(manifest, FileManifest):
+        check_digests(manifest.refs)
     return bytes((_KINDS[type(manifest)],)) + encode_trusted(manifest)
 
 
@@ -192,6 +203,13 @@ def check_name(name: bytes) -> bytes:
     return name
 
 
+def check_digests(refs: Iterable[BlockRef]) -> None:
+    """A block is named with its digest, or it is a hole: a reference without one would be taken for
+    this device's own, and opened by its key alone (decision 0020). Raises DataError."""
+    if any(ref.digest == NO_HASH and ref.id != HOLE for ref in refs):
+        raise DataError("manifest: a block without its digest")
+
+
 def block_count(size: int) -> int:
     """Number of data blocks of a file of `size` bytes."""
     return -(-size // BLOCK_SIZE)
@@ -206,6 +224,7 @@ def _check_file(manifest: FileManifest) -> None:
         raise DataError("manifest: more blocks than the size allows")
     if any(ref.size > BLOCK_SIZE for ref in manifest.refs):
         raise DataError("manifest: block too large")
+    check_digests(manifest.refs)
 
 
 def page_of(name: bytes, page_key: bytes, page_bits: int) -> int:

@@ -7,7 +7,8 @@ the realm key, a 32-byte salt and the whole context; the context is also the AAD
 derived beside the key is stored, so that a ciphertext opens under one key only (attack A14).
     suite 1 | key index 4 | salt 32 | commitment 32 | AES-256-GCM(padded manifest)
 Padding is Padme: at most 12 % longer, lengths leak only a bucket (attack A55).
-Blocks (rule 5): random id, random single-use key, nonce zero; digest first, then decryption.
+Blocks (rule 5): random id, random single-use key, nonce zero; what comes from elsewhere by its
+digest first, then decryption; what was checked when it came, or was sealed here, by its tag.
 Boxes: HPKE base mode with X-Wing (ML-KEM-768 + X25519), HKDF-SHA-256, AES-256-GCM.
 """
 
@@ -32,7 +33,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from parsec_fs.protocol.errors import DataError, DecryptionError
 from parsec_fs.protocol.hashing import sha256, tag
-from parsec_fs.protocol.ids import BlockId, DeviceId, ObjectId, OrgId, RealmId
+from parsec_fs.protocol.ids import NO_HASH, BlockId, DeviceId, ObjectId, OrgId, RealmId
 from parsec_fs.protocol.limits import MANIFEST_MAX_SIZE, SEALED_BLOCK_MAX_SIZE
 from parsec_fs.protocol.manifests import BlockRef
 
@@ -199,10 +200,14 @@ def block_ref(sealed: bytes | memoryview, *, block_id: BlockId, key: bytes) -> B
     return BlockRef(id=block_id, key=key, digest=sha256(sealed), size=len(sealed) - TAG_SIZE)
 
 
+def local_ref(*, block_id: BlockId, key: bytes, size: int) -> BlockRef:
+    """The reference of a block sealed here whose digest is not taken yet: for this device only."""
+    return BlockRef(id=block_id, key=key, digest=NO_HASH, size=size)
+
+
 def verify_block(sealed: Sealed, *, expected_ref: BlockRef) -> Sealed:
     """The sealed bytes, if size and digest are those of the reference. Raises DecryptionError."""
-    if len(sealed) != expected_ref.size + TAG_SIZE or len(sealed) > SEALED_BLOCK_MAX_SIZE:
-        raise DecryptionError("block has the wrong size")
+    _check_size(sealed, expected_ref)
     if sha256(sealed) != expected_ref.digest:
         raise DecryptionError("block digest does not match")
     return sealed
@@ -220,6 +225,20 @@ def open_block(
     It is put into `buffer`, if one of ref.size bytes is given, or into a new one.
     """
     verify_block(sealed, expected_ref=ref)
+    return open_checked_block(sealed, ref, realm=realm, buffer=buffer)
+
+
+def open_checked_block(
+    sealed: bytes | memoryview,
+    ref: BlockRef,
+    *,
+    realm: RealmId,
+    buffer: bytearray | None = None,
+) -> bytearray:
+    """As `open_block`, by the tag alone: for bytes that were found to have the digest of `ref`
+    when they came, or that were sealed here and never left (decision 0020). The tag is no check
+    against whoever knows the key. Raises DecryptionError."""
+    _check_size(sealed, ref)
     plain = bytearray(ref.size) if buffer is None else buffer
     open_block_into(sealed, plain, ref, realm=realm)
     return plain
@@ -234,6 +253,11 @@ def open_block_into(
     except InvalidTag as error:
         memoryview(buffer)[:] = bytes(len(buffer))
         raise DecryptionError("block does not open") from error
+
+
+def _check_size(sealed: bytes | memoryview, ref: BlockRef) -> None:
+    if len(sealed) != ref.size + TAG_SIZE or len(sealed) > SEALED_BLOCK_MAX_SIZE:
+        raise DecryptionError("block has the wrong size")
 
 
 class BoxKey:

@@ -1,11 +1,13 @@
 """Blocks sealed here, and opened ones in memory for a short while.
 
 Data flow: filesystem (full or settled block) -> `seal_job` -> block_files -> sync uploads;
-    reading: memory -> block_files -> fetcher (sync) -> digest, AEAD -> plaintext.
+    reading: memory -> block_files -> AEAD -> plaintext, or fetcher (sync) -> digest, AEAD;
+    before the upload: `digest_job` -> `digest_taken` -> reference with its digest.
 
-Rules guarded here (rules 5, 21):
+Rules guarded here (rules 5, 21, decision 0020):
 - a block is sealed once, under a fresh id and single-use key; its reference is the only way in;
-- digest first, then decryption; what lies in the cache is checked like a download;
+- what comes from elsewhere: digest first, then decryption. What lies here opens by its tag alone,
+  if it was sealed here, or lies under the very digest that it was checked against when it came;
 - what was opened counts for the whole reference, never for the id: a member with the help of the
   block storage could otherwise put own bytes under the id of another member's block;
 - a check that fails is an error, reported to `on_damage`, never data.
@@ -18,6 +20,7 @@ import os
 import sys
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
@@ -30,10 +33,17 @@ from parsec_fs.protocol.errors import (
     VerificationError,
 )
 from parsec_fs.protocol.hashing import sha256
-from parsec_fs.protocol.ids import BlockId, RealmId
+from parsec_fs.protocol.ids import BlockId, Hash, RealmId
 from parsec_fs.protocol.limits import BLOCK_SIZE, MIB
 from parsec_fs.protocol.manifests import BlockRef
-from parsec_fs.protocol.sealing import TAG_SIZE, block_ref, open_block, seal_block_into
+from parsec_fs.protocol.sealing import (
+    TAG_SIZE,
+    block_ref,
+    local_ref,
+    open_block,
+    open_checked_block,
+    seal_block_into,
+)
 from parsec_fs.storage.block_files import BlockFiles
 from parsec_fs.storage.workers import Result, Workers
 
@@ -64,6 +74,11 @@ MEMORY_BLOCKS: Final = 24
 
 SPARE_BUFFERS: Final = 8
 """Kept of evicted blocks, for those that come next."""
+
+DIGESTS_KEPT: Final = 4096
+"""Of blocks sealed and hashed in this run: until their upload is over they open by their tag alone,
+and who still holds the reference from before gets the same block. Of older ones that still wait,
+the digest is checked like that of a download."""
 
 
 def _references_of_ours() -> int:
@@ -113,6 +128,7 @@ class Contents:
         self._open_block = open
         self.on_damage = on_damage
         self.opened: OrderedDict[BlockRef, bytearray] = OrderedDict()
+        self._digests: OrderedDict[BlockId, Hash] = OrderedDict()
         self._opening: dict[BlockRef, Result[bytearray]] = {}
         self._fetching = trio.Lock()
         self._spare: list[mmap.mmap] = []
@@ -121,8 +137,11 @@ class Contents:
 
     # Writing
 
-    def seal_job(self, plaintext: bytes | bytearray | memoryview) -> BlockRef:
-        """Seal a block into pending/ (in a worker thread). Raises OSError."""
+    def seal_job(
+        self, plaintext: bytes | bytearray | memoryview, *, digest: bool = False
+    ) -> BlockRef:
+        """Seal a block into pending/ (in a worker thread). Its digest, six times as much work as
+        sealing, is taken before the upload, unless it is wanted at once. Raises OSError."""
         block_id, key = BlockId(self.random(16)), self.random(32)
         buffer = _taken(self._spare) or _sealed_buffer()
         size = seal_block_into(
@@ -133,7 +152,10 @@ class Contents:
             key=key,
         )
         sealed = memoryview(buffer)[:size]
-        ref = block_ref(sealed, block_id=block_id, key=key)
+        if digest:
+            ref = block_ref(sealed, block_id=block_id, key=key)
+        else:
+            ref = local_ref(block_id=block_id, key=key, size=len(plaintext))
         try:
             self.files.add(block_id, sealed)
         finally:
@@ -227,6 +249,7 @@ class Contents:
     async def _fetched(self, ref: BlockRef) -> bytearray:
         """From the network, once for all who wait; into the cache."""
         async with self._fetching:
+            ref = self._whole(ref)
             plain = self.cached(ref)
             if plain is not None:
                 return plain
@@ -240,7 +263,7 @@ class Contents:
                 raise LocalError("block cannot be had", errno=errno.EIO) from error
             except VerificationError as error:
                 raise self._damaged(ref, error) from error
-            self.files.put_in_cache(ref.id, sealed)
+            self.files.put_in_cache(ref, sealed)
             self.opened[ref] = plain
             self._make_room()
             return plain
@@ -249,7 +272,7 @@ class Contents:
         """A damaged copy in the cache costs a download; one that is pending is all there is."""
         if self.files.is_pending(ref.id):
             raise self._damaged(ref, error) from error
-        self.files.drop_cached(ref.id)
+        self.files.drop_cached(ref)
         try:
             return await self._fetched(ref)
         except LocalError:
@@ -257,16 +280,18 @@ class Contents:
 
     def _damaged(self, ref: BlockRef, error: VerificationError) -> LocalError:
         """The error for readers; a damaged copy in the cache is gone."""
-        self.files.drop_cached(ref.id)
+        self.files.drop_cached(ref)
         if self.on_damage is not None:
             self.on_damage(ref, error)
         return LocalError("block is damaged", errno=errno.EIO)
 
     def _open_job(self, ref: BlockRef) -> bytearray:
         buffer = _taken(self._spare) or _sealed_buffer()
+        whole = self._whole(ref)
         try:
-            size = self.files.read_into(ref.id, buffer, expected_size=ref.size + TAG_SIZE)
-            plain = self._open_block(
+            size, is_cached = self.files.read_into(whole, buffer)
+            opening = open_checked_block if is_cached or self._is_ours(ref) else self._open_block
+            plain = opening(
                 memoryview(buffer)[:size],
                 ref,
                 realm=self.realm,
@@ -277,22 +302,56 @@ class Contents:
         self.opened[ref] = plain
         return plain
 
+    def _is_ours(self, ref: BlockRef) -> bool:
+        """True iff nobody but this device can have made the reference. Of a block that waits for
+        its upload others may know id and key before it has left pending/."""
+        return ref.is_local or self._digests.get(ref.id) == ref.digest
+
+    def _whole(self, ref: BlockRef) -> BlockRef:
+        """The reference with its digest, for who held it while that was taken."""
+        digest = self._digests.get(ref.id) if ref.is_local else None
+        return ref if digest is None else replace(ref, digest=digest)
+
     # For synchronisation
 
+    def digest_job(self, ref: BlockRef) -> Hash:
+        """Of a block that waits for its upload (in a worker thread). It has to open first: what was
+        damaged on this disk never gets a digest that makes it look right. Raises
+        FileNotFoundError, LocalError (damaged, reported)."""
+        known = self._digests.get(ref.id)
+        return sha256(self.read_checked(ref)) if known is None else known
+
+    def digest_taken(self, ref: BlockRef, digest: Hash) -> BlockRef:
+        """The reference that manifests may hold. Call in the event loop."""
+        self._digests[ref.id] = digest
+        if len(self._digests) > DIGESTS_KEPT:
+            self._digests.popitem(last=False)
+        whole = replace(ref, digest=digest)
+        if ref in self.opened:
+            self.opened[whole] = self.opened.pop(ref)
+        return whole
+
     def read_checked(self, ref: BlockRef) -> bytes:
-        """Ciphertext to upload, with the digest of `ref`: sent damaged, it would be a file that no
-        device can read. Raises FileNotFoundError, LocalError (damaged, reported)."""
+        """Ciphertext to upload, if it opens (in a worker thread): sent damaged, it would be a file
+        that no device can read. Raises FileNotFoundError, LocalError (damaged, reported)."""
         try:
-            sealed = self.files.read(ref.id)
+            sealed = self.files.read(ref)
         except FileNotFoundError:
             raise
         except OSError as error:
             lost = _unreadable(error)
             raise self._damaged(ref, lost) from lost
-        if sha256(sealed) != ref.digest:
-            damage = VerificationError("block is damaged on this device")
-            raise self._damaged(ref, damage) from damage
+        self._try_open(sealed, ref)
         return sealed
+
+    def _try_open(self, sealed: bytes | memoryview, ref: BlockRef) -> None:
+        plain = _taken(self._spare_plain) if ref.size == BLOCK_SIZE else None
+        try:
+            plain = open_checked_block(sealed, ref, realm=self.realm, buffer=plain)
+        except VerificationError as error:
+            raise self._damaged(ref, error) from error
+        if ref.size == BLOCK_SIZE and len(self._spare_plain) < SPARE_BUFFERS:
+            self._spare_plain.append(plain)
 
     async def count_cached(self) -> None:
         """Once, beside everything else, so that old blocks are evicted for new ones."""
@@ -303,12 +362,12 @@ class Contents:
         """Bytes that were fetched, into the cache; False if they are not what `ref` means."""
         if await self.workers.run(lambda: sha256(sealed)) != ref.digest:
             return False
-        self.files.put_in_cache(ref.id, sealed)
+        self.files.put_in_cache(ref, sealed)
         return True
 
     def store_sealed(self, plaintext: bytes) -> BlockRef:
         """Seal small things on the spot (nodes of references), without a worker thread."""
-        ref = self.seal_job(plaintext)
+        ref = self.seal_job(plaintext, digest=True)
         self.files.landed(ref.id)
         return ref
 

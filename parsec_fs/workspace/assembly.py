@@ -29,6 +29,7 @@ from parsec_fs.workspace.audit_view import AuditView
 from parsec_fs.workspace.bootstrap import Bootstrap
 from parsec_fs.workspace.circles import places_above
 from parsec_fs.workspace.contest import Contest
+from parsec_fs.workspace.digests import Digests
 from parsec_fs.workspace.filesystem import Filesystem
 from parsec_fs.workspace.mending import Mending
 from parsec_fs.workspace.opener import Opener
@@ -41,6 +42,7 @@ from parsec_fs.workspace.replica import RealmReplica
 from parsec_fs.workspace.replica_checks import REPLICA_CHECKS, ReplicaChecks
 from parsec_fs.workspace.reviving import Invalidate
 from parsec_fs.workspace.sharing import Sharing
+from parsec_fs.workspace.slices import Slices
 from parsec_fs.workspace.store_loader import StoreLoader
 from parsec_fs.workspace.sync import Sync
 from parsec_fs.workspace.takeovers import Takeovers
@@ -154,9 +156,7 @@ def assemble(directory: Path, realm: RealmId, outside: Outside) -> Workspace:
     mending = Mending(store, opener, read_node=contents.read_node, in_tree=in_tree)
     loader.on_closed = mending.ask
     rekeying = Rekeying(replica, outside.org, keys, outside.server, author=author)
-    uploader = Uploader(
-        blocks, contents, replica.slices, filesystem.held, filesystem.secure, loader.load
-    )
+    uploader = _uploader(blocks, filesystem, replica.slices, loader)
     pusher = Pusher(
         replica,
         outside.server,
@@ -200,6 +200,14 @@ def assemble(directory: Path, realm: RealmId, outside: Outside) -> Workspace:
             replica, outside.org, rekeying, outside.server, author=author, signing=sync.signing
         ),
     )
+
+
+def _uploader(
+    blocks: BlockClient, filesystem: Filesystem, slices: Slices, loader: StoreLoader
+) -> Uploader:
+    contents, held = filesystem.contents, filesystem.held
+    digests = Digests(filesystem.tree, contents, slices, held)
+    return Uploader(blocks, contents, slices, held, filesystem.secure, loader.load, digests)
 
 
 def _takeovers(

@@ -7,6 +7,7 @@ Pure and synchronous; only field values are copied. Rules guarded here:
 - once a capture is logged and `journal.forget(capture.position)` was called, replaying the rest of
   the journal over the store gives the present state;
 - a name of an object that the store does not have is captured only with that object (rule 21);
+- a file is captured only when the digests of all its blocks were taken (`digests`);
 - an object is captured as deleted only if no captured state still names it;
 - a folder that moves gets its new name only with the capture that takes the old one away;
 - what has to wait (`carrying`) is left behind, and is recorded anew behind what is captured;
@@ -144,8 +145,15 @@ def capture(
     return Capture(position=_covered(tree), nodes=nodes, folders=folders)
 
 
+def is_settled(node: FileNode) -> bool:
+    """True iff all of a file is sealed and journalled."""
+    return not (node.unjournaled or file_ops.unsettled(node))
+
+
 def _ready(node: Node | None) -> bool:
-    return type(node) is not FileNode or not (node.unjournaled or file_ops.unsettled(node))
+    if type(node) is not FileNode:
+        return True
+    return is_settled(node) and (node.nlink == 0 or not any(file_ops.local_blocks(node)))
 
 
 def _gone(tree: Tree, id: ObjectId) -> bool:

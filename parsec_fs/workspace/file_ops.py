@@ -11,6 +11,7 @@ behind the cut read as zeros when the file grows again.
 
 from collections.abc import Iterator
 
+from parsec_fs.protocol.ids import NO_HASH
 from parsec_fs.protocol.limits import BLOCK_SIZE, INLINE_MAX_SIZE
 from parsec_fs.protocol.manifests import BlockRef
 from parsec_fs.workspace.nodes import CONTENT, Buffer, FileNode, Missing
@@ -270,6 +271,13 @@ def fresh_ranges(node: FileNode) -> Iterator[tuple[int, bytes]]:
     for index, buffer in node.buffers.items():
         for start, stop in buffer.fresh:
             yield index * BLOCK_SIZE + start, bytes(memoryview(buffer.data)[start:stop])
+
+
+def local_blocks(node: FileNode) -> Iterator[tuple[int, BlockRef]]:
+    """(index, reference) of blocks sealed here whose digest is not taken yet."""
+    for index, ref in enumerate(node.blocks or ()):
+        if ref is not None and ref.digest == NO_HASH:
+            yield index, ref
 
 
 def unsettled(node: FileNode) -> bool:

@@ -19,7 +19,7 @@ from parsec_fs.protocol.ids import ROOT_OBJECT, ObjectId
 from parsec_fs.protocol.limits import MIB
 from parsec_fs.protocol.manifests import PAGE, BlockRef, FileManifest
 from parsec_fs.protocol.records import Context
-from parsec_fs.protocol.sealing import open_block
+from parsec_fs.protocol.sealing import open_block, open_checked_block
 from parsec_fs.storage.contents import Contents
 from parsec_fs.storage.database import damage_of
 from parsec_fs.storage.realm_store import RealmStore
@@ -173,15 +173,16 @@ class Fsck:
         fetched = elsewhere is None or ref in elsewhere
         again = "it is fetched again when it is read" if fetched else "nobody else has it"
         try:
-            sealed = self._contents.files.read(ref.id)
+            sealed = self._contents.files.read(ref)
         except FileNotFoundError:
             return "" if fetched else f"missing on this device, and {again}"
         except OSError as error:
             return f"cannot be read on this device ({error.strerror}); {again}"
         self.tally.blocks += 1
         self.tally.bytes += len(sealed)
+        opening = open_checked_block if ref.is_local else open_block
         try:
-            open_block(sealed, ref, realm=self._contents.realm)
+            opening(sealed, ref, realm=self._contents.realm)
         except DecryptionError:
             return f"damaged on this device; {again}"
         return ""

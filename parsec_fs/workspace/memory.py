@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from parsec_fs.protocol.errors import DataError, LocalError, VerificationError
-from parsec_fs.protocol.ids import ROOT_OBJECT, BlockId, ObjectId
+from parsec_fs.protocol.ids import ROOT_OBJECT, ObjectId
 from parsec_fs.protocol.limits import MIB
 from parsec_fs.protocol.manifests import BlockRef, FileManifest
 from parsec_fs.storage.contents import Contents
@@ -129,11 +129,9 @@ class Memory:
         return True
 
     def _sweep_contents(self) -> None:
-        referenced: set[BlockId] = set()
-        for node in self.tree.nodes.values():
-            if type(node) is FileNode and node.blocks:
-                referenced.update(ref.id for ref in node.blocks if ref is not None)
-        self.contents.files.sweep(referenced)
+        files = (node for node in self.tree.nodes.values() if type(node) is FileNode)
+        blocks = (ref for node in files for ref in node.blocks or ())
+        self.contents.files.sweep(ref for ref in blocks if ref is not None)
 
     # Loading what is missing
 

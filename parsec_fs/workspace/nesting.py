@@ -13,7 +13,13 @@ from typing import Final
 from parsec_fs.protocol.codec import decode, encode_trusted
 from parsec_fs.protocol.errors import DataError
 from parsec_fs.protocol.limits import REFS_PER_NODE
-from parsec_fs.protocol.manifests import BlockRef, FileManifest, RefNode, block_count
+from parsec_fs.protocol.manifests import (
+    BlockRef,
+    FileManifest,
+    RefNode,
+    block_count,
+    check_digests,
+)
 
 MOST_REFS: Final = 2**20
 """Data blocks of one file that a device can hold flat: 1 TiB, holes included."""
@@ -27,8 +33,10 @@ class FlatRefs:
 
 
 def nest(manifest: FileManifest, seal_node: Callable[[bytes], BlockRef]) -> FileManifest:
-    """The manifest with at most 1,024 references; the nodes below are sealed on the way."""
+    """The manifest with at most 1,024 references; the nodes below are sealed on the way.
+    Raises DataError for a digest not taken yet."""
     refs, depth = manifest.refs, 0
+    check_digests(refs)
     while len(refs) > REFS_PER_NODE:
         chunks = [refs[i : i + REFS_PER_NODE] for i in range(0, len(refs), REFS_PER_NODE)]
         refs = tuple([seal_node(encode_trusted(RefNode(refs=chunk))) for chunk in chunks])
@@ -56,7 +64,9 @@ async def _level(
         raise DataError("manifest: a node of references is named twice")
     found: list[BlockRef] = []
     for ref in nodes:
-        found += decode(RefNode, await read_node(ref)).refs
+        below = decode(RefNode, await read_node(ref)).refs
+        check_digests(below)
+        found += below
         if len(found) > most:
             raise DataError("manifest: more blocks than the size allows")
     return tuple(found)

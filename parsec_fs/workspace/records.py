@@ -38,7 +38,8 @@ SIZE: Final = 8
 
 BLOCK: Final = 9
 """id, index, block id, key, digest, plaintext size, file size, mtime, ctime: block `index` is
-this sealed block (block id 0: a hole); the file has at least `file size` bytes."""
+this sealed block (block id 0: a hole); the file has at least `file size` bytes. A digest of zeros
+is not taken yet: that comes with DIGEST."""
 
 XATTR: Final = 10
 """id, ctime, name, value."""
@@ -65,3 +66,7 @@ SETTLING: Final = 16
 ABANDONED: Final = 17
 """Nothing more: the program ended while a settlement was being journalled; the records since
 SETTLING count for nothing."""
+
+DIGEST: Final = 18
+"""block id, digest: of a block that BLOCK named without one. It changes nothing else, and is in the
+journal as long as such a BLOCK is: nothing is uploaded before it is durable."""

@@ -9,6 +9,7 @@ was logged) are passed over.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol
 
 from parsec_fs.protocol.errors import DataError
@@ -93,6 +94,7 @@ class Replay:
         self.past: Past = past or NoPast()
         self.absent: set[ObjectId] = set()
         self.damaged: set[ObjectId] = set()
+        self.digests: dict[BlockId, Hash] = {}
         self.apply_tag: dict[int, Callable[..., None]] = {
             records.CREATE: self._create,
             records.ENTRY: self._entry,
@@ -111,6 +113,7 @@ class Replay:
             records.SETTLED: self.past.settled,
             records.SETTLING: self._nothing,
             records.ABANDONED: self._nothing,
+            records.DIGEST: self.digests.__setitem__,
         }
 
     def apply(self, position: int, record: tuple[Any, ...]) -> None:
@@ -138,8 +141,16 @@ class Replay:
         for node in list(self.tree.nodes.values()):
             if type(node) is FileNode:
                 node.journaled_size = node.size
+                self.complete(node)
             if node.nlink == 0:
                 self.tree.settle_links(node)
+
+    def complete(self, node: FileNode) -> None:
+        """References get the digests that were taken later."""
+        for index, ref in file_ops.local_blocks(node):
+            digest = self.digests.get(ref.id)
+            if digest is not None and node.blocks is not None:
+                node.blocks[index] = replace(ref, digest=digest)
 
     def _get(self, id: ObjectId) -> Node:
         """A folder comes with its names: its times follow from them too, and could not be told

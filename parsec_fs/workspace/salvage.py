@@ -21,6 +21,7 @@ from parsec_fs.workspace.replay import Replay
 from parsec_fs.workspace.tree import Tree
 
 _CONTENT: Final = (records.INLINE, records.DATA, records.SIZE, records.BLOCK)
+_BLOCK_ID: Final = 3
 _NAME_AND_ID: Final = {records.CREATE: (2, 3), records.ENTRY: (2, 3), records.MOVE: (4, 5)}
 
 
@@ -59,8 +60,11 @@ def unapplied(
     """Names and content of files that could not be replayed, because the file or the folder that it
     was made in does not open: by file. What was given up, as after a salvage, is not among them."""
     found: dict[ObjectId, list[tuple[int, Any]]] = {id: [] for id in damaged}
+    digests: dict[Any, tuple[int, Any]] = {}
     for position, record in replayed:
         tag: Any = record[0] if record else None
+        if tag == records.DIGEST:
+            digests[record[1]] = (position, record)
         if tag == records.CREATE and record[1] in damaged:
             found.setdefault(record[3], [])
         place = 1 if tag in _CONTENT else _NAME_AND_ID.get(tag, (0, 0))[1]
@@ -70,10 +74,17 @@ def unapplied(
             found[record[1]].clear()
     named = {node.id for node in tree.nodes.values() if node.nlink > 0}
     return {
-        id: told
+        id: told + _digests_of(told, digests)
         for id, told in found.items()
         if id not in named and any(record[0] in _CONTENT for _, record in told)
     }
+
+
+def _digests_of(
+    told: list[tuple[int, Any]], digests: dict[Any, tuple[int, Any]]
+) -> list[tuple[int, Any]]:
+    blocks = (record[_BLOCK_ID] for _, record in told if record[0] == records.BLOCK)
+    return [digests[block] for block in blocks if block in digests]
 
 
 def _last_names(salvaged: list[Any]) -> dict[ObjectId, bytes]:
@@ -98,11 +109,16 @@ def _fill(tree: Tree, salvaged: list[Any], made: dict[ObjectId, FileNode]) -> No
     """Apply the content records to the new files, in order, with the ids exchanged."""
     replay, position = Replay(tree), tree.position
     for record in salvaged:
-        if record[0] not in _CONTENT or record[1] not in made:
+        if record[0] == records.DIGEST:
+            moved = record
+        elif record[0] in _CONTENT and record[1] in made:
+            moved = (record[0], made[record[1]].id, *record[2:])
+        else:
             continue
-        moved = (record[0], made[record[1]].id, *record[2:])
         try:
             replay.apply(position, moved)
         except (DataError, Missing):
             continue
+    for node in made.values():
+        replay.complete(node)
     tree.position = position

@@ -212,17 +212,18 @@ class Sync:
                 return True
             self._rekeying.check()
             await self.replica.ready()
+            left = await self._uploader.digests.take()
             await self._takeovers.place_contested(self.replica.slices)
             self.contest.settle()
             capture = self._filesystem.capture()
             if not capture:
                 await self._nothing_left(capture)
-                return False
+                return left
             self._settled_position = self.replica.store.journal_position()
             self._flying = capture
             if await self._post(capture):
                 await self._deliver()
-            return bool(self.contest) or self._filesystem.held.is_new()
+            return left or bool(self.contest) or self._filesystem.held.is_new()
 
     async def rekey_once(self) -> None:
         """A new key if the workspace needs one and this device may make it (rule 10). Raises

@@ -29,6 +29,7 @@ from parsec_fs.remote.blocks import BlockClient
 from parsec_fs.storage.contents import Contents
 from parsec_fs.workspace.assigning import NodeManifest
 from parsec_fs.workspace.capture import Capture
+from parsec_fs.workspace.digests import Digests
 from parsec_fs.workspace.held import Held, Reason
 from parsec_fs.workspace.nesting import nest
 from parsec_fs.workspace.parcels import Parcel, Wanted, pack, parcels
@@ -66,6 +67,7 @@ class Uploader:
         held: Held,
         secure: Callable[[], Awaitable[None]],
         logged: Callable[[ObjectId], NodeManifest | None],
+        digests: Digests,
     ) -> None:
         self._blocks = blocks
         self._contents = contents
@@ -73,6 +75,7 @@ class Uploader:
         self._held = held
         self._secure = secure
         self._logged = logged
+        self.digests = digests
         self._stored: set[BlockId] = set()
         self._nested: dict[ObjectId, tuple[tuple[BlockRef, ...], FileManifest]] = {}
         self._nodes: list[BlockRef] = []
@@ -169,7 +172,7 @@ class Uploader:
         files = (one for one in manifests if isinstance(one, FileManifest))
         blocks = (ref for one in files for ref in one.refs if ref.id in self._stored)
         for ref in chain(blocks, self._nodes):
-            self._contents.files.uploaded(ref.id)
+            self._contents.files.uploaded(ref)
             await self._slices.pause()
         self._stored.clear()
         self._nested.clear()

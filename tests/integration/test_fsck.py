@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from parsec_fs.protocol.ids import BlockId
 from parsec_fs.protocol.limits import MIB
 from parsec_fs.storage.database import damage_of
 from parsec_fs.workspace.fsck import Fsck, database_faults
@@ -48,10 +47,12 @@ async def spoil(one: Laptop, statement: str) -> None:
     connection.close()
 
 
-def block_of(one: Laptop, path: str) -> BlockId:
-    ref = (one.file(path).blocks or [])[0]
+def block_of(one: Laptop, path: str) -> Path:
+    """The file of the first block of a file."""
+    ref, files = (one.file(path).blocks or [])[0], one.filesystem.contents.files
     assert ref is not None
-    return ref.id
+    pending = files.pending_dir / ref.id.hex()
+    return pending if pending.exists() else files.cached(ref)
 
 
 @asynccontextmanager
@@ -109,14 +110,12 @@ async def test_what_is_consistent_is_called_so(tmp_path: Path) -> None:
 )
 async def test_a_damaged_block(tmp_path: Path, path: str, what: str) -> None:
     async with busy(tmp_path) as (one, _):
-        files = one.filesystem.contents.files
         block = block_of(one, path)
-        folder = files.pending_dir if files.is_pending(block) else files.cache_dir
-        sealed = bytearray((folder / block.hex()).read_bytes())
+        sealed = bytearray(block.read_bytes())
         sealed[77] ^= 1
-        (folder / block.hex()).write_bytes(sealed)
+        block.write_bytes(sealed)
         assert what in faults(one).values()
-        (folder / block.hex()).unlink()
+        block.unlink()
         missing = "bytes 0 to 1048576: missing on this device, and nobody else has it"
         assert set(faults(one).values()) == (set() if "fetched" in what else {missing})
 
@@ -125,8 +124,7 @@ async def test_blocks_that_the_disk_does_not_read(tmp_path: Path) -> None:
     async with two_laptops(tmp_path) as (one, _):
         one.make("large", LARGE)
         await one.push()
-        files = one.filesystem.contents.files
-        block = files.cache_dir / block_of(one, "large").hex()
+        block = block_of(one, "large")
         block.unlink()
         block.symlink_to("/proc/self/mem")  # can be opened, and not read: EIO
         (what,) = faults(one).values()

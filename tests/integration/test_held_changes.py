@@ -23,6 +23,7 @@ from parsec_fs.protocol.ids import RealmId
 from parsec_fs.protocol.limits import BLOCK_SIZE, MIB
 from parsec_fs.remote.blocks import PUT_PATH, BlockClient
 from parsec_fs.workspace import files
+from parsec_fs.workspace.digests import Digests
 from parsec_fs.workspace.held import AGAIN_S
 from server.blocks.directory import DirectoryStore, write_all
 from tests.support.laptops import Laptop, alone, found, in_step, laptop, pair, two_laptops
@@ -48,6 +49,13 @@ async def lose(one: Laptop, path: str, index: int) -> None:
     ref = (one.file(path).blocks or [])[index]
     assert ref is not None
     (one.filesystem.contents.files.pending_dir / ref.id.hex()).unlink()
+
+
+def digests_of(one: Laptop) -> Digests:
+    """Taken as before an upload."""
+    filesystem = one.filesystem
+    slices = one.workspace.replica.slices
+    return Digests(filesystem.tree, filesystem.contents, slices, filesystem.held)
 
 
 async def push_rest(one: Laptop) -> None:
@@ -276,6 +284,7 @@ async def test_a_block_that_finds_no_room(
             one.make(f"large {number}", CONTENT)
         one.make("fits", CONTENT[: MIB // 4])
         one.make("small", b"small")
+        await one.filesystem.settle()
         await push_rest(one)
         await two.pull()
         assert (await two.walk()).keys() == {"small"}, "after eight it is not tried any more"
@@ -401,7 +410,7 @@ async def test_a_damaged_copy_of_what_is_stored_holds_nothing(tmp_path: Path) ->
         blocks = one.filesystem.contents.files
         ref = (one.file("f").blocks or [])[0]
         assert ref is not None
-        copy = blocks.cache_dir / ref.id.hex()
+        copy = blocks.cached(ref)
         copy.write_bytes(bytes(copy.stat().st_size))
         one.filesystem.contents.opened.clear()
         one.chmod("f", 0o600)
@@ -459,12 +468,13 @@ async def test_what_is_not_here_is_stored_only_if_it_comes_back(tmp_path: Path) 
         one.make("sent", CONTENT)
         one.make("lost", CONTENT)
         await one.filesystem.settle()
+        await digests_of(one).take()
         refs = {path: list(one.file(path).blocks or []) for path in ("sent", "lost")}
         files = one.filesystem.contents.files
         for path in refs:
             for ref in refs[path]:
                 assert ref is not None
-                sealed = files.read(ref.id) if path == "sent" else b"something else"
+                sealed = files.read(ref) if path == "sent" else b"something else"
                 client = BlockClient(one.signer, one.workspace.contents.realm)
                 await client.put(ref.id, sealed, digest=sha256(sealed))
                 (files.pending_dir / ref.id.hex()).unlink()
@@ -472,5 +482,5 @@ async def test_what_is_not_here_is_stored_only_if_it_comes_back(tmp_path: Path) 
         await one.restart()
         await push_rest(one)
         assert told(one) == {"lost": "damaged"}
-        cached = {path.name for path in one.filesystem.contents.files.cache_dir.iterdir()}
-        assert cached == {ref.id.hex() for ref in refs["sent"] if ref is not None}
+        cached = set(one.filesystem.contents.files.cache_dir.iterdir())
+        assert cached == {files.cached(ref) for ref in refs["sent"] if ref is not None}

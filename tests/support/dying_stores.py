@@ -10,7 +10,7 @@ every end of a process. A point counts only while there is a file `armed`.
 
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,11 +177,11 @@ def _block_files(death: Death) -> type[BlockFiles]:
 
             return sync
 
-        def uploaded(self, block_id: BlockId) -> None:
-            waiting = self.is_pending(block_id)
+        def uploaded(self, ref: BlockRef) -> None:
+            waiting = self.is_pending(ref.id)
             if waiting:
                 death.at("block_before_uploaded")
-            super().uploaded(block_id)
+            super().uploaded(ref)
             if waiting:
                 death.at("block_after_uploaded")
 
@@ -189,7 +189,7 @@ def _block_files(death: Death) -> type[BlockFiles]:
             super().discard(block_id)
             death.at("sweep_amid" if self.sweeping else "block_discarded")
 
-        def sweep(self, referenced: set[BlockId]) -> int:
+        def sweep(self, referenced: Iterable[BlockRef]) -> int:
             self.sweeping = True
             found = super().sweep(referenced)
             self.sweeping = False

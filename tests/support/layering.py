@@ -83,6 +83,7 @@ SHELLS: dict[str, tuple[str, ...]] = {
             "contest",
             "reviving",
             "settling",
+            "digests",
             "filesystem",
             "fsck",
             "gate",

@@ -17,7 +17,7 @@ import pytest
 import trio
 
 from parsec_fs.protocol.errors import DecryptionError, LocalError, OfflineError, VerificationError
-from parsec_fs.protocol.ids import BlockId, RealmId
+from parsec_fs.protocol.ids import BlockId, Hash, RealmId
 from parsec_fs.protocol.limits import BLOCK_SIZE
 from parsec_fs.protocol.manifests import BlockRef
 from parsec_fs.protocol.sealing import block_ref, seal_block
@@ -44,7 +44,7 @@ class Remote:
 def sealed_elsewhere(contents: Contents, remote: Remote, plain: bytes) -> BlockRef:
     """A block that only the remote has."""
     ref = contents.store_sealed(plain)
-    remote.blocks[ref.id] = contents.files.read(ref.id)
+    remote.blocks[ref.id] = contents.files.read(ref)
     contents.discard(ref)
     return ref
 
@@ -69,7 +69,7 @@ async def test_blocks_come_back(tmp_path: Path) -> None:
         plain = os.urandom(size)
         ref = contents.store_sealed(plain)
         assert ref.size == size
-        assert plain not in contents.files.read(ref.id)
+        assert plain not in contents.files.read(ref)
         assert await contents.read(ref) == plain
         contents.opened.clear()
         assert await contents.read(ref) == plain
@@ -80,7 +80,7 @@ async def test_equal_blocks_have_nothing_in_common(tmp_path: Path) -> None:
     first, second = contents.store_sealed(b"same" * 100), contents.store_sealed(b"same" * 100)
     assert first.id != second.id
     assert first.key != second.key
-    assert contents.files.read(first.id)[:100] != contents.files.read(second.id)[:100]
+    assert contents.files.read(first)[:100] != contents.files.read(second)[:100]
 
 
 @pytest.mark.parametrize("change", ["flip", "short", "long", "other"])
@@ -88,12 +88,12 @@ async def test_damage_is_an_error_and_never_data(tmp_path: Path, change: str) ->
     damage: list[VerificationError] = []
     contents = Contents(tmp_path, REALM, on_damage=lambda ref, error: damage.append(error))
     ref, other = contents.store_sealed(b"x" * 1000), contents.store_sealed(b"y" * 1000)
-    sealed = contents.files.read(ref.id)
+    sealed = contents.files.read(ref)
     changed = {
         "flip": sealed[:500] + bytes([sealed[500] ^ 1]) + sealed[501:],
         "short": sealed[:-1],
         "long": sealed + b"z",
-        "other": contents.files.read(other.id),
+        "other": contents.files.read(other),
     }[change]
     (tmp_path / "pending" / ref.id.hex()).write_bytes(changed)
     with pytest.raises(LocalError) as caught:
@@ -107,7 +107,7 @@ def test_a_damaged_block_is_not_sent(tmp_path: Path) -> None:
     contents = Contents(tmp_path, REALM, on_damage=lambda ref, error: damage.append(ref))
     ref = contents.store_sealed(b"x" * 1000)
     sealed = contents.read_checked(ref)
-    assert sealed == contents.files.read(ref.id)
+    assert sealed == contents.files.read(ref)
     (tmp_path / "pending" / ref.id.hex()).write_bytes(sealed[:-1] + bytes([sealed[-1] ^ 1]))
     with pytest.raises(LocalError) as caught:
         contents.read_checked(ref)
@@ -145,7 +145,7 @@ async def test_a_damaged_cached_block_is_fetched_again(tmp_path: Path) -> None:
     ref = sealed_elsewhere(contents, remote, b"remote")
     await contents.read(ref)
     contents.opened.clear()
-    (tmp_path / "cache" / ref.id.hex()).write_bytes(b"rubbish")
+    (contents.files.cached(ref)).write_bytes(b"rubbish")
     assert await contents.read(ref) == b"remote"
     assert remote.asked == 2
     contents.opened.clear()
@@ -157,7 +157,7 @@ async def test_a_cached_block_on_a_bad_sector_is_fetched_again(tmp_path: Path) -
     remote = Remote()
     contents = Contents(tmp_path, REALM, fetch=remote.fetch)
     ref = sealed_elsewhere(contents, remote, b"remote")
-    on_a_bad_sector(tmp_path / "cache" / ref.id.hex())
+    on_a_bad_sector(contents.files.cached(ref))
     assert await contents.read(ref) == b"remote"
     contents.opened.clear()
     assert await contents.read(ref) == b"remote"
@@ -233,7 +233,9 @@ async def test_a_disk_that_is_full_is_no_obstacle_to_reading(tmp_path: Path) -> 
     assert list(contents.files.pending_blocks()) == []
     contents.opened.clear()
     assert await contents.read(ref) == plain
-    assert [path.name for path in contents.files.cache_dir.iterdir()] == [ref.id.hex()]
+    assert [path.name for path in contents.files.cache_dir.iterdir()] == [
+        contents.files.cached(ref).name
+    ]
     assert remote.asked == 2
 
 
@@ -242,22 +244,28 @@ async def test_pending_blocks_stay_until_uploaded(tmp_path: Path) -> None:
     refs = [contents.store_sealed(bytes([n]) * 1000) for n in range(5)]
     assert set(contents.files.pending_blocks()) == {ref.id for ref in refs}
     for ref in refs[:4]:
-        contents.files.uploaded(ref.id)
-        contents.files.uploaded(ref.id)
+        contents.files.uploaded(ref)
+        contents.files.uploaded(ref)
     assert set(contents.files.pending_blocks()) == {refs[4].id}
     assert contents.files.is_pending(refs[4].id)
-    kept = [ref for ref in refs if (tmp_path / "cache" / ref.id.hex()).exists()]
+    kept = [ref for ref in refs if (contents.files.cached(ref)).exists()]
     assert len(kept) == 2
     assert contents.files.pending_size == (tmp_path / "pending" / refs[4].id.hex()).stat().st_size
     assert Contents(tmp_path, REALM).files.pending_size == contents.files.pending_size
     assert await contents.read(refs[4]) == b"\x04" * 1000
 
 
+def of_number(number: int) -> BlockRef:
+    """A reference that nothing is opened with."""
+    digest = Hash(bytes([number + 1]) * 32)
+    return BlockRef(id=BlockId(bytes([number]) * 16), key=bytes(32), digest=digest, size=984)
+
+
 def test_what_waits_takes_the_room_of_what_can_be_fetched_again(tmp_path: Path) -> None:
     contents = Contents(tmp_path, REALM, cache_limit=4000)
     files = contents.files
     for number in range(3):
-        files.put_in_cache(BlockId(bytes([number]) * 16), bytes(1000))
+        files.put_in_cache(of_number(number), bytes(1000))
     files.evict()
     assert len(list(files.cache_dir.iterdir())) == 3
     refs = [contents.store_sealed(bytes(984)) for _ in range(3)]
@@ -277,9 +285,9 @@ def test_what_waits_takes_the_room_of_what_can_be_fetched_again(tmp_path: Path) 
 
 async def test_blocks_from_before_a_start_make_room_too(tmp_path: Path) -> None:
     for number in range(200):
-        Contents(tmp_path, REALM).files.put_in_cache(BlockId(bytes([number]) * 16), bytes(100))
+        Contents(tmp_path, REALM).files.put_in_cache(of_number(number), bytes(100))
     contents = Contents(tmp_path, REALM, cache_limit=15_000)
-    contents.files.put_in_cache(BlockId(b"n" * 16), bytes(100))
+    contents.files.put_in_cache(of_number(200), bytes(100))
     await contents.count_cached()
     contents.files.evict()
     left = list(contents.files.cache_dir.iterdir())
@@ -290,7 +298,7 @@ async def test_blocks_from_before_a_start_make_room_too(tmp_path: Path) -> None:
 async def test_sweep_deletes_only_what_nothing_refers_to(tmp_path: Path) -> None:
     contents = Contents(tmp_path, REALM)
     kept, lost = contents.store_sealed(b"kept"), contents.store_sealed(b"lost")
-    assert contents.files.sweep({kept.id}) == 1
+    assert contents.files.sweep({kept}) == 1
     assert list(contents.files.pending_blocks()) == [kept.id]
     contents.files.sync_job()()
     assert not contents.files.is_pending(lost.id)
@@ -395,7 +403,7 @@ async def test_an_id_does_not_stand_for_a_block(tmp_path: Path, kept: str) -> No
     if kept == "in memory":
         assert await contents.read(forged.ref) == b"forged" * 100
     else:
-        (contents.files.cache_dir / honest.id.hex()).write_bytes(forged.sealed)
+        contents.files.cached(forged.ref).write_bytes(forged.sealed)
         contents.prefetch(forged.ref)
     with pytest.raises(LocalError):
         await contents.read(honest)

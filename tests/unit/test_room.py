@@ -64,8 +64,13 @@ async def settled(filesystem: Filesystem, node: FileNode) -> int:
 
 def uploaded(filesystem: Filesystem) -> None:
     """As after a commit that names all of them."""
-    for block in list(filesystem.contents.files.pending_blocks()):
-        filesystem.contents.files.uploaded(block)
+    nodes = filesystem.tree.nodes.values()
+    refs = {ref for node in nodes if isinstance(node, FileNode) for ref in node.blocks or ()}
+    waiting = set(filesystem.contents.files.pending_blocks())
+    named = {ref.id: ref for ref in refs if ref is not None}
+    assert waiting <= named.keys()
+    for block in waiting:
+        filesystem.contents.files.uploaded(named[block])
 
 
 async def test_a_write_is_refused_before_it_is_accepted(small: Filesystem) -> None:

@@ -264,7 +264,8 @@ def test_commits_are_bounded_in_objects_and_bytes() -> None:
 
 
 def ref(number: int) -> BlockRef:
-    return BlockRef(id=BlockId(number.to_bytes(16, "big")), key=bytes(32), digest=NO_HASH, size=MIB)
+    id, digest = number.to_bytes(16, "big"), Hash(bytes([1]) * 32)
+    return BlockRef(id=BlockId(id), key=bytes(32), digest=digest, size=MIB)
 
 
 @pytest.mark.parametrize("count", [1, REFS_PER_NODE, REFS_PER_NODE + 1, 3 * REFS_PER_NODE])
