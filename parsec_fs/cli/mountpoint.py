@@ -22,6 +22,8 @@ _TYPE: Final = "fuse.parsec"
 def prepare(path: Path) -> Path:
     """Absolute path of an empty folder. Raises CommandError."""
     path = Path(os.path.abspath(path))
+    if os.path.islink(path):
+        path = Path(os.path.realpath(path))
     check_fuse()
     clear_dead_mount(path)
     if mount_type(path) is not None:
@@ -85,12 +87,18 @@ def clear_dead_mount(path: Path) -> bool:
     return True
 
 
+def real_place(path: Path) -> Path:
+    """The absolute path of a mount as the kernel's table has it. Links above it are followed; the
+    last name is not looked at, because a daemon that hangs would have to answer that."""
+    return Path(os.path.realpath(path.parent), path.name)
+
+
 def mount_type(path: Path) -> str | None:
     """Type of the file system mounted exactly at `path`, from the kernel's table."""
-    found = None
+    found, place = None, str(real_place(path))
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         before, _, after = line.partition(" - ")
-        if _unescaped(before.split()[4]) == str(path):
+        if _unescaped(before.split()[4]) == place:
             found = after.split()[0]
     return found
 

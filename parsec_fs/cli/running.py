@@ -3,12 +3,14 @@
 Data flow: command -> lock files (who runs) -> control socket -> answer.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
 import trio
 
 from parsec_fs.cli.exit_codes import CommandError, ExitCode
+from parsec_fs.cli.mountpoint import real_place
 from parsec_fs.cli.settings import Settings
 from parsec_fs.config import Home
 from parsec_fs.control import call
@@ -56,22 +58,29 @@ def choose(settings: Settings, text: str | None) -> tuple[Workspace, Holder]:
         what = "several workspaces are mounted: name one" if running else "nothing is mounted"
         raise CommandError(ExitCode.NOT_FOUND, f"{what}; see: parsec-fs status")
     named = {one.realm for one in matching(tuple(one for one, _ in running), text)}
-    place = str(Path(text).absolute())
+    spellings = _spellings(Path(text))
     for workspace, found in running:
-        if workspace.realm in named or found.mountpoint == place:
+        if workspace.realm in named or real_place(Path(found.mountpoint)) in spellings:
             return workspace, found
     raise CommandError(ExitCode.NOT_FOUND, f"{text} is not mounted; see: parsec-fs status")
 
 
 def by_path(settings: Settings, path: Path) -> tuple[Workspace, str]:
     """The mounted workspace that a path lies in, and the path inside it. Raises CommandError."""
-    place = path.absolute()
-    around = [one for one in mounted(settings) if place.is_relative_to(one[1].mountpoint)]
-    if around:
-        # A workspace can be mounted inside another: the inner one is meant.
-        workspace, found = max(around, key=lambda one: len(one[1].mountpoint))
-        return workspace, str(place.relative_to(found.mountpoint))
+    found = [(one, Path(where.mountpoint)) for one, where in mounted(settings)]
+    found += [(one, real_place(where)) for one, where in found]
+    for place in (path.absolute(), *_spellings(path)):
+        around = [one for one in found if place.is_relative_to(one[1])]
+        if around:
+            # A workspace can be mounted inside another: the inner one is meant.
+            workspace, mountpoint = max(around, key=lambda one: len(str(one[1])))
+            return workspace, str(place.relative_to(mountpoint))
     raise CommandError(ExitCode.NOT_FOUND, f"{path} does not lie in a mounted workspace")
+
+
+def _spellings(path: Path) -> tuple[Path, ...]:
+    """Where a path lies in truth, without and with its last link followed."""
+    return real_place(path.absolute()), Path(os.path.realpath(path))
 
 
 def ask(

@@ -113,6 +113,20 @@ def test_mountpoint_in_use_is_busy() -> None:
     assert caught.value.code == ExitCode.BUSY
 
 
+def test_a_mount_is_found_below_a_link(tmp_path: Path) -> None:
+    (tmp_path / "root").symlink_to("/")
+    assert mount_type(tmp_path / "root/proc") == "proc"
+    (tmp_path / "last").symlink_to("/proc")
+    assert mount_type(tmp_path / "last") is None
+    with pytest.raises(CommandError, match="/proc is a mountpoint already"):
+        prepare(tmp_path / "last")
+
+
+def test_a_link_is_followed_before_its_folder_is_mounted_on(tmp_path: Path) -> None:
+    (tmp_path / "last").symlink_to(tmp_path / "folder")
+    assert prepare(tmp_path / "last") == tmp_path / "folder"
+
+
 def test_letting_others_in_is_for_root_to_allow(tmp_path: Path) -> None:
     settings = tmp_path / "fuse.conf"
     check_allow_other(is_root=True, settings=settings)
