@@ -93,12 +93,13 @@ class Agent:
         self._key = bytearray()
         self._idle_s = 0.0
         self._used_at = clock()
-        self._forgotten = self._told = self._unmounts = False
+        self._forgotten = self._told = self._unmounts = self._session_ended = False
 
     @property
-    def idle_s(self) -> float:
-        """The idle time after which it forgets, 0 for none."""
-        return self._idle_s
+    def unused_s(self) -> float:
+        """How long nobody must have used a mount before that is ended, too: the idle time, or 0
+        if the login session has ended, which nobody comes back to."""
+        return 0.0 if self._session_ended else self._idle_s
 
     def leaves_mounts(self) -> bool:
         """Whoever typed `lock` has decided about the mounts; what ends by itself does as it was
@@ -119,7 +120,8 @@ class Agent:
             task_status.started()
             while not self._forgotten:
                 await trio.sleep(_LOOK_S)
-                if mark != _mark_of(path) or self.is_over():
+                self._session_ended = mark != _mark_of(path)
+                if self._session_ended or self.is_over():
                     break
             self.wipe()
             nursery.cancel_scope.cancel()

@@ -183,7 +183,7 @@ def agent(
         reporter.error(str(error), exit_code(error))
         raise
     if not keeper.leaves_mounts():
-        _close_unused(settings, keeper.idle_s)
+        _close_unused(settings, keeper.unused_s)
 
 
 def _close_unused(settings: Settings, limit_s: float) -> None:

@@ -108,16 +108,18 @@ async def test_an_idle_agent_ends_by_itself(tmp_path: Path) -> None:
         clock.now += 60
     assert not path.exists()
     assert not agent._key
+    assert agent.unused_s == 60
 
 
 async def test_it_ends_when_the_session_takes_its_socket_away(tmp_path: Path) -> None:
     path, agent = tmp_path / "agent.sock", Agent()
     async with trio.open_nursery() as nursery:
         await nursery.start(agent.serve, path)
-        await hold(path)
+        await hold(path, idle_s=28_800)
         path.unlink()
     assert not path.exists()
     assert not agent._key
+    assert agent.unused_s == 0, "a mount that was just used would stay for eight hours"
 
 
 async def test_nonsense_is_no_key(tmp_path: Path) -> None:
