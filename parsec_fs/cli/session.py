@@ -21,7 +21,7 @@ from parsec_fs.agent import (
     running_agent,
 )
 from parsec_fs.cli.background import Reporter, start_daemon
-from parsec_fs.cli.closing import OpenMount, close, open_mounts, unused_s
+from parsec_fs.cli.closing import Closed, OpenMount, close, open_mounts, unused_s
 from parsec_fs.cli.exit_codes import CommandError, ExitCode, exit_code
 from parsec_fs.cli.output import count_text
 from parsec_fs.cli.settings import Settings, settings_of
@@ -119,38 +119,70 @@ def lock(
         settings.output.result(document, lines)
         return
     closed, busy = _close_all(mounts)
-    document |= {"unmounted": closed, "mounted": [one.json() for one, _ in busy]}
+    document |= _closed_json(closed) | {"mounted": [one.json() for one, _ in busy]}
     settings.output.result(document, [*lines, *_closed_lines(closed)])
-    if busy:
-        raise CommandError(ExitCode.BUSY, "; ".join(str(error) for _, error in busy))
-    if any(one["pending"] for one in closed):
-        sys.exit(ExitCode.PENDING)
+    _end_by(closed, busy)
 
 
 def _close_all(
     mounts: list[OpenMount],
-) -> tuple[list[Json], list[tuple[OpenMount, CommandError]]]:
+) -> tuple[list[Closed], list[tuple[OpenMount, CommandError]]]:
     """What was unmounted, and what is in use."""
-    closed: list[Json] = []
+    closed = []
     busy = []
     for one in mounts:
         try:
-            closed.append({**one.json(), "pending": close(one)})
+            closed.append(close(one))
         except CommandError as error:
             busy.append((one, error))
     return closed, busy
 
 
-def _closed_lines(closed: list[Json]) -> list[str]:
+def _closed_json(closed: list[Closed]) -> Json:
+    """What is gone, and apart from it that whose process still runs, with the keys."""
+    return {
+        "unmounted": [{**one.mount.json(), "pending": one.pending} for one in closed if one.ended],
+        "ending": [
+            {**one.mount.json(), "pending": one.pending, "pid": one.mount.pid}
+            for one in closed
+            if not one.ended
+        ],
+    }
+
+
+def _closed_lines(closed: list[Closed]) -> list[str]:
     return [
-        f"unmounted {one['workspace']}, "
-        + (
-            f"{count_text(one['pending'], 'change')} kept here, to be sent after the next mount"
-            if one["pending"]
-            else "nothing pending"
-        )
+        f"unmounted {one.mount.title}, {_left_text(one)}"
+        if one.ended
+        else f"{one.mount.title} is not mounted now, but its process {one.mount.pid} still runs; "
+        + _left_text(one)
         for one in closed
     ]
+
+
+def _left_text(one: Closed) -> str:
+    """The count is from before the unmount: a program may have written until then."""
+    if one.pending is None:
+        return "unknown how many changes were not sent; they are kept here"
+    if not one.pending:
+        return "nothing was pending just before"
+    changes = count_text(one.pending, "change")
+    return f"at least {changes} kept here, to be sent after the next mount"
+
+
+def _end_by(closed: list[Closed], busy: list[tuple[OpenMount, CommandError]]) -> None:
+    """The exit code that asks for most. Raises CommandError, SystemExit."""
+    if busy:
+        raise CommandError(ExitCode.BUSY, "; ".join(str(error) for _, error in busy))
+    running = [str(one.mount.pid) for one in closed if not one.ended]
+    if running:
+        raise CommandError(
+            ExitCode.TIMEOUT,
+            f"not ended yet, with keys in memory: process {', '.join(running)}. Nothing is lost. "
+            "Look again: parsec-fs lock --umount",
+        )
+    if any(one.pending != 0 for one in closed):
+        sys.exit(ExitCode.PENDING)
 
 
 def forget(settings: Settings) -> bool:
@@ -190,9 +222,25 @@ def _close_unused(settings: Settings, limit_s: float) -> None:
     """Unmount each workspace once nobody has used it for that long, until none is left, or somebody
     has unlocked again. The key is forgotten already; what is said goes to the agent's log."""
     pause_s = min(_LOOK_S, max(1.0, limit_s / 10))
+    told: set[str] = set()
     while (mounts := open_mounts(settings.home)) and running_agent(settings.home) is None:
-        closed, busy = _close_all([one for one in mounts if unused_s(one) >= limit_s])
-        for line in (*_closed_lines(closed), *(str(error) for _, error in busy)):
+        unused, silent = _unused(mounts, limit_s)
+        closed, busy = _close_all(unused)
+        lines = {*silent, *_closed_lines(closed), *(str(error) for _, error in busy)}
+        for line in sorted(lines - told):
             print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}", file=sys.stderr, flush=True)
-        if len(closed) < len(mounts):
+        told = lines
+        if len(closed) < len(mounts) or not all(one.ended for one in closed):
             time.sleep(pause_s)
+
+
+def _unused(mounts: list[OpenMount], limit_s: float) -> tuple[list[OpenMount], list[str]]:
+    """Which of them nobody has used for that long, and a line for each that does not say."""
+    unused, silent = [], []
+    for one in mounts:
+        seconds_unused = unused_s(one)
+        if seconds_unused is None and limit_s:
+            silent.append(f"{one.mountpoint} is left as it is: its daemon does not answer")
+        elif not limit_s or (seconds_unused or 0) >= limit_s:
+            unused.append(one)
+    return unused, silent

@@ -124,7 +124,9 @@ def test_a_service_mounts_at_login_and_unmounts_when_it_ends(
 def test_a_lock_says_what_stays_open_and_takes_it_away_when_asked(
     alice: DeviceAt, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "research"
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    folder = tmp_path / "link/research"
     alice.run("mount", "research", str(folder))
     (folder / "kept").write_text("kept")
     shown = [{"workspace": "research", "mountpoint": str(folder)}]
