@@ -66,8 +66,6 @@ def undo_move(
     ]
     places = [(one, name) for one, name in places if (one.id, name) not in back]
     for folder, name in places:
-        assert folder.children is not None
-        del folder.children[name]
         uncover(tree, folder, name, now)
     if places:
         node.parent = None
