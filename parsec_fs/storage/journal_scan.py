@@ -3,8 +3,8 @@
 Data flow: segment files -> this -> records to apply, what lies behind damage, where to cut.
 
 Where the line is between what was never promised and what is lost:
-- the last segment may end in a torn write: no whole frame follows it. Nobody was told that it is
-  safe, so it is cut off;
+- the last segment with a whole frame may end in a torn write: no whole frame follows it. Nobody
+  was told that it is safe, so it is cut off, and so are segments begun behind it;
 - the same over zeros that were laid (`journal_segment`): a sector of the frame is still zeros, and
   nothing behind it opens. A frame that does not open and has no such sector is damaged, and so is
   whatever an intact frame follows;
@@ -58,15 +58,17 @@ def scan(directory: Path, sealer: Sealer, after: int) -> Scan:
     found = Scan(last=after)
     end, intact = 0, True
     paths = sorted(directory.glob("*" + SUFFIX))
+    last, named = _last(paths)
     for path in paths:
         data = path.read_bytes()
         groups, clean = frames(path, data)
         opened = [open_group(sealer, group, data) for group in groups]
         behind = 0 if clean else frames_behind(data, groups)
-        if path == paths[-1] and behind == 0:
+        if path >= last and behind == 0:
             clean = True
             _drop_torn(data, groups, opened)
-        found.last = max(found.last, int(path.stem, 16) - 1)
+        if path <= named:
+            found.last = max(found.last, int(path.stem, 16) - 1)
         for group, items in zip(groups, opened, strict=True):
             follows = group.position == end + 1 or _may_begin(group, end, after)
             intact = intact and items is not None and follows
@@ -81,6 +83,18 @@ def scan(directory: Path, sealer: Sealer, after: int) -> Scan:
         elif (size := groups[-1].offset + groups[-1].size if groups else 0) < len(data):
             found.cuts.append((path, size))
     return found
+
+
+def _last(paths: list[Path]) -> tuple[Path, Path]:
+    """The last segment that was written to, and the last whose name counts. Behind the last whole
+    frame nothing is safe, and names there tell of records that may be torn: positions go on where
+    that frame ends. Without any frame (all is logged) the names are what tells the position."""
+    for path in reversed(paths):
+        data = path.read_bytes()
+        groups, _ = frames(path, data)
+        if groups or frames_behind(data, groups):
+            return path, path
+    return (paths[0], paths[-1]) if paths else (Path(), Path())
 
 
 def _drop_torn(data: bytes, groups: list[Group], opened: list[list[Any] | None]) -> None:

@@ -8,6 +8,8 @@ nothing to commit. So where a segment is synchronised again and again with littl
 are laid ahead, before an fdatasync that is made in any case.
 
 Rules guarded here:
+- a frame lies over zeros or behind the file's end, never both: of one that does both, a power cut
+  can leave out a part in the middle and keep its end, which looks like damage;
 - a finished segment is cut to what was written; zeros at its end mean a crash, and are its end for
   whoever reads it (`journal_frames`);
 - no room for zeros is no failure: frames are appended as without them.
@@ -49,6 +51,8 @@ class Segment:
 
     def append(self, frame: bytes) -> None:
         """Write a frame. Raises OSError, and then the next one takes its place."""
+        if self._outgrows_zeros(len(frame)):
+            self.cut()
         done = os.pwrite(self.fd, frame, self.size)
         self._end = max(self._end, self.size + done)
         if done != len(frame):
@@ -65,8 +69,13 @@ class Segment:
             self._end = self.size
 
     def is_brief(self, more: int) -> bool:
-        """True iff an fdatasync after `more` bytes would write little, and lay no zeros."""
-        return self._unsynced + more <= BRIEF and not self.lays_next(more)
+        """True iff an fdatasync after `more` bytes would write little, and lay or cut no zeros."""
+        if self._unsynced + more > BRIEF or self._outgrows_zeros(more):
+            return False
+        return not self.lays_next(more)
+
+    def _outgrows_zeros(self, more: int) -> bool:
+        return self.size < self._end < self.size + more
 
     def lays_next(self, more: int = 0) -> bool:
         """True iff an fdatasync after `more` bytes would lay zeros: those before it followed each

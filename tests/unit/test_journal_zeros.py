@@ -13,6 +13,7 @@ import pytest
 
 from parsec_fs.protocol.sealing import LocalSealer
 from parsec_fs.storage.journal import Journal
+from parsec_fs.storage.journal_frames import SECTOR
 from parsec_fs.storage.journal_scan import Recovered
 from parsec_fs.storage.journal_segment import AHEAD, BRIEF
 
@@ -143,3 +144,65 @@ def test_what_waits_for_one_brief_sync_only(journal: Journal) -> None:
     synced(journal, 1)
     assert journal.is_brief()
     journal.close()
+
+
+def test_a_frame_that_outgrows_the_zeros_is_appended(journal: Journal) -> None:
+    """A power cut may leave out any page that was written over zeros, and keep the file's new size;
+    what was appended it takes from the end. So the zeros are gone before the first byte comes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    synced(journal, 10)
+    assert sizes(journal.directory)[0] > journal.size()
+    journal.append((1, os.urandom(AHEAD)))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (journal.size(), before[1]))
+    try:
+        with pytest.raises(OSError):
+            journal.flush()
+        assert sizes(journal.directory) == [journal.size()]
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    journal.flush()
+    assert sizes(journal.directory) == [journal.size()]
+    path = next(journal.directory.glob("*.journal"))
+    for lost in (1, AHEAD // 2, AHEAD):
+        os.truncate(path, journal.size() - lost)
+        assert len(after_crash(journal)[0].records) == 10
+
+
+def test_cutting_zeros_is_not_brief(tmp_path: Path) -> None:
+    journal = opened(tmp_path / "journal", segment_size=100_000)
+    synced(journal, 20)
+    while journal.size() + 2 * len(PAGE) < 100_000:
+        assert journal.is_brief()
+        synced(journal, 1)
+    for _ in range(2):
+        journal.append((1, PAGE))
+    journal.take()
+    assert not journal.is_brief()
+    journal.synced = journal.sync()
+    assert sizes(journal.directory) == [journal.size()]
+    journal.close()
+
+
+@pytest.mark.parametrize("begun", [b"", bytes(5000), PAGE])
+def test_a_torn_group_before_a_segment_that_was_only_begun(journal: Journal, begun: bytes) -> None:
+    """Neither was synchronised: that the later file is there says nothing of what is before it."""
+    synced(journal, 10)
+    end = journal.size()
+    for _ in range(2):
+        journal.append((1, PAGE))
+    journal.flush()
+    path = next(journal.directory.glob("*.journal"))
+    with path.open("r+b") as file:
+        file.seek((end // SECTOR + 2) * SECTOR)
+        file.write(bytes(SECTOR))
+    (journal.directory / f"{13:016x}.journal").write_bytes(begun)
+    found, cut = after_crash(journal)
+    assert len(found.records) == 10
+    assert cut == [end, 0]
+    folder = journal.directory.with_name("copy")
+    for count in (1, 2, 3):
+        again = opened(folder)
+        synced(again, 1)
+        again.close()
+        assert opened(folder).damaged() == [], "what is new goes on behind the last frame"
+        assert again.position == 10 + count
