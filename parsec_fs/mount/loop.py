@@ -62,8 +62,9 @@ class PollFirst:
         return _now() - self._asked[0] < BUSY_WITHIN_NS
 
     def nobody_waits(self) -> bool:
-        """True iff no request is there but the one being answered."""
-        return not self._poll.poll(0)
+        """True iff no request is there but the one being answered, and no worker's result that
+        somebody waits for."""
+        return not (self._workers.turn_wanted or self._poll.poll(0))
 
     @property
     def last_use_ns(self) -> int:

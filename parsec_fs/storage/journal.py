@@ -63,7 +63,7 @@ class Journal:
         self._finished: list[Segment] = []
         self._doubtful = False
         self._sealed: deque[tuple[int, int, bytes]] = deque()
-        self._writing = threading.Lock()
+        self._writing = threading.RLock()
         self._opened: tuple[int, tuple[Any, ...]] = (0, ())
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -170,11 +170,29 @@ class Journal:
     def is_brief(self) -> bool:
         """True iff `sync` would now wait for nothing but one write and fdatasync of a little."""
         segment = self._segment
-        if segment is None or self._finished or self._writing.locked():
+        if segment is None or self._finished or self._is_writing():
             return False
         if segment.size >= self.segment_size or self.synced < self._first:
             return False
-        return segment.is_brief(sum(len(frame) for _, _, frame in self._sealed))
+        # Copied in one step: a thread takes from the front what it has written.
+        return segment.is_brief(sum(len(frame) for _, _, frame in list(self._sealed)))
+
+    def _is_writing(self) -> bool:
+        """Is a thread at it?"""
+        free = self._writing.acquire(blocking=False)
+        if free:
+            self._writing.release()
+        return not free
+
+    def sync_at_once(self) -> int | None:
+        """As `sync`, for the event loop: None, and nothing is done, where a thread has begun to
+        write since `is_brief`. No thread begins before it is over."""
+        if not self._writing.acquire(blocking=False):
+            return None
+        try:
+            return self.sync()
+        finally:
+            self._writing.release()
 
     def sync(self) -> int:
         """Write what was taken, and make everything written until now durable; the position for

@@ -5,8 +5,9 @@ Data flow: fsync, every 5 s, before a capture is sent -> this -> storage/journal
 Where the disk is quick, the way to a thread and back takes longer than what is done there: of the
 680 us of an fsync that SQLite waited for, 230 were write and fdatasync. So a brief one is done in
 the event loop, where requests of others would wait for it: only after the disk was quick many times
-in a row, while nobody else's request is there, and no block is to be made durable with it. One that
-was slow sends those after it back to the thread.
+in a row, while nobody else's request or awaited result is there, no thread is writing to the
+journal, and no block is to be made durable with it. One that was slow sends those after it back to
+the thread.
 """
 
 import time
@@ -48,15 +49,25 @@ class Syncs:
                 await self._running.wait()
                 continue
             self._journal.take()
-            brief = self._journal.is_brief()
             try:
-                if brief and self._is_quick():
-                    self._journal.synced = self._timed()
-                else:
+                if not self._at_once():
+                    brief = self._journal.is_brief()
                     await self._in_thread(self._timed if brief else self._journal.sync)
                 self._room.unwritable = 0
             except OSError as error:
                 raise LocalError("journal cannot be written", errno=told(error)) from error
+
+    def _at_once(self) -> bool:
+        """In the event loop, if it is brief and nobody else would wait for it."""
+        if not (self._journal.is_brief() and self._is_quick()):
+            return False
+        start = time.perf_counter_ns()
+        done = self._journal.sync_at_once()
+        if done is None:
+            return False
+        self._took(time.perf_counter_ns() - start)
+        self._journal.synced = done
+        return True
 
     def _is_quick(self) -> bool:
         """May the event loop wait for a brief one?"""
@@ -74,9 +85,12 @@ class Syncs:
             self._running = None
 
     def _timed(self) -> int:
-        """A brief one, which says something about the next."""
+        """A brief one, in a thread."""
         start = time.perf_counter_ns()
         done = self._journal.sync()
-        quick = time.perf_counter_ns() - start < self._quick_ns
-        self._quick = self._quick + 1 if quick else 0
+        self._took(time.perf_counter_ns() - start)
         return done
+
+    def _took(self, duration_ns: int) -> None:
+        """What a brief one says about the next."""
+        self._quick = self._quick + 1 if duration_ns < self._quick_ns else 0

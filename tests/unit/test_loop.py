@@ -105,6 +105,19 @@ async def test_a_result_that_nobody_waits_for_asks_for_no_turn() -> None:
     assert workers.turn_wanted, "it had come before somebody waited"
 
 
+async def test_whoever_awaits_a_result_waits_as_a_request_does(pipe: tuple[int, int]) -> None:
+    workers = Workers()
+    poller = loop.PollFirst(workers, spin_ns=1000)
+    with trio.move_on_after(0):
+        await poller.wait_readable(pipe[0])
+    assert poller.nobody_waits()
+    workers.turn_wanted = True
+    assert not poller.nobody_waits()
+    workers.turn_wanted = False
+    os.write(pipe[1], b"x")
+    assert not poller.nobody_waits()
+
+
 async def test_spinning_in_vain_stops(pipe: tuple[int, int]) -> None:
     poller = loop.PollFirst(Workers(), spin_ns=1000)
     with trio.move_on_after(0):

@@ -4,8 +4,8 @@ Data flow: changes -> Filesystem.fsync -> the thread in which the journal was sy
 """
 
 import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import trio
@@ -30,10 +30,38 @@ class Watched(Journal):
         return super().sync()
 
 
+@contextmanager
+def written_elsewhere(journal: Journal) -> Iterator[None]:
+    """A thread is in the middle of a write."""
+    begun, ended = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with journal._writing:
+            begun.set()
+            ended.wait(30)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    assert begun.wait(30)
+    yield
+    ended.set()
+    writer.join()
+
+
+class Overtaken(Watched):
+    """A thread begins to write just before the event loop would."""
+
+    def sync_at_once(self) -> int | None:
+        with written_elsewhere(self):
+            return super().sync_at_once()
+
+
 @asynccontextmanager
-async def workspace(folder: Path, quick_ns: int) -> AsyncIterator[tuple[Filesystem, Watched]]:
+async def workspace(
+    folder: Path, quick_ns: int, kind: type[Watched] = Watched
+) -> AsyncIterator[tuple[Filesystem, Watched]]:
     """Open; nobody waits, and an fdatasync below `quick_ns` counts as quick."""
-    journal = Watched(folder / "journal", LocalSealer(b"k" * 32))
+    journal = kind(folder / "journal", LocalSealer(b"k" * 32))
     journal.threads = []
     contents = Contents(folder / "contents", RealmId(b"r" * 32))
     filesystem = Filesystem(journal=journal, contents=contents)
@@ -77,3 +105,11 @@ async def test_blocks_are_waited_for_in_a_thread(tmp_path: Path) -> None:
         assert await fsyncs(filesystem, journal, 1) == [False]
         assert files.is_durable()
         assert await fsyncs(filesystem, journal, 1) == [True]
+
+
+async def test_the_event_loop_does_not_wait_for_what_a_thread_writes(tmp_path: Path) -> None:
+    async with workspace(tmp_path, ALWAYS_NS, Overtaken) as (filesystem, journal):
+        assert not any(await fsyncs(filesystem, journal, QUICK_ONES + 5))
+        assert journal.is_brief()
+        with written_elsewhere(journal):
+            assert not journal.is_brief()
