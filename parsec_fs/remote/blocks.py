@@ -16,7 +16,7 @@ from parsec_fs.protocol.errors import DataError, OfflineError, RefusedError, Sto
 from parsec_fs.protocol.ids import BlockId, Hash, RealmId
 from parsec_fs.protocol.limits import KIB, SEALED_BLOCK_MAX_SIZE
 from parsec_fs.remote.redirects import Resolve, Target, by_system, targets
-from parsec_fs.remote.sessions import Signer, body_of, outcome_name
+from parsec_fs.remote.sessions import Signer, body_of, error_of, outcome_name
 from parsec_fs.remote.transport import HttpAnswer
 
 PUT_PATH: Final = "/v1/blocks/put"
@@ -45,10 +45,10 @@ class BlockClient:
 
     async def put_many(
         self, request: bytes, count: int, *, digest: Hash
-    ) -> list[RefusedError | None]:
+    ) -> list[RefusedError | OfflineError | None]:
         """Send an encoded `PutBlocks` of `count` blocks, `digest` being its SHA-256; what the
-        server says of each, in their order: None if it is stored. Raises OfflineError, RefusedError
-        (of all), DataError."""
+        server says of each, in their order: None if it is stored, OfflineError if it is to be sent
+        again. Raises OfflineError, RefusedError (of all), DataError."""
         answer = await self._signer.send(
             "POST", PUT_PATH, request, body_hash=digest, max_size=_PUT_ANSWER_MAX_SIZE
         )
@@ -98,8 +98,9 @@ class BlockClient:
         return f"/v1/blocks/{self._realm.hex()}/{block_id.hex()}"
 
 
-def _refusal(outcome: int) -> RefusedError | None:
+def _refusal(outcome: int) -> RefusedError | OfflineError | None:
     if outcome == Outcome.OK:
         return None
-    kind = StorageFullError if outcome == Outcome.QUOTA else RefusedError
-    return kind(outcome_name(outcome))
+    if outcome == Outcome.QUOTA:
+        return StorageFullError(outcome_name(outcome))
+    return error_of(outcome)

@@ -148,13 +148,17 @@ def body_of(answer: HttpAnswer) -> bytes:
         raise
     if unverified.outcome == Outcome.OK:
         return unverified.body
-    if unverified.outcome == Outcome.UNAVAILABLE:
-        raise OfflineError("the server is not available")
     if unverified.outcome == Outcome.QUOTA and answer.status == STORAGE_FULL:
         raise StorageFullError(outcome_name(unverified.outcome))
-    if unverified.outcome == Outcome.REVOKED:
-        raise DeviceRevokedError(outcome_name(unverified.outcome))
-    raise RefusedError(outcome_name(unverified.outcome))
+    raise error_of(unverified.outcome)
+
+
+def error_of(outcome: int) -> OfflineError | RefusedError:
+    """What an outcome other than OK is to the caller."""
+    if outcome == Outcome.UNAVAILABLE:
+        return OfflineError("the server is not available")
+    kind = DeviceRevokedError if outcome == Outcome.REVOKED else RefusedError
+    return kind(outcome_name(outcome))
 
 
 def outcome_name(outcome: int) -> str:

@@ -19,7 +19,13 @@ from typing import Final
 import trio
 
 from parsec_fs.protocol.commands import Outcome
-from parsec_fs.protocol.errors import LocalError, RefusedError, StaleError, StorageFullError
+from parsec_fs.protocol.errors import (
+    LocalError,
+    OfflineError,
+    RefusedError,
+    StaleError,
+    StorageFullError,
+)
 from parsec_fs.protocol.hashing import rfc6962_leaf
 from parsec_fs.protocol.ids import NO_HASH, BlockId, Hash, ObjectId
 from parsec_fs.protocol.limits import REFS_PER_NODE
@@ -246,7 +252,7 @@ class Uploader:
                 damaged.append((one, error))
         return pack(self._contents.realm, sound, damaged)
 
-    async def _send(self, parcel: Parcel) -> list[RefusedError | None]:
+    async def _send(self, parcel: Parcel) -> list[RefusedError | OfflineError | None]:
         """What the server says of each. Raises OfflineError, RefusedError (of all)."""
         if len(parcel.sent) > 1:
             count = len(parcel.sent)
@@ -266,11 +272,13 @@ class Uploader:
             round.errors.append(StaleError("references were damaged before they were uploaded"))
         round.obstructed.add(id)
 
-    def _refused(self, id: ObjectId, ref: BlockRef, error: RefusedError, round: _Round) -> None:
+    def _refused(
+        self, id: ObjectId, ref: BlockRef, error: RefusedError | OfflineError, round: _Round
+    ) -> None:
         if isinstance(error, StorageFullError):
             round.full.append(error)
             self._held.refused(id, ref, Reason.FULL)
-        elif error.outcome in _OF_ONE_BLOCK:
+        elif isinstance(error, RefusedError) and error.outcome in _OF_ONE_BLOCK:
             self._held.refused(id, ref, Reason.REFUSED, error.outcome)
         else:
             round.errors.append(error)

@@ -30,6 +30,8 @@ class Stored(Enum):
     """Other bytes are there."""
     FULL = auto()
     """There is no room for it."""
+    FAILED = auto()
+    """Storage does not show what it has under this id: the device tries again."""
 
 
 class BlockStore(Protocol):

@@ -9,6 +9,7 @@ show.
 """
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -20,11 +21,13 @@ import anyio
 import anyio.to_thread
 import urllib3
 from minio import Minio
-from minio.error import MinioException, S3Error
+from minio.error import MinioException
 
 from parsec_fs.protocol.errors import InputError
 from parsec_fs.protocol.ids import BlockId, RealmId
 from server.blocks.base import Redirect, Stored, block_name
+
+log = logging.getLogger(__name__)
 
 THREADS: Final = 8
 TIMEOUT_S: Final = 30.0
@@ -112,9 +115,13 @@ class S3Store:
             while waiting:
                 block = waiting.pop()
                 name = block_name(realm, block)
-                found[block] = await anyio.to_thread.run_sync(
-                    self._put, name, blocks[block], limiter=self._threads()
-                )
+                try:
+                    found[block] = await anyio.to_thread.run_sync(
+                        self._put, name, blocks[block], limiter=self._threads()
+                    )
+                except StorageError as error:  # of this block: it costs no other
+                    log.error("block %s: %s", block.hex(), error)
+                    found[block] = Stored.FAILED
 
         async with anyio.create_task_group() as tasks:
             for _ in range(min(THREADS, len(blocks))):
@@ -151,5 +158,5 @@ class S3Store:
         try:
             with self._client.get_object(bucket_name=self._bucket, object_name=name) as response:
                 return bytes(response.read())
-        except S3Error as error:
+        except MinioException as error:
             raise StorageError("storage does not show what it refused to replace") from error

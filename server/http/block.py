@@ -38,6 +38,7 @@ _OUTCOMES: Final = {
     Stored.DURABLE: Outcome.OK,
     Stored.TAKEN: Outcome.EXISTS,
     Stored.FULL: Outcome.QUOTA,
+    Stored.FAILED: Outcome.UNAVAILABLE,
 }
 
 

@@ -5,20 +5,23 @@ Data flow: one suite -> directory, S3 (a real server) -> same answers.
 
 import errno
 import os
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
 import pytest
 
-from parsec_fs.protocol.errors import InputError, RefusedError
+from parsec_fs.protocol.errors import InputError, OfflineError, RefusedError
 from parsec_fs.protocol.hashing import sha256
 from parsec_fs.protocol.ids import BlockId, RealmId
 from parsec_fs.remote.blocks import BlockClient
 from server.blocks.base import BlockStore, Redirect, Stored, block_name
 from server.blocks.directory import DirectoryStore, write_all
 from server.blocks.s3 import S3Address, S3Store, is_s3, parse_address
+from tests.support.block_batches import put_many
 from tests.support.devices import RawDevice, new_org
 from tests.support.s3 import running_s3
 from tests.support.server import in_process, outside
@@ -102,6 +105,66 @@ async def test_a_full_disk_refuses_what_does_not_fit(tmp_path: Path) -> None:
     assert await contents(store, large) is None
     assert await contents(store, small) == b"small"
     assert list((tmp_path / "blocks" / "incoming").iterdir()) == []
+
+
+@pytest.mark.expects_log("cannot be read")
+async def test_what_cannot_be_read_again_costs_no_other_block(tmp_path: Path) -> None:
+    """It was linked before a crash, never entered, and lies on a bad sector since."""
+    store = DirectoryStore(tmp_path / "blocks")
+    pieces = replace(outside(tmp_path), blocks=store)
+    async with in_process(tmp_path, pieces=pieces) as running, running.http() as http:
+        alice = await new_org(http, running.identity.registration)
+        realm = await alice.create_realm()
+        bad, *new = [BlockId(bytes((number,)) * 16) for number in range(3)]
+        (tmp_path / "blocks" / block_name(realm, bad)).mkdir(parents=True)
+        blocks = dict.fromkeys([bad, *new], b"sealed")
+        for _ in range(2):
+            assert await put_many(alice, realm, blocks) == ["UNAVAILABLE", "OK", "OK"]
+        client = BlockClient(alice.signer, realm)
+        with pytest.raises(OfflineError):
+            await client.put(bad, b"sealed", digest=sha256(b"sealed"))
+        assert await client.get(new[0]) == b"sealed"
+
+
+class Unreadable(BaseHTTPRequestHandler):
+    """S3 storage that has a block, of zeros for its id, and does not show it."""
+
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self._answer(412 if bytes(16).hex() in self.path else 200)
+
+    def do_GET(self) -> None:
+        self._answer(403)
+
+    def _answer(self, status: int) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.mark.expects_log("does not show")
+async def test_what_s3_does_not_show_costs_no_other_block() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Unreadable) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            store = S3Store(
+                S3Address(
+                    endpoint=f"127.0.0.1:{server.server_port}",
+                    bucket="blocks",
+                    secure=False,
+                    access_key="a",
+                    secret_key="s",
+                )
+            )
+            new = [new_block() for _ in range(3)]
+            bad = BlockId(bytes(16))
+            found = await store.put(REALM, dict.fromkeys([bad, *new], b"sealed"))
+        finally:
+            server.shutdown()
+    assert found == dict.fromkeys(new, Stored.DURABLE) | {bad: Stored.FAILED}
 
 
 async def test_realms_are_apart(store: BlockStore) -> None:

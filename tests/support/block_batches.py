@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 from parsec_fs.protocol.block_batches import PutBlocks, SealedBlock
 from parsec_fs.protocol.codec import encode_trusted
+from parsec_fs.protocol.commands import Outcome
+from parsec_fs.protocol.errors import OfflineError, RefusedError
 from parsec_fs.protocol.hashing import sha256
 from parsec_fs.protocol.ids import BlockId, Hash, RealmId
 from parsec_fs.remote.blocks import BlockClient
@@ -29,4 +31,10 @@ async def put_many(
     body = encode_trusted(PutBlocks(realm=realm, blocks=sealed))
     client = BlockClient(device.signer, realm)
     found = await client.put_many(body, len(sealed), digest=sha256(body))
-    return ["OK" if one is None else one.outcome for one in found]
+    return [_name(one) for one in found]
+
+
+def _name(found: RefusedError | OfflineError | None) -> str:
+    if found is None:
+        return Outcome.OK.name
+    return found.outcome if isinstance(found, RefusedError) else Outcome.UNAVAILABLE.name
