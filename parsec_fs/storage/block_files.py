@@ -7,6 +7,8 @@ Rules guarded here (rules 5, 21, decision 0020):
 - a cached block lies under its id and the digest that it was checked against, and is had under
   both only: a member could otherwise put own bytes under the id of another member's block;
 - what is pending is never evicted; what is cached is, the least recently used first;
+- what the disk did not take, it is never asked for again: Linux tells of a failed write once, and
+  then takes its page for written. Such a block counts as durable only in a new file (`renew`);
 - both together stay within one limit: what waits takes the room of what can be fetched again, and
   when that is gone there is no `room`, which the file system asks for before it accepts data.
 Nothing here looks into a block. `*_job` and `add` run in worker threads too.
@@ -33,13 +35,21 @@ class BlockFiles:
     """The blocks of one realm on disk. `limit`: bytes for pending and cached ones together;
     `pending_size`: bytes that wait for their upload."""
 
-    def __init__(self, directory: Path, *, limit: int) -> None:
+    def __init__(
+        self, directory: Path, *, limit: int, fsync: Callable[[int], None] = os.fsync
+    ) -> None:
         self.limit = limit
+        self._fsync = fsync
         self.pending_dir = directory / "pending"
         self.cache_dir = directory / "cache"
         for folder in (directory, self.pending_dir, self.cache_dir):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._unsynced: set[BlockId] = set()
+        self._anew = directory / "anew"
+        self._anew.unlink(missing_ok=True)
+        self._unsynced: dict[BlockId, BlockRef] = {}
+        self._failed: set[BlockId] = set()
+        self.undurable: set[BlockId] = set()
+        """What the disk did not take, and what does not open any more: gone with the next start."""
         self._expected = set(self.pending_blocks())
         self.doubtful: set[BlockId] = set()
         """What was referred to at the start and is not here: uploaded before, or lost since."""
@@ -68,10 +78,12 @@ class BlockFiles:
 
     # Pending
 
-    def add(self, block_id: BlockId, sealed: memoryview) -> None:
+    def add(self, ref: BlockRef, sealed: memoryview) -> None:
         """A block that was sealed here (also in a worker thread). Raises OSError."""
+        block_id = ref.id
         _write_file(self._pending(block_id), sealed)
-        self._unsynced.add(block_id)
+        with self._counting:
+            self._unsynced[block_id] = ref
         self._expected.add(block_id)
         with self._counting:
             self._landing[block_id] = len(sealed)
@@ -84,7 +96,7 @@ class BlockFiles:
 
     def discard(self, block_id: BlockId) -> None:
         """A sealed block that nothing refers to; nothing happens if it is not pending."""
-        self._unsynced.discard(block_id)
+        self._forget_sync(block_id)
         self._expected.discard(block_id)
         self.landed(block_id)
         self._count(pending=-_removed(self._pending(block_id)))
@@ -110,7 +122,7 @@ class BlockFiles:
         """The commit that refers to this block is logged: it may be evicted from now on. Its
         digest was taken here."""
         source, target = self._pending(ref.id), self.cached(ref)
-        self._unsynced.discard(ref.id)
+        self._forget_sync(ref.id)
         self._expected.discard(ref.id)
         try:
             source.rename(target)
@@ -136,17 +148,84 @@ class BlockFiles:
         return not self._unsynced
 
     def sync_job(self) -> Callable[[], None]:
-        """A function for a worker thread that makes all pending blocks durable."""
-        blocks = list(self._unsynced)
+        """A function for a worker thread that makes all pending blocks durable. Raises OSError: as
+        long as one that failed was not renewed, or given up."""
+        with self._counting:
+            blocks = list(self._unsynced)
 
         def sync() -> None:
-            for block_id in blocks:
-                _sync_file(self._pending(block_id))
+            errors = [error for block in blocks if (error := self._synced(block)) is not None]
             if blocks:
-                _sync_file(self.pending_dir)
-            self._unsynced.difference_update(blocks)
+                self._sync_names(blocks)
+            with self._counting:
+                for block in set(blocks) - self._failed:
+                    self._unsynced.pop(block, None)
+            if errors:
+                raise errors[0]
 
         return sync
+
+    def _synced(self, block_id: BlockId) -> OSError | None:
+        """Why a block is not durable, or None."""
+        if block_id in self._failed:
+            return OSError(errno.EIO, "the disk has not taken a block")
+        try:
+            self._sync_file(self._pending(block_id))
+        except OSError as error:
+            self._fail([block_id])
+            return error
+        return None
+
+    def _sync_names(self, blocks: list[BlockId]) -> None:
+        try:
+            self._sync_file(self.pending_dir)
+        except OSError:
+            self._fail(blocks)
+            raise
+
+    def _sync_file(self, path: Path) -> None:
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        try:
+            self._fsync(fd)
+        finally:
+            os.close(fd)
+
+    def _fail(self, blocks: list[BlockId]) -> None:
+        with self._counting:
+            self._failed.update(block for block in blocks if block in self._unsynced)
+
+    def failed(self) -> list[BlockRef]:
+        """Blocks that a `sync_job` failed for: to be renewed, or given up."""
+        with self._counting:
+            return [self._unsynced[block] for block in self._failed]
+
+    def renew(self, block_id: BlockId, sealed: bytes) -> None:
+        """A failed block, which was found to open, in a new file: the next `sync_job` may count it.
+        Not from two threads at once. Raises OSError."""
+        self._anew.unlink(missing_ok=True)
+        _write_file(self._anew, sealed)
+        self._sync_file(self._anew)
+        with self._counting:  # Discarded meanwhile, it must not come back.
+            if block_id in self._failed:
+                self._anew.replace(self._pending(block_id))
+                self._failed.discard(block_id)
+
+    def give_up(self, block_id: BlockId) -> None:
+        """A failed block that does not open any more: nothing waits for it, and it stays
+        `undurable` until nothing refers to it."""
+        with self._counting:
+            if self._unsynced.pop(block_id, None) is not None:
+                self.undurable.add(block_id)
+            self._failed.discard(block_id)
+
+    def _forget_sync(self, block_id: BlockId) -> None:
+        with self._counting:
+            self._unsynced.pop(block_id, None)
+            self._failed.discard(block_id)
+            self.undurable.discard(block_id)
 
     # Cached
 
@@ -259,16 +338,5 @@ def _write_file(path: Path, data: bytes | memoryview) -> None:
     except OSError:
         path.unlink(missing_ok=True)
         raise
-    finally:
-        os.close(fd)
-
-
-def _sync_file(path: Path) -> None:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return
-    try:
-        os.fsync(fd)
     finally:
         os.close(fd)

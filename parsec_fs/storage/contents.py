@@ -45,6 +45,7 @@ from parsec_fs.protocol.sealing import (
     seal_block_into,
 )
 from parsec_fs.storage.block_files import BlockFiles
+from parsec_fs.storage.renewal import Renewal
 from parsec_fs.storage.workers import Result, Workers
 
 T = TypeVar("T")
@@ -131,6 +132,7 @@ class Contents:
         self._digests: OrderedDict[BlockId, Hash] = OrderedDict()
         self._opening: dict[BlockRef, Result[bytearray]] = {}
         self._fetching = trio.Lock()
+        self._renewal = Renewal(self.read_checked)
         self._spare: list[mmap.mmap] = []
         self._spare_plain: list[bytearray] = []
         self.workers = workers or Workers()
@@ -157,7 +159,7 @@ class Contents:
         else:
             ref = local_ref(block_id=block_id, key=key, size=len(plaintext))
         try:
-            self.files.add(block_id, sealed)
+            self.files.add(ref, sealed)
         finally:
             sealed.release()
             self._spare.append(buffer)
@@ -171,7 +173,7 @@ class Contents:
         """All blocks sealed so far, and then what names them: one way to a thread and back for
         both, because that can take as long as the disk. `then` runs even if blocks fail: it has
         taken over what it is to close. Raises OSError, and what `then` does."""
-        blocks = self.files.sync_job()
+        blocks = self.durable_job()
 
         def job() -> T:
             try:
@@ -181,6 +183,11 @@ class Contents:
             return done
 
         return await self.workers.run(job, waits=True)
+
+    def durable_job(self) -> Callable[[], None]:
+        """A function for a worker thread that makes all blocks sealed so far durable, except those
+        that it finds damaged. Raises OSError."""
+        return self._renewal.job(self.files)
 
     # Reading
 

@@ -9,9 +9,9 @@ shows through the others. Cutting a block short is remembered beside it (`cuts`)
 behind the cut read as zeros when the file grows again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
-from parsec_fs.protocol.ids import NO_HASH
+from parsec_fs.protocol.ids import NO_HASH, BlockId
 from parsec_fs.protocol.limits import BLOCK_SIZE, INLINE_MAX_SIZE
 from parsec_fs.protocol.manifests import BlockRef
 from parsec_fs.workspace.nodes import CONTENT, Buffer, FileNode, Missing
@@ -271,6 +271,13 @@ def fresh_ranges(node: FileNode) -> Iterator[tuple[int, bytes]]:
     for index, buffer in node.buffers.items():
         for start, stop in buffer.fresh:
             yield index * BLOCK_SIZE + start, bytes(memoryview(buffer.data)[start:stop])
+
+
+def needs_any(node: FileNode, blocks: Container[BlockId]) -> bool:
+    """True iff the file has one of these blocks, and something of it is not written over."""
+    refs = enumerate(node.blocks or ())
+    found = [index for index, ref in refs if ref is not None and ref.id in blocks]
+    return any(needs_base(node, one, 0, block_length(node.size, one)) is not None for one in found)
 
 
 def local_blocks(node: FileNode) -> Iterator[tuple[int, BlockRef]]:

@@ -8,6 +8,7 @@ A shell: it loads what the tree misses, runs the tasks that write groups of reco
 Common requests do not await anything; those that must are the methods declared `async`.
 """
 
+import errno
 import logging
 import os
 import time
@@ -131,8 +132,10 @@ class Filesystem:
     def close(self) -> None:
         """Journal what is in memory, and make it durable."""
         self.journal_open_files()
-        self.contents.files.sync_job()()
-        self.journal.close()
+        try:
+            self.contents.durable_job()()
+        finally:
+            self.journal.close()
 
     # Content
 
@@ -224,12 +227,16 @@ class Filesystem:
             files.journal_content(self.tree, node)
 
     async def fsync(self, node: FileNode | None) -> int:
-        """Everything about this file is durable on this device; the position that covers it."""
+        """Everything about this file is durable on this device; the position that covers it.
+        Raises LocalError, also (EIO) as long as the file needs a block that the disk has lost."""
         if node is not None:
             await self.seals.drained(node)
             files.journal_content(self.tree, node)
         position = self.tree.position
         await self.syncs.sync(position)
+        undurable = self.contents.files.undurable
+        if undurable and node is not None and file_ops.needs_any(node, undurable):
+            raise LocalError("the disk has lost a block; see: parsec-fs status", errno=errno.EIO)
         return position
 
     async def settle(self) -> None:
@@ -338,7 +345,7 @@ class Filesystem:
         """Before a capture is sent: its blocks, its records, what settled a conflict for it and
         what was left behind are durable. A position that is signed, or logged, must not be one that
         a power cut gives away again."""
-        await trio.to_thread.run_sync(self.contents.files.sync_job())
+        await self.syncs.blocks()
         await self.syncs.sync(self.tree.position)
 
     def logged(self, capture: captures.Capture) -> None:

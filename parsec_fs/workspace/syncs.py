@@ -57,6 +57,14 @@ class Syncs:
             except OSError as error:
                 raise LocalError("journal cannot be written", errno=told(error)) from error
 
+    async def blocks(self) -> None:
+        """All blocks sealed so far are durable, named in the journal or not. Raises LocalError: the
+        upload tries again later."""
+        try:
+            await self._contents.make_durable(lambda: None)
+        except OSError as error:
+            raise LocalError("blocks cannot be written", errno=told(error)) from error
+
     def _at_once(self) -> bool:
         """In the event loop, if it is brief and nobody else would wait for it."""
         if not (self._journal.is_brief() and self._is_quick()):

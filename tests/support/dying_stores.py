@@ -161,8 +161,8 @@ def _block_files(death: Death) -> type[BlockFiles]:
             super().__init__(*args, **kwargs)
             self.sweeping = False
 
-        def add(self, block_id: BlockId, sealed: memoryview) -> None:
-            super().add(block_id, sealed)
+        def add(self, ref: BlockRef, sealed: memoryview) -> None:
+            super().add(ref, sealed)
             death.at("block_written")
 
         def sync_job(self) -> Callable[[], None]:

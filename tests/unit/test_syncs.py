@@ -11,7 +11,7 @@ from pathlib import Path
 import trio
 
 from parsec_fs.protocol.ids import BlockId, RealmId
-from parsec_fs.protocol.sealing import LocalSealer
+from parsec_fs.protocol.sealing import LocalSealer, local_ref
 from parsec_fs.storage.contents import Contents
 from parsec_fs.storage.journal import Journal
 from parsec_fs.workspace.filesystem import Filesystem
@@ -101,7 +101,8 @@ async def test_blocks_are_waited_for_in_a_thread(tmp_path: Path) -> None:
     async with workspace(tmp_path, ALWAYS_NS) as (filesystem, journal):
         await fsyncs(filesystem, journal, 2 * QUICK_ONES)
         files = filesystem.contents.files
-        files.add(BlockId(b"b" * 32), memoryview(b"sealed"))
+        ref = local_ref(block_id=BlockId(b"b" * 16), key=bytes(32), size=6)
+        files.add(ref, memoryview(b"sealed"))
         assert await fsyncs(filesystem, journal, 1) == [False]
         assert files.is_durable()
         assert await fsyncs(filesystem, journal, 1) == [True]
