@@ -16,6 +16,7 @@ Nothing here looks into a block. `*_job` and `add` run in worker threads too.
 
 import contextlib
 import errno
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -27,6 +28,8 @@ from parsec_fs.protocol.ids import BlockId
 from parsec_fs.protocol.limits import BLOCK_SIZE
 from parsec_fs.protocol.manifests import BlockRef
 from parsec_fs.protocol.sealing import TAG_SIZE
+
+log = logging.getLogger(__name__)
 
 _COUNTED_AT_ONCE: Final = 64
 
@@ -60,16 +63,16 @@ class BlockFiles:
         self._cache_size = 0
 
     def count_cached(self) -> Iterator[None]:
-        """What was cached before the start, a few files between two steps: a start that counted
-        100,000 of them took 0.3 s longer. Until the end, little is taken to be there to evict."""
-        before, size = self._cache_size, 0
-        with os.scandir(self.cache_dir) as entries:
-            for number, entry in enumerate(entries, 1):
-                with contextlib.suppress(FileNotFoundError):
-                    size += entry.stat().st_size
-                if number % _COUNTED_AT_ONCE == 0:
-                    yield
-        self._count(cached=size - before)
+        """What was cached before the start, a few files between two steps (each may be in another
+        thread): a start that counted 100,000 of them took 0.3 s longer. Until the end, little is
+        taken to be there to evict. What came or went meanwhile is counted roughly: `evict`, to be
+        called then, corrects it before it deletes anything."""
+        size = 0
+        for number, (_, one, _) in enumerate(_entries(self.cache_dir), 1):
+            size += one
+            if number % _COUNTED_AT_ONCE == 0:
+                yield
+        self._count(cached=size)
 
     def room(self) -> int:
         """Bytes that may still be accepted; negative if more is waiting than the limit allows."""
@@ -250,14 +253,20 @@ class BlockFiles:
             self._count(cached=-_removed(self.cached(ref)))
 
     def evict(self) -> None:
-        """Cached blocks make room for what is pending, and for each other."""
+        """Cached blocks make room for what is pending, and for each other. The size of the cache
+        is what is found here from then on. A file that cannot be deleted stays counted."""
         allowed = max(0, self.room())
-        if self._cache_size <= allowed:
+        counted = self._cache_size
+        if counted <= allowed:
             return
-        for _, path in sorted(_by_last_use(self.cache_dir)):
-            if self._cache_size <= allowed * 9 // 10:
+        found = sorted(_entries(self.cache_dir))
+        size = sum(one for _, one, _ in found)
+        for _, _, path in found:
+            if size <= allowed * 9 // 10:
                 break
-            self._count(cached=-_removed(path))
+            with contextlib.suppress(OSError):
+                size -= _removed(path)
+        self._count(cached=size - counted)
 
     # Either
 
@@ -314,10 +323,21 @@ def _size_of(folder: Path) -> int:
     return sum(entry.stat().st_size for entry in os.scandir(folder))
 
 
-def _by_last_use(folder: Path) -> Iterator[tuple[int, Path]]:
-    for entry in os.scandir(folder):
-        with contextlib.suppress(FileNotFoundError):
-            yield entry.stat().st_atime_ns, Path(entry.path)
+def _entries(folder: Path) -> Iterator[tuple[int, int, Path]]:
+    """When each file was used last (ns), its bytes, and where it is; of a damaged disk, those that
+    can be had: nothing depends on what is cached."""
+    try:
+        with os.scandir(folder) as entries:
+            yield from (found for entry in entries if (found := _used(entry)) is not None)
+    except OSError as error:
+        log.error("cache: cannot be listed: %s", error.strerror)
+
+
+def _used(entry: os.DirEntry[str]) -> tuple[int, int, Path] | None:
+    with contextlib.suppress(OSError):
+        found = entry.stat(follow_symlinks=False)
+        return found.st_atime_ns, found.st_size, Path(entry.path)
+    return None
 
 
 def _removed(path: Path) -> int:

@@ -362,8 +362,10 @@ class Contents:
 
     async def count_cached(self) -> None:
         """Once, beside everything else, so that old blocks are evicted for new ones."""
-        for _ in self.files.count_cached():
+        steps = self.files.count_cached()
+        while await self.workers.run(lambda: next(steps, steps)) is not steps:
             await trio.lowlevel.checkpoint()
+        self.files.evict()
 
     async def keep(self, ref: BlockRef, sealed: bytes) -> bool:
         """Bytes that were fetched, into the cache; False if they are not what `ref` means."""

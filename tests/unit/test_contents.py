@@ -8,6 +8,8 @@ import errno
 import gc
 import os
 import resource
+import shutil
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from mmap import mmap
@@ -21,6 +23,7 @@ from parsec_fs.protocol.ids import BlockId, Hash, RealmId
 from parsec_fs.protocol.limits import BLOCK_SIZE
 from parsec_fs.protocol.manifests import BlockRef
 from parsec_fs.protocol.sealing import block_ref, seal_block
+from parsec_fs.storage.block_files import BlockFiles
 from parsec_fs.storage.contents import MEMORY_BLOCKS, SPARE_BUFFERS, Contents
 
 REALM = RealmId(b"r" * 32)
@@ -293,6 +296,62 @@ async def test_blocks_from_before_a_start_make_room_too(tmp_path: Path) -> None:
     left = list(contents.files.cache_dir.iterdir())
     assert sum(path.stat().st_size for path in left) == 13_500
     assert len(left) == 135
+
+
+def on_disk(files: BlockFiles) -> int:
+    return sum(path.stat(follow_symlinks=False).st_size for path in files.cache_dir.iterdir())
+
+
+async def test_what_comes_and_goes_during_the_count_is_corrected_at_its_end(tmp_path: Path) -> None:
+    for number in range(150):
+        Contents(tmp_path, REALM).files.put_in_cache(of_number(number), bytes(100))
+    files = Contents(tmp_path, REALM, cache_limit=9_000).files
+    for step, _ in enumerate(files.count_cached()):
+        for number in range(20):
+            files.put_in_cache(of_number(150 + 20 * step + number), bytes(400))
+    files.evict()
+    assert on_disk(files) <= 9_000
+    before = on_disk(files)
+    files.put_in_cache(of_number(220), bytes(9_000 - before))
+    assert on_disk(files) == 9_000, "counted right: what fits takes nothing away"
+    files.put_in_cache(of_number(221), bytes(1))
+    assert on_disk(files) <= 8_100
+
+
+async def test_the_count_makes_room_when_it_ends_in_other_threads(tmp_path: Path) -> None:
+    for number in range(200):
+        Contents(tmp_path, REALM).files.put_in_cache(of_number(number), bytes(100))
+    threads = set()
+
+    class Watched(BlockFiles):
+        def count_cached(self) -> Iterator[None]:
+            for step in super().count_cached():
+                threads.add(threading.get_ident())
+                yield step
+
+    contents = Contents(tmp_path, REALM)
+    contents.files = Watched(tmp_path, limit=15_000)
+    await contents.count_cached()
+    assert threads
+    assert threading.get_ident() not in threads
+    assert on_disk(contents.files) == 13_500
+
+
+@pytest.mark.expects_log("cache: cannot be listed")
+async def test_a_cache_that_cannot_be_read_ends_nothing(tmp_path: Path) -> None:
+    contents = Contents(tmp_path, REALM, cache_limit=50)
+    files = contents.files
+    loop = files.cached(of_number(1))
+    loop.symlink_to(loop)
+    files.cached(of_number(2)).mkdir()
+    await contents.count_cached()
+    shutil.rmtree(files.cache_dir)
+    await contents.count_cached()
+    files.cache_dir.write_bytes(b"not a folder")
+    await contents.count_cached()
+    ref = contents.store_sealed(bytes(64))
+    files.evict()
+    assert await contents.read(ref) == bytes(64)
 
 
 async def test_sweep_deletes_only_what_nothing_refers_to(tmp_path: Path) -> None:
