@@ -6,11 +6,13 @@ Data flow: fixture -> seaweedfs -> endpoint and credentials -> stopped and gone.
 import json
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import urllib3
+from minio import Minio
+from minio.error import MinioException
 
 from abci_app.devnet import free_ports
 from server.blocks.s3 import S3Address, parse_address
@@ -18,6 +20,7 @@ from tests.support.requirements import require_s3_server
 
 ACCESS_KEY, SECRET_KEY = "tester", "tester-secret"
 PORTS = ("master.port", "volume.port", "filer.port", "s3.port")
+START_S = 60
 
 
 @contextmanager
@@ -50,23 +53,32 @@ def running_s3(root: Path) -> Iterator[S3Address]:
     with (root / "log").open("wb") as output:
         process = subprocess.Popen([*command, *options, *numbers], stdout=output, stderr=output)
     try:
-        _wait(f"http://127.0.0.1:{ports[6]}/", root)
-        yield parse_address(f"s3+http://127.0.0.1:{ports[6]}/blocks", root / "keys.json")
+        address = parse_address(f"s3+http://127.0.0.1:{ports[6]}/blocks", root / "keys.json")
+        _wait(address, root)
+        yield address
     finally:
         process.kill()
         process.wait(30)
 
 
-def _wait(url: str, root: Path) -> None:
-    """Any answer will do; it takes about eight seconds."""
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            urllib.request.urlopen(url, timeout=2).close()
-            return
-        except urllib.error.HTTPError:
-            return
-        except OSError:
-            if time.monotonic() > deadline:
-                raise AssertionError((root / "log").read_text()[-2000:]) from None
-            time.sleep(0.1)
+def _wait(address: S3Address, root: Path) -> None:
+    """Until it lists its buckets: before, it answers with errors. It takes about eight seconds."""
+    deadline = time.monotonic() + START_S
+    with urllib3.PoolManager(timeout=2, retries=urllib3.Retry(0)) as pool:
+        client = Minio(
+            endpoint=address.endpoint,
+            access_key=address.access_key,
+            secret_key=address.secret_key,
+            secure=address.secure,
+            region="us-east-1",
+            http_client=pool,
+        )
+        while True:
+            try:
+                client.list_buckets()
+                return
+            except (MinioException, urllib3.exceptions.HTTPError, ValueError) as error:
+                if time.monotonic() > deadline:
+                    log = (root / "log").read_text(errors="replace")
+                    raise AssertionError(f"{error!r}\n{log[-2000:]}") from None
+                time.sleep(0.1)
