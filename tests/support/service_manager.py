@@ -1,4 +1,7 @@
-"""A service manager that runs a unit for real, in place of the user's systemd, which tests lack.
+"""A service manager that runs a unit for real, where a test cannot have a systemd of its own.
+
+`user_manager` is a real systemd, which needs root; this one runs for everybody and says what it
+was asked.
 
 Data flow: `systemctl --user ...` (a link to this file in PATH) -> unit file -> processes; what was
 asked is noted in `asked` beside the program, so that a test can see it.

@@ -3,11 +3,13 @@
 Data flow: `unshare` (mounts, processes, cgroups) -> `systemd --user` -> `nsenter` runs commands.
 
 What it has of its own is /run (with the folder by which programs see that systemd runs), /proc, a
-cgroup2 and the folder of units. Network and files are those of the machine. When the outer process
-ends, the kernel ends every process inside and unmounts what they mounted.
+cgroup that is removed at the end, a home and the folder of units. Network and files are those of
+the machine. When the outer process ends, the kernel ends every process inside and unmounts what
+they mounted.
 """
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,7 +22,28 @@ from tests.support.installation import until
 from tests.support.requirements import require_program
 
 RUNTIME = "/run/user/0"
-WORLD = """
+_SYSTEM_UNITS = "/usr/lib/systemd/user"
+_MADE, _READY = "the cgroup is made", "the namespaces are ready"
+_REFUSED = re.compile(r"^(mount|mkdir|unshare): ", re.MULTILINE)
+ENTER = f"""
+mount -t cgroup2 none "$1"
+mkdir "$1$2"
+echo "{_MADE}"
+echo $$ > "$1$2/cgroup.procs"
+umount "$1"
+shift 2
+exec "$@"
+"""
+"""A cgroup of our own, below the one that we are in: what a manager makes in it can be found."""
+LEAVE = """
+mount -t cgroup2 none "$1"
+[ ! -d "$1$2" ] || find "$1$2" -depth -type d -exec rmdir {} +
+"""
+WORLD = f"""
+# Copies of the machine's FUSE mounts would keep their daemons running after their unmount.
+awk '$3 ~ /^fuse/ {{ print $2 }}' /proc/mounts | while read -r place; do
+    umount --lazy "$(printf %b "$place")" || true  # its folder may have gone, and it as well
+done
 mount -t tmpfs none /run
 mkdir -p /run/systemd/system /run/user/0
 chmod 700 /run/user/0
@@ -28,6 +51,7 @@ mount -t proc proc /proc
 mount -t cgroup2 none /sys/fs/cgroup
 mkdir -p /sys/fs/cgroup/probe
 rmdir /sys/fs/cgroup/probe
+echo "{_READY}"
 "$0" --user --log-target=console &  # not exec: as process 1 it would be a system manager
 wait
 """
@@ -67,12 +91,16 @@ def user_manager(root: Path) -> Iterator[UserManager]:
     require_program("unshare", "install util-linux")
     if os.geteuid() != 0:
         pytest.skip("a systemd of one's own needs root: mounting a cgroup2 in a namespace")
-    environment = {**os.environ, "XDG_RUNTIME_DIR": RUNTIME, "XDG_CONFIG_HOME": str(root)}
+    environment = _environment(root)
     spaces = ["--mount", "--pid", "--fork", "--kill-child", "--cgroup"]
+    seen, group = root / "cgroup", _own_cgroup() + f"/parsec-fs-test-{os.getpid()}"
+    seen.mkdir()
+    private = ["unshare", "--mount", "sh", "-ec"]
+    entered = [*private, ENTER, "sh", str(seen), group]
     log = root / "manager.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            ["unshare", *spaces, "sh", "-ec", WORLD, str(program)],
+            [*entered, "unshare", *spaces, "sh", "-ec", WORLD, str(program)],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -83,13 +111,45 @@ def user_manager(root: Path) -> Iterator[UserManager]:
     finally:
         process.kill()
         process.wait(30)
+        leave = [*private, LEAVE, "sh", str(seen), group]
+        # The kernel ends what is inside in its own time; a cgroup with processes stays.
+        if _MADE in log.read_text():
+            until(lambda: subprocess.run(leave, capture_output=True).returncode == 0, timeout_s=60)
+
+
+def _environment(root: Path) -> dict[str, str]:
+    """Units are looked for where the product writes them and where systemd's own lie, only."""
+    environment = {
+        **os.environ,
+        "HOME": str(root / "manager-home"),
+        "XDG_RUNTIME_DIR": RUNTIME,
+        "XDG_CONFIG_HOME": str(root),
+        "SYSTEMD_UNIT_PATH": f"{root / 'systemd/user'}:{_SYSTEM_UNITS}",
+    }
+    for name in ("DBUS_SESSION_BUS_ADDRESS", "NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID"):
+        environment.pop(name, None)  # abstract sockets cross mount namespaces
+    (root / "manager-home").mkdir()
+    return environment
+
+
+def _own_cgroup() -> str:
+    """Of this process, in cgroup2; "" for the root."""
+    lines = Path("/proc/self/cgroup").read_text().splitlines()
+    found = [line[3:] for line in lines if line.startswith("0::")]
+    if not found or found[0].startswith("/.."):
+        pytest.skip("this machine has no cgroup2 that this process is in")
+    return found[0].rstrip("/")
 
 
 def _answering(
     process: "subprocess.Popen[bytes]", environment: Mapping[str, str], log: Path
 ) -> UserManager | None:
-    if process.poll() is not None:
-        pytest.skip(f"no systemd can be started on this machine: {log.read_text()[-500:]}")
+    ended, written = process.poll() is not None, log.read_text(errors="replace")
+    if ended and _READY not in written and _REFUSED.search(written):
+        pytest.skip(f"no systemd can be started on this machine: {written[-500:]}")
+    assert not ended, f"the manager ended at its start: {written[-2000:]}"
+    if _READY not in written:
+        return None  # until then /run is that of the machine, and so is who answers there
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     if not children:
         return None
