@@ -15,6 +15,7 @@ it, and the kit itself stands in the organization's log as a device on paper of 
 """
 
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Annotated, Final
 
 from parsec_fs.identity import DeviceSecrets, Url
@@ -35,6 +36,14 @@ _TEXT_SIZE: Final = 320
 """Longer than any 33 words of the list: the size of a box says nothing about them."""
 _SHARE: Final = tag("recovery-share")
 _SIGNED: Final = tag("recovery-share-file")
+
+
+class Standing(StrEnum):
+    """What became of a share since it was made."""
+
+    IN_FORCE = "-"
+    KIT_REVOKED = "kit revoked"
+    SENDER_REVOKED = "sender revoked"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,13 +124,28 @@ def check_share_file(
     return share
 
 
+def standing(share: SealedShare, org: OrgState) -> Standing:
+    """Of a share that was checked. The kit of a person who was revoked is worth nothing either."""
+    if org.device(share.kit).revoked is not None or not org.is_member(share.owner):
+        return Standing.KIT_REVOKED
+    if org.device(share.sender).revoked is not None:
+        return Standing.SENDER_REVOKED
+    return Standing.IN_FORCE
+
+
+def check_kit_in_force(share: SealedShare, org: OrgState) -> SealedShare:
+    """Its kit was not revoked: what was kept is opened whatever else was. Raises InputError."""
+    if standing(share, org) is Standing.KIT_REVOKED:
+        owner = plain_name(org.users[share.owner].name)
+        raise InputError(f"this kit of {owner} was revoked: its shares are worth nothing any more")
+    return share
+
+
 def check_in_force(share: SealedShare, org: OrgState) -> SealedShare:
     """Neither its kit nor the device that made it was revoked: a file has no place in the log, so a
     thief could have made it at any time. Raises InputError."""
-    owner = plain_name(org.users[share.owner].name)
-    if org.device(share.kit).revoked is not None or not org.is_member(share.owner):
-        raise InputError(f"this kit of {owner} was revoked: its shares are worth nothing any more")
-    if org.device(share.sender).revoked is not None:
+    if standing(check_kit_in_force(share, org), org) is Standing.SENDER_REVOKED:
+        owner = plain_name(org.users[share.owner].name)
         raise InputError(
             f"the device of {owner} that made this share was revoked: it may be from whoever stole "
             f"it. Ask {owner} for a share of a new kit"

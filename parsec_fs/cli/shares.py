@@ -13,6 +13,7 @@ import typer
 
 from parsec_fs.cli.connected import connected
 from parsec_fs.cli.exit_codes import CommandError, ExitCode
+from parsec_fs.cli.kept_shares import SUFFIX, Kept, keep_share, read_kept, read_share_file
 from parsec_fs.cli.output import table
 from parsec_fs.cli.settings import Settings, settings_of
 from parsec_fs.connection import Connection
@@ -21,22 +22,25 @@ from parsec_fs.identity import Identity
 from parsec_fs.people import find_user, name_and_address
 from parsec_fs.plain_text import plain_name
 from parsec_fs.protocol.certificates import User
-from parsec_fs.protocol.errors import InputError
-from parsec_fs.protocol.ids import DeviceId
+from parsec_fs.protocol.errors import DataError
+from parsec_fs.protocol.ids import DeviceId, OrgId
 from parsec_fs.protocol.membership import OrgState
 from parsec_fs.recovery import Kit, paper_keys
 from parsec_fs.recovery_words import check_share, kit_shares
 from parsec_fs.sealed_shares import (
-    FILE_MAX_SIZE,
     SealedShare,
+    Standing,
     check_in_force,
+    check_kit_in_force,
     check_share_file,
     open_share,
     seal_share,
+    standing,
 )
 
 Json = dict[str, Any]
-SUFFIX: Final = ".share"
+_NO_SHARE: Final = "is no share, or is damaged; nothing was kept; ask for it again"
+_DAMAGED: Final = "damaged, ask for that share again:"
 
 app = typer.Typer(no_args_is_help=True, help="Shares of colleagues' kits that you keep.")
 
@@ -107,11 +111,9 @@ def keep(
     data = _read(file)
 
     def run(org: OrgState, identity: Identity) -> Json:
-        share = check_in_force(_checked(data, org, identity), org)
+        share = check_in_force(_checked(file, data, org, expected_org=identity.anchor.org), org)
         check_share(open_share(share, org, identity.secrets))
-        folder = _folder(settings)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        replace_private(folder / f"{share.kit.hex()}-{share.place}{SUFFIX}", data)
+        keep_share(_folder(settings), data, share, org)
         return _document(share, org)
 
     one = _with_org(settings, run)
@@ -126,21 +128,8 @@ def keep(
 def list_shares(context: typer.Context) -> None:
     """Show whose shares you keep on this device."""
     settings = settings_of(context)
-    found = _with_org(
-        settings,
-        lambda org, identity: [_document(share, org) for share in _kept(settings, org, identity)],
-    )
-    rows = [
-        [
-            one["name"],
-            one["email"],
-            one["kit"],
-            f"{one['place']} of {one['count']}",
-            str(one["needed"]),
-            one["state"],
-        ]
-        for one in found
-    ]
+    found = _with_org(settings, lambda org, identity: _listed(_kept(settings, org, identity), org))
+    rows = [_row(one) for one in found]
     lines = table(["OF", "E-MAIL", "KIT", "SHARE", "NEEDED", "STATE"], rows)
     settings.output.result({"shares": found}, lines if found else ["You keep no shares here."])
 
@@ -161,10 +150,15 @@ def show(
     settings = settings_of(context)
 
     def run(org: OrgState, identity: Identity) -> tuple[Json, tuple[str, ...]]:
-        share = _chosen(_kept(settings, org, identity), org, person)
+        kept = _kept(settings, org, identity)
+        for path in kept.damaged:
+            settings.output.note(f"! {_DAMAGED} {path}")
+        share = check_kit_in_force(_chosen(kept, org, person), org)
         return _document(share, org), open_share(share, org, identity.secrets)
 
     one, words = _with_org(settings, run)
+    if one["state"] == Standing.SENDER_REVOKED:
+        settings.output.important(_may_be_a_thiefs(one))
     if output is not None:
         if output.exists():
             raise CommandError(ExitCode.FAILED, f"{output} exists; nothing was written")
@@ -204,33 +198,47 @@ def _folder(settings: Settings) -> Path:
     return settings.home.device / "shares"
 
 
-def _checked(data: bytes, org: OrgState, identity: Identity) -> SealedShare:
-    return check_share_file(data, org, expected_org=identity.anchor.org)
+def _checked(file: Path, data: bytes, org: OrgState, *, expected_org: OrgId) -> SealedShare:
+    try:
+        return check_share_file(data, org, expected_org=expected_org)
+    except DataError as error:
+        raise CommandError(ExitCode.FAILED, f"{file} {_NO_SHARE}") from error
 
 
-def _kept(settings: Settings, org: OrgState, identity: Identity) -> list[SealedShare]:
-    """Checked again: the disk may have changed since."""
-    files = sorted(_folder(settings).glob(f"*{SUFFIX}"))
-    return [_checked(_read(one), org, identity) for one in files]
+def _kept(settings: Settings, org: OrgState, identity: Identity) -> Kept:
+    return read_kept(_folder(settings), org, expected_org=identity.anchor.org)
 
 
-def _chosen(found: Sequence[SealedShare], org: OrgState, person: str) -> SealedShare:
+def _chosen(kept: Kept, org: OrgState, person: str) -> SealedShare:
     """That of the newest kit in force, if all are of one person. Raises CommandError."""
     owner = find_user(org, person).user if person else None
-    fitting = [one for one in found if owner in (None, one.owner)]
+    fitting = [one.share for one in kept.files if owner in (None, one.share.owner)]
     if len({one.owner for one in fitting}) != 1:
         problem = "you keep shares of several people: say whose" if fitting else "no such share"
         raise CommandError(ExitCode.NOT_FOUND, f"{problem}; see: parsec-fs recovery share list")
-    order = list(org.devices)
-    return max(fitting, key=lambda one: (_state(one, org) == "-", order.index(one.kit)))
+    order, best = list(org.devices), list(Standing)
+    return min(fitting, key=lambda one: (best.index(standing(one, org)), -order.index(one.kit)))
 
 
-def _state(share: SealedShare, org: OrgState) -> str:
-    try:
-        check_in_force(share, org)
-    except InputError:
-        return "kit revoked" if org.device(share.kit).revoked is not None else "sender revoked"
-    return "-"
+def _listed(kept: Kept, org: OrgState) -> list[Json]:
+    """Every file: what it says, or that it is damaged."""
+    blank = dict.fromkeys(("name", "email", "kit", "place", "count", "needed", "server"))
+    damaged = [blank | {"state": f"damaged: {path}"} for path in kept.damaged]
+    return [_document(one.share, org) for one in kept.files] + damaged
+
+
+def _row(one: Json) -> list[str]:
+    if one["name"] is None:
+        return ["?"] * 5 + [one["state"]]
+    place = f"{one['place']} of {one['count']}"
+    return [one["name"], one["email"], one["kit"], place, str(one["needed"]), one["state"]]
+
+
+def _may_be_a_thiefs(one: Json) -> str:
+    return (
+        f"! The device of {one['name']} that made this share was revoked since you kept it. If it "
+        "was stolen before, the share may be from the thief: it then gives no kit back"
+    )
 
 
 def _document(share: SealedShare, org: OrgState) -> Json:
@@ -243,7 +251,7 @@ def _document(share: SealedShare, org: OrgState) -> Json:
         "count": share.count,
         "needed": share.needed,
         "server": plain_name(share.server_url),
-        "state": _state(share, org),
+        "state": standing(share, org).value,
     }
 
 
@@ -255,7 +263,6 @@ def _title(one: Json) -> str:
 
 def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            return file.read(FILE_MAX_SIZE + 1)
+        return read_share_file(path)
     except OSError as error:
         raise CommandError(ExitCode.NOT_FOUND, f"{path}: {error.strerror}") from error
