@@ -199,17 +199,29 @@ def _read(path: Path) -> bytes:
         raise DeviceFileError(f"{path}: {error.strerror}") from error
 
 
-def replace_private(path: Path, data: bytes) -> None:
-    """Write a file: durable before visible; never readable by others, not even for a moment."""
-    temporary = _temporary(path)
+def replace_private(path: Path, data: bytes, *, temporary: Path | None = None) -> None:
+    """Write a file: durable before visible; never readable by others, not even for a moment. On an
+    error nothing of it is left. `temporary`: what lies there goes; for a path that somebody chose
+    it is a name that nobody else uses. Raises OSError."""
+    temporary = temporary or _temporary(path)
     temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     _sync_folder(path.parent)
+
+
+def write_beside_others(path: Path, data: bytes) -> None:
+    """`replace_private` where the user keeps files: `words.new` beside `words.txt` is theirs.
+    Raises OSError."""
+    replace_private(path, data, temporary=path.with_name(f".{path.name}.new"))
 
 
 def _temporary(path: Path) -> Path:

@@ -17,7 +17,7 @@ from parsec_fs.cli.kept_shares import SUFFIX, Kept, keep_share, read_kept, read_
 from parsec_fs.cli.output import table
 from parsec_fs.cli.settings import Settings, settings_of
 from parsec_fs.connection import Connection
-from parsec_fs.device_file import replace_private
+from parsec_fs.device_file import write_beside_others
 from parsec_fs.identity import Identity
 from parsec_fs.people import find_user, name_and_address
 from parsec_fs.plain_text import plain_name
@@ -65,7 +65,8 @@ def receivers(org: OrgState, identity: Identity, to: Sequence[str]) -> tuple[Use
 def write_shares(
     identity: Identity, kit: Kit, people: Sequence[User], needed: int, folder: Path
 ) -> list[Path]:
-    """One file per colleague, durable when this returns. Raises CommandError, InputError."""
+    """One file per colleague, in order, durable when this returns; all of them or, after an error,
+    none. Raises CommandError, OSError, InputError."""
     shares = kit_shares(kit, needed, len(people))
     paths = [
         folder / f"share-{place}-of-{len(people)}-for-{_file_name(one)}{SUFFIX}"
@@ -77,23 +78,37 @@ def write_shares(
                 ExitCode.FAILED, f"{path} exists; nothing was made. Use --folder DIR"
             )
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for place, (words, person) in enumerate(zip(shares, people, strict=True), start=1):
-        about = SealedShare(
-            org=identity.anchor.org,
-            owner=identity.secrets.user,
-            kit=paper_keys(kit.secret).request(b"").device,
-            recipient=person.user,
-            generation=person.generation,
-            place=place,
-            needed=needed,
-            count=len(shares),
-            server_url=identity.anchor.server_url,
-            sender=identity.secrets.device,
-            box=b"",
-        )
-        sealed = seal_share(words, person, about=about, secrets=identity.secrets)
-        replace_private(paths[place - 1], sealed)
+    begun: list[Path] = []
+    try:
+        for place, (words, person) in enumerate(zip(shares, people, strict=True), start=1):
+            about = _about(identity, kit, person, place=place, needed=needed, count=len(shares))
+            sealed = seal_share(words, person, about=about, secrets=identity.secrets)
+            begun.append(paths[place - 1])
+            write_beside_others(paths[place - 1], sealed)
+    except BaseException:
+        # Of a kit that will not be made; left there, they would be in the way of the next try.
+        for path in begun:
+            path.unlink(missing_ok=True)
+        raise
     return paths
+
+
+def _about(
+    identity: Identity, kit: Kit, person: User, *, place: int, needed: int, count: int
+) -> SealedShare:
+    return SealedShare(
+        org=identity.anchor.org,
+        owner=identity.secrets.user,
+        kit=paper_keys(kit.secret).request(b"").device,
+        recipient=person.user,
+        generation=person.generation,
+        place=place,
+        needed=needed,
+        count=count,
+        server_url=identity.anchor.server_url,
+        sender=identity.secrets.device,
+        box=b"",
+    )
 
 
 def _file_name(person: User) -> str:
@@ -162,7 +177,7 @@ def show(
     if output is not None:
         if output.exists():
             raise CommandError(ExitCode.FAILED, f"{output} exists; nothing was written")
-        replace_private(output.absolute(), (" ".join(words) + "\n").encode())
+        write_beside_others(output.absolute(), (" ".join(words) + "\n").encode())
         settings.output.result({"share": one, "file": str(output)}, [f"{output}: {_title(one)}"])
         return
     lines = [

@@ -215,6 +215,12 @@ async def test_shares_that_colleagues_keep_bring_somebody_back(world: World) -> 
         return True
 
     async with connect(world.home("one"), own, clients=world.server.http) as connection:
+        stop = world.folder / "shares" / ".share-2-of-2-for-carol.share.new"
+        stop.mkdir(parents=True)
+        with pytest.raises(OSError, match="new"):
+            await create(connection, name="recovery kit", confirm=write)
+        assert list(stop.parent.iterdir()) == [stop], "a file is left that stops the next try"
+        stop.rmdir()
         await create(connection, name="recovery kit", confirm=write)
     async with laptop(world.server, colleagues[0], world.folder / "bob", "bob") as bob:
         await renew_user_key(bob)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from parsec_fs.device_file import DeviceFile
+from parsec_fs.device_file import DeviceFile, write_beside_others
 from parsec_fs.device_lock import KeyringLock
 from parsec_fs.identity import Identity
 from parsec_fs.protocol.errors import DeviceFileError
@@ -108,3 +108,17 @@ def test_keys_that_cannot_be_removed_are_told(file: DeviceFile) -> None:
     (file.joining_path / "folder").mkdir(parents=True)
     with pytest.raises(DeviceFileError, match="holds keys in the clear"):
         file.load()
+
+
+def test_a_file_beside_those_of_the_user_takes_none_of_them_away(tmp_path: Path) -> None:
+    (tmp_path / "words.new").write_text("mine")
+    write_beside_others(tmp_path / "words.txt", b"words")
+    assert (tmp_path / "words.new").read_text() == "mine"
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["words.new", "words.txt"]
+
+
+def test_a_file_that_cannot_be_put_in_its_place_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "words.txt").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        write_beside_others(tmp_path / "words.txt", b"words")
+    assert [one.name for one in tmp_path.iterdir()] == ["words.txt"]
