@@ -20,8 +20,9 @@ from parsec_fs.protocol.membership import OrgState
 from parsec_fs.recovery import is_paper
 from parsec_fs.workspace.conflicts import cut
 
-_REFUSED: Final = '/\\:*?"<>|'
-"""In names of files, by other systems."""
+_REFUSED: Final = '/\\:*?"<>|()'
+"""In names of files, by other systems; and what a copy's name puts around the label: whoever is
+called `x 2026-01-01 10.10) (conflict, alice` would have their copies read as those of Alice."""
 _MAX_SIZE: Final = 60
 _PART_MAX_SIZE: Final = 28
 _ON: Final = " on "
@@ -47,7 +48,7 @@ class Judgement:
 
 def name_in_copy(data: bytes, *, most: int = _MAX_SIZE) -> str:
     """A name as names of files say it: one line, at most so many bytes, without what other systems
-    refuse; empty if nothing is left."""
+    refuse, and without parentheses; empty if nothing is left."""
     kept = "".join(one for one in plain_name(data) if one not in _REFUSED)
     return cut(" ".join(kept.split()).encode(), most).decode().rstrip()
 
@@ -57,7 +58,7 @@ def label(org: OrgState, own: DeviceId) -> str:
     several devices; at most 60 bytes."""
     device = org.device(own).device
     several = sum(not is_paper(one) for one in org.devices_of(device.user)) > 1
-    spoken = _spoken(org, org.users[device.user])
+    spoken = _spoken(org, org.users[device.user], _PART_MAX_SIZE if several else _MAX_SIZE)
     return _with_device(spoken, device) if several else name_in_copy(spoken)
 
 
@@ -85,18 +86,19 @@ def _devices(org: OrgState) -> Iterator[Device]:
     return (one.device for one in org.devices.values() if not is_paper(one.device))
 
 
-def _spoken(org: OrgState, user: User) -> bytes:
-    """The name, the address if somebody else is called so, the id if that says nothing either."""
+def _spoken(org: OrgState, user: User, most: int) -> bytes:
+    """The name, the address if somebody else is called so, the id if that says nothing either; told
+    apart at the size at which it is used, in bytes."""
     for told in (user.name, user.email):
         others = (one for one in org.users.values() if one.user != user.user)
-        name = name_in_copy(told)
-        if name and not any(name in _person_labels(one) for one in others):
+        name = name_in_copy(told, most=most)
+        if name and not any(name in _person_labels(one, most) for one in others):
             return told
     return user.user.hex()[:8].encode()
 
 
-def _person_labels(user: User) -> set[str]:
-    names = {name_in_copy(user.name), name_in_copy(user.email)} - {""}
+def _person_labels(user: User, most: int = _MAX_SIZE) -> set[str]:
+    names = {name_in_copy(one, most=most) for one in (user.name, user.email)} - {""}
     return names | {user.user.hex()[:8]}
 
 

@@ -10,6 +10,7 @@ import pytest
 from parsec_fs.authors import Whose, judge, label, name_in_copy
 from parsec_fs.protocol.certificates import STANDARD
 from parsec_fs.recovery import paper_keys
+from parsec_fs.workspace.conflicts import conflict_name, split_conflict_name
 from tests.support.honest_logs import HonestOrg, Person
 
 
@@ -119,10 +120,41 @@ def test_a_name_that_nobody_has_is_unknown() -> None:
         ("a" + "\u00e4" * 100, "a" + "\u00e4" * 29),
         ("x" * 59 + " y", "x" * 59),
         ('?<>|"', ""),
+        ("bob (acme)", "bob acme"),
     ],
 )
 def test_what_a_name_becomes_in_the_name_of_a_file(name: str, shown: str) -> None:
     assert name_in_copy(name.encode()) == shown
+
+
+def test_names_that_begin_alike_are_told_apart_at_the_size_that_is_used() -> None:
+    """Beside a device there is less room for a person than alone."""
+    org, begin = HonestOrg(), "Maximiliane M\u00fcller-L\u00fcdenscheidt"
+    people = [
+        add_user(org, f"{begin} {one}".encode(), f"{one}@acme.example".encode(), b"laptop")
+        for one in ("junior", "senior")
+    ]
+    assert label(org.state, people[0].device) == f"{begin} junior"
+    for one in people:
+        add_device(org, one, b"desktop")
+    junior, senior = (label(org.state, one.device) for one in people)
+    assert (junior, senior) == (
+        "junior@acme.example on laptop",
+        "senior@acme.example on laptop",
+    )
+    assert [whose(org, people[0], one) for one in (junior, senior)] == [Whose.MINE, Whose.THEIRS]
+
+
+def test_nobody_can_call_themselves_a_copy_of_somebody_else() -> None:
+    org = HonestOrg()
+    alice = add_user(org, b"alice", b"alice@acme.example", b"laptop")
+    name = b"x 2026-01-01 10.10) (conflict, alice"
+    thief = add_user(org, name, b"thief@acme.example", b"x")
+    stamp = f"{label(org.state, thief.device)} 2026-08-02 10.12"
+    said = split_conflict_name(conflict_name(b"report.odt", stamp.encode(), {}))
+    assert said is not None
+    assert whose(org, thief, said[1].decode()) is Whose.MINE
+    assert whose(org, alice, said[1].decode()) is Whose.THEIRS
 
 
 @pytest.mark.parametrize("name", ["x" * 200, "a" + "\u00e4" * 100, '?<>|"', "bob 2026-01-01 10.00"])
