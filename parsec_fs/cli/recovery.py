@@ -26,8 +26,9 @@ from parsec_fs.cli.shares import app as share_app
 from parsec_fs.cli.shares import numbered, receivers, write_shares
 from parsec_fs.connection import connect
 from parsec_fs.identity import Identity
+from parsec_fs.people import name_and_address
 from parsec_fs.plain_text import plain_name
-from parsec_fs.protocol.certificates import Device
+from parsec_fs.protocol.certificates import Device, User
 from parsec_fs.protocol.errors import InputError
 from parsec_fs.protocol.records import LogState
 from parsec_fs.recovering import Drill, RevokedKitError, UnknownKitError
@@ -62,16 +63,19 @@ def create(
         typer.Option(help="With --shares: a colleague who gets a sealed share; N times."),
     ] = None,
     folder: Annotated[
-        Path, typer.Option(help="Where the files for colleagues are written; default: here.")
-    ] = Path(),
+        Path | None,
+        typer.Option(help="With --to: where the files are written; default: here."),
+    ] = None,
 ) -> None:
     """Make a device of yours on paper: prints 24 words, once, or shares of them.
 
     Then it asks for three of the words, on standard input; before that nothing is made. With `--to`
     nothing is shown: each colleague gets a file that only they can open."""
     settings = settings_of(context)
+    _check_options(to or (), no_check=no_check, folder=folder)
     shown: Json = {}
     files: list[Path] = []
+    people: tuple[User, ...] = ()
     needed, count = _parse_shares(shares, to or ()) if shares or to else (1, 1)
     identity = settings.device_file().load()
     server = plain_name(identity.anchor.server_url)
@@ -87,11 +91,14 @@ def create(
         return no_check or _types_back(settings.output, parts)
 
     async def run() -> tuple[Device, int]:
+        nonlocal people
         async with connect(settings.home, identity) as connection:
             people = receivers(await connection.org.pull(), identity, to or ())
 
             async def write(kit: Kit) -> bool:
-                files.extend(write_shares(identity, kit, people, needed, folder.absolute()))
+                files.extend(
+                    write_shares(identity, kit, people, needed, (folder or Path()).absolute())
+                )
                 return True
 
             made = await create_kit(connection, name=_name(), confirm=write if to else confirm)
@@ -105,25 +112,41 @@ def create(
         raise
     title = plain_name(made.label)
     first = f"{title} is active. Try it when you like: parsec-fs recovery drill"
-    lines = _handing_over(title, files, needed) if files else [first]
+    lines = _handing_over(title, files, people, needed) if files else [first]
     lines += [f"You have {kits} kits now; the older ones work as well."] * (kits > 1)
     document: Json = {"kit": title, "device": made.device.hex(), "kits": kits}
-    settings.output.result(document | _once(files, shown if no_check else {}), lines)
+    settings.output.result(document | _once(files, people, shown if no_check else {}), lines)
 
 
 def _name() -> str:
     return f"recovery kit {time.strftime('%Y-%m-%d')}"
 
 
-def _once(files: Sequence[Path], shown: Json) -> Json:
+def _check_options(to: Sequence[str], *, no_check: bool, folder: Path | None) -> None:
+    """Nothing that was asked for is left out in silence. Raises CommandError."""
+    if folder is not None and not to:
+        raise CommandError(ExitCode.USAGE, "--folder is for the files of --to; without: no file")
+    if no_check and to:
+        raise CommandError(ExitCode.USAGE, "--no-check means nothing with --to: no word is shown")
+
+
+def _once(files: Sequence[Path], people: Sequence[User], shown: Json) -> Json:
     """What the document has for programs beside the kit itself."""
-    return {"files": [str(one) for one in files]} if files else shown
+    if not files:
+        return shown
+    handed = [
+        {"name": plain_name(one.name), "email": plain_name(one.email), "file": str(file)}
+        for file, one in zip(files, people, strict=True)
+    ]
+    return {"files": [str(one) for one in files], "shares": handed}
 
 
-def _handing_over(title: str, files: Sequence[Path], needed: int) -> list[str]:
+def _handing_over(
+    title: str, files: Sequence[Path], people: Sequence[User], needed: int
+) -> list[str]:
     return [
         f"{title} is active, in {len(files)} shares of which {needed} are needed:",
-        *(f"  {one}" for one in files),
+        *(f"  {file}  {name_and_address(one)}" for file, one in zip(files, people, strict=True)),
         "Give each colleague their file, on any way: nobody else can open it. "
         "There: parsec-fs recovery share keep FILE",
     ]

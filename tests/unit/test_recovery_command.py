@@ -15,8 +15,11 @@ from parsec_fs.cli.hints import NO_KIT
 from parsec_fs.cli.main import main
 from parsec_fs.cli.output import Output
 from parsec_fs.cli.status import _lines
+from parsec_fs.people import name_and_address
 from parsec_fs.recovery import Kit
 from parsec_fs.recovery_words import kit_words
+from tests.support.colleagues import member
+from tests.support.honest_logs import HonestOrg
 
 KIT = Kit(secret=bytes(range(16)), digest=bytes(range(16, 32)))
 WORDS = kit_words(KIT)
@@ -126,3 +129,35 @@ def test_files_of_words_are_read_like_what_is_typed(
     assert not any(word in error.split() for word in WORDS[:-1])
     usage = ("recovery", "create", "--shares", "2/3", "--to", "bob")
     assert command(monkeypatch, capsys, tmp_path / "home", *usage)[0] == ExitCode.USAGE
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ("--folder", "shares"),
+        ("--shares", "2/3", "--folder", "shares"),
+        ("--shares", "2/2", "--to", "bob", "--to", "carol", "--no-check"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    asked: tuple[str, ...],
+) -> None:
+    code, _, error = command(monkeypatch, capsys, tmp_path, "recovery", "create", *asked)
+    assert code == ExitCode.USAGE
+    assert f"{asked[-1] if asked[-1] == '--no-check' else '--folder'} " in error
+
+
+def test_each_file_for_a_colleague_is_shown_with_name_and_address() -> None:
+    """Two colleagues can have one name, and a file says no more of it than that."""
+    org = HonestOrg()
+    members = [member(org), member(org)]
+    people = [org.state.users[one.user] for one in members]
+    files = [Path("share-1.share"), Path("share-2.share")]
+    lines = recovery._handing_over("recovery kit", files, people, 2)
+    for line, file, one in zip(lines[1:3], files, people, strict=True):
+        assert line == f"  {file}  {name_and_address(one)}"
+    handed = recovery._once(files, people, {})["shares"]
+    assert [one["file"] for one in handed] == [str(one) for one in files]

@@ -19,7 +19,7 @@ from parsec_fs.protocol.errors import (
     VerificationError,
 )
 from parsec_fs.protocol.hashing import map_key
-from parsec_fs.protocol.ids import NO_HASH, DeviceId, OrgId
+from parsec_fs.protocol.ids import NO_HASH, DeviceId, OrgId, UserId
 from parsec_fs.protocol.membership import org_of
 from parsec_fs.sealed_shares import (
     SealedShare,
@@ -65,20 +65,34 @@ def test_the_colleague_opens_it_and_nobody_else(people: tuple[HonestOrg, Person,
 
 @pytest.mark.parametrize(
     "changed",
-    [{"place": 2}, {"needed": 3}, {"server_url": b"https://else.example"}],
+    [
+        {"org": OrgId(bytes(32))},
+        {"owner": UserId(bytes(16))},
+        {"kit": DeviceId(bytes(16))},
+        {"recipient": UserId(bytes(16))},
+        {"generation": 2},
+        {"place": 2},
+        {"needed": 3},
+        {"count": 4},
+        {"server_url": b"https://else.example"},
+    ],
 )
 def test_what_stands_beside_the_box_is_bound_to_it(
     people: tuple[HonestOrg, Person, Person], changed: dict[str, Any]
 ) -> None:
     org, alice, bob = people
-    _, file = share_for(org, bob, alice)
+    words, file = share_for(org, bob, alice)
     inner = decode(SealedShare, decode(ShareFile, file).share)
+    # Bob's key under every name that the context could say: only the box can still refuse.
+    seed = secrets_of(org, bob).user_keys[0]
+    bobs = replace(secrets_of(org, bob), user_keys=(seed, replace(seed, generation=2)))
+    assert open_share(inner, org.state, bobs) == words
     other = replace(inner, **changed)
     with pytest.raises(DecryptionError):
-        open_share(other, org.state, secrets_of(org, bob))
+        open_share(other, org.state, replace(bobs, user=other.recipient))
     forged = encode(replace(decode(ShareFile, file), share=encode(other)))
     with pytest.raises(SignatureError):
-        checked(org, forged)
+        check_share_file(forged, org.state, expected_org=other.org)
 
 
 def test_it_must_be_of_this_organization_and_of_a_kit_of_its_sender(
