@@ -48,6 +48,15 @@ _MOST_INPUT: Final = 64 * 1024
 app = typer.Typer(no_args_is_help=True, help="A kit on paper, for the day you lose every device.")
 app.add_typer(share_app, name="share")
 
+_To = Annotated[
+    list[str] | None,
+    typer.Option(help="With --shares: a colleague who gets a sealed share; N times."),
+]
+_Folder = Annotated[
+    Path | None,
+    typer.Option(help="With --to: where the files are written; default: here."),
+]
+
 
 @app.command()
 def create(
@@ -58,14 +67,8 @@ def create(
     no_check: Annotated[
         bool, typer.Option("--no-check", help="Do not ask for three of the words.")
     ] = False,
-    to: Annotated[
-        list[str] | None,
-        typer.Option(help="With --shares: a colleague who gets a sealed share; N times."),
-    ] = None,
-    folder: Annotated[
-        Path | None,
-        typer.Option(help="With --to: where the files are written; default: here."),
-    ] = None,
+    to: _To = None,
+    folder: _Folder = None,
 ) -> None:
     """Make a device of yours on paper: prints 24 words, once, or shares of them.
 

@@ -136,12 +136,15 @@ class BlockFiles:
         self.evict()
 
     def sweep(self, referenced: Iterable[BlockRef]) -> int:
-        """At start: delete pending blocks that nothing refers to (sealed just before a crash)."""
+        """At start: delete pending blocks that nothing refers to (sealed just before a crash); the
+        others count as not synced."""
         refs = set(referenced)
         ids = {ref.id for ref in refs}
         orphans = [block for block in self.pending_blocks() if block not in ids]
         for block in orphans:
             self.discard(block)
+        # Whoever was killed may have left them unsynced, and nothing here says which.
+        self._unsynced = {ref.id: ref for ref in refs if ref.id in self._expected}
         missing = (ref for ref in refs if ref.id not in self._expected)
         self.doubtful = {ref.id for ref in missing if not self.cached(ref).exists()}
         return len(orphans)

@@ -358,6 +358,9 @@ async def test_sweep_deletes_only_what_nothing_refers_to(tmp_path: Path) -> None
     contents = Contents(tmp_path, REALM)
     kept, lost = contents.store_sealed(b"kept"), contents.store_sealed(b"lost")
     assert contents.files.sweep({kept}) == 1
+    assert not contents.files.is_durable()  # Who made it may have been killed before its sync.
+    contents.files.sync_job()()
+    assert contents.files.is_durable()
     assert list(contents.files.pending_blocks()) == [kept.id]
     contents.files.sync_job()()
     assert not contents.files.is_pending(lost.id)
