@@ -128,25 +128,31 @@ class BlockFiles:
         self._forget_sync(ref.id)
         self._expected.discard(ref.id)
         try:
+            size = source.stat().st_size
             source.rename(target)
         except FileNotFoundError:
             return
-        size = target.stat().st_size
+        except OSError:  # No room for its new name, say. It is stored elsewhere.
+            with contextlib.suppress(OSError):
+                self._count(pending=-_removed(source))
+            return
         self._count(pending=-size, cached=size)
         self.evict()
 
-    def sweep(self, referenced: Iterable[BlockRef]) -> int:
-        """At start: delete pending blocks that nothing refers to (sealed just before a crash); the
-        others count as not synced."""
+    def expect(self, referenced: Iterable[BlockRef]) -> None:
+        """At start: what is referred to counts as not synced, or is looked for."""
         refs = set(referenced)
-        ids = {ref.id for ref in refs}
-        orphans = [block for block in self.pending_blocks() if block not in ids]
-        for block in orphans:
-            self.discard(block)
         # Whoever was killed may have left them unsynced, and nothing here says which.
         self._unsynced = {ref.id: ref for ref in refs if ref.id in self._expected}
         missing = (ref for ref in refs if ref.id not in self._expected)
         self.doubtful = {ref.id for ref in missing if not self.cached(ref).exists()}
+
+    def sweep(self, referenced: Iterable[BlockRef]) -> int:
+        """At start: delete pending blocks that nothing refers to (sealed just before a crash)."""
+        ids = {ref.id for ref in referenced}
+        orphans = [block for block in self.pending_blocks() if block not in ids]
+        for block in orphans:
+            self.discard(block)
         return len(orphans)
 
     def is_durable(self) -> bool:

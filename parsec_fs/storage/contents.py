@@ -340,12 +340,12 @@ class Contents:
 
     def read_checked(self, ref: BlockRef) -> bytes:
         """Ciphertext to upload, if it opens (in a worker thread): sent damaged, it would be a file
-        that no device can read. Raises FileNotFoundError, LocalError (damaged, reported)."""
+        that no device can read. Raises OSError (also for now), LocalError (damaged, reported)."""
         try:
             sealed = self.files.read(ref)
-        except FileNotFoundError:
-            raise
         except OSError as error:
+            if error.errno not in _BAD_DISK:
+                raise
             lost = _unreadable(error)
             raise self._damaged(ref, lost) from lost
         self._try_open(sealed, ref)

@@ -17,7 +17,7 @@ from parsec_fs.storage.block_files import BlockFiles
 
 class Renewal:
     """Of the blocks of one realm. `checked`: sealed bytes that open; raises LocalError (damaged,
-    and reported) or FileNotFoundError."""
+    and reported), FileNotFoundError, or another OSError: it is tried again."""
 
     def __init__(self, checked: Callable[[BlockRef], bytes]) -> None:
         self._checked = checked
@@ -29,10 +29,12 @@ class Renewal:
         sync = files.sync_job()
 
         def job() -> None:
-            with self._one_at_a_time:
-                for ref in files.failed():
-                    self._renew(files, ref)
-            sync()
+            try:
+                with self._one_at_a_time:
+                    for ref in files.failed():
+                        self._renew(files, ref)
+            finally:
+                sync()  # A disk that has no room to write one anew takes the others.
 
         return job
 

@@ -140,7 +140,8 @@ class Held:
         """True iff a manifest of the file cannot be made, or not be used, without this block: it is
         still to be uploaded, or something lies over it that is sealed anew with the rest of it."""
         for index, base in enumerate(node.blocks or ()):
-            if base is not None and base.id == ref.id:
+            # The id alone may be another member's word for a block of ours.
+            if base is not None and (base.id, base.key) == (ref.id, ref.key):
                 length = file_ops.block_length(node.size, index)
                 if file_ops.needs_base(node, index, 0, length) is None:
                     return False

@@ -35,7 +35,7 @@ from parsec_fs.workspace.nodes import (
 )
 from parsec_fs.workspace.overlay import show_names
 from parsec_fs.workspace.replay import NoPast, Past, Replay
-from parsec_fs.workspace.salvage import unapplied
+from parsec_fs.workspace.salvage import digests_of, unapplied
 from parsec_fs.workspace.settlements import Positioned, whole
 from parsec_fs.workspace.tree import Tree
 
@@ -70,6 +70,7 @@ class Memory:
         replay = Replay(tree, self.past)
         kept, unfinished = whole(recovered.records)
         clean = [self._replay(replay, position, record) for position, record in kept]
+        replay.digests |= digests_of(recovered.salvaged)
         replay.finish()
         tree.position = self.journal.position
         tree.dropped.clear()
@@ -80,8 +81,7 @@ class Memory:
             tree.record(files.node_record(tree.nodes[ROOT_OBJECT]))
         self.past.finish()
         self._give_up(recovered, unapplied(tree, kept, replay.damaged))
-        if all(clean) and not recovered.damaged:
-            self._sweep_contents()
+        self._expect_contents(is_whole=all(clean) and not recovered.damaged)
         return recovered
 
     def _give_up(self, recovered: Recovered, lost: dict[ObjectId, list[Positioned]]) -> None:
@@ -128,10 +128,14 @@ class Memory:
         self.tree.add(root)
         return True
 
-    def _sweep_contents(self) -> None:
+    def _expect_contents(self, *, is_whole: bool) -> None:
+        """What nothing refers to is deleted only if all was replayed."""
         files = (node for node in self.tree.nodes.values() if type(node) is FileNode)
         blocks = (ref for node in files for ref in node.blocks or ())
-        self.contents.files.sweep(ref for ref in blocks if ref is not None)
+        referenced = [ref for ref in blocks if ref is not None]
+        self.contents.files.expect(referenced)
+        if is_whole:
+            self.contents.files.sweep(referenced)
 
     # Loading what is missing
 

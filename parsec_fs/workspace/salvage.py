@@ -13,7 +13,7 @@ from collections.abc import Iterable, Set
 from typing import Any, Final
 
 from parsec_fs.protocol.errors import DataError
-from parsec_fs.protocol.ids import ObjectId
+from parsec_fs.protocol.ids import BlockId, Hash, ObjectId
 from parsec_fs.workspace import names, records
 from parsec_fs.workspace.conflicts import record_everything
 from parsec_fs.workspace.nodes import TYPE_FOLDER, FileNode, FolderNode, Missing
@@ -78,6 +78,15 @@ def unapplied(
         for id, told in found.items()
         if id not in named and any(record[0] in _CONTENT for _, record in told)
     }
+
+
+def digests_of(salvaged: Iterable[tuple[int, Any]]) -> dict[BlockId, Hash]:
+    """Digests of blocks in records behind damage: what is before it may name the blocks."""
+    found: dict[BlockId, Hash] = {}
+    for _, record in salvaged:
+        if len(record) == 3 and record[0] == records.DIGEST:
+            found[BlockId(record[1])] = Hash(record[2])
+    return found
 
 
 def _digests_of(

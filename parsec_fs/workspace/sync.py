@@ -212,6 +212,7 @@ class Sync:
                 return True
             self._rekeying.check()
             await self.replica.ready()
+            await self._filesystem.settle()  # What somebody goes on appending to is taken, too.
             left = await self._uploader.digests.take()
             await self._takeovers.place_contested(self.replica.slices)
             self.contest.settle()

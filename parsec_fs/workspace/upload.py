@@ -240,7 +240,7 @@ class Uploader:
                 self._refused(id, ref, refusal, round)
 
     def _pack_job(self, wanted: list[Wanted]) -> Parcel:
-        """Runs in a thread. Raises StaleError."""
+        """Runs in a thread. Raises StaleError, LocalError (to be tried again)."""
         sound: list[tuple[Wanted, bytes]] = []
         damaged: list[tuple[Wanted, LocalError]] = []
         for one in wanted:
@@ -250,6 +250,8 @@ class Uploader:
                 raise StaleError("a block was replaced before it was uploaded") from error
             except LocalError as error:
                 damaged.append((one, error))
+            except OSError as error:
+                raise LocalError(f"a block cannot be read now: {error.strerror}") from error
         return pack(self._contents.realm, sound, damaged)
 
     async def _send(self, parcel: Parcel) -> list[RefusedError | OfflineError | None]:

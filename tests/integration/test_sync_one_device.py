@@ -41,6 +41,21 @@ async def test_a_file_reaches_another_device(tmp_path: Path) -> None:
                 assert (await two.walk())["hello.txt"] == b"hello"
 
 
+async def test_a_file_that_somebody_goes_on_appending_to_is_logged_at_each_push(
+    tmp_path: Path,
+) -> None:
+    """Its last block is sealed anew each time, and needs a digest before it can be captured."""
+    async with in_process(tmp_path / "server") as server:
+        alice = await found(server)
+        async with laptop(server, alice, tmp_path / "one") as one:
+            await one.open(await one.create_realm())
+            one.make("app.log", os.urandom(40_000))
+            for number in range(3):
+                one.append("app.log", b"line %d\n" % number)
+                await one.workspace.sync.push_once()
+                assert not one.pending()
+
+
 async def test_nothing_is_sealed_after_a_removal(tmp_path: Path) -> None:
     """Rule 10: until the key is rotated, who was removed could still open it."""
     async with in_process(tmp_path / "server") as server:

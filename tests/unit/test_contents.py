@@ -354,10 +354,37 @@ async def test_a_cache_that_cannot_be_read_ends_nothing(tmp_path: Path) -> None:
     assert await contents.read(ref) == bytes(64)
 
 
+async def test_a_logged_block_that_cannot_move_to_the_cache_is_no_error(tmp_path: Path) -> None:
+    contents = Contents(tmp_path, REALM)
+    ref = contents.digest_taken(local := contents.store_sealed(bytes(64)), Hash(bytes(32)))
+    contents.files.cached(ref).mkdir()  # A name that cannot be had stands for a full disk.
+    contents.files.uploaded(ref)
+    assert not contents.files.is_pending(local.id)
+    assert contents.files.pending_size == 0
+
+
+async def test_what_cannot_be_read_just_now_is_not_damaged(tmp_path: Path) -> None:
+    told: list[object] = []
+    contents = Contents(tmp_path, REALM, on_damage=lambda *damage: told.append(damage))
+    ref = contents.store_sealed(bytes(64))
+    path = contents.files.pending_dir / ref.id.hex()
+    sealed = path.read_bytes()
+    path.unlink()
+    path.mkdir()  # Some error that says nothing of the disk.
+    with pytest.raises(IsADirectoryError):
+        contents.read_checked(ref)
+    assert not told
+    path.rmdir()
+    path.write_bytes(sealed)
+    assert contents.read_checked(ref) == sealed
+
+
 async def test_sweep_deletes_only_what_nothing_refers_to(tmp_path: Path) -> None:
     contents = Contents(tmp_path, REALM)
     kept, lost = contents.store_sealed(b"kept"), contents.store_sealed(b"lost")
     assert contents.files.sweep({kept}) == 1
+    contents.files.sync_job()()
+    contents.files.expect({kept})
     assert not contents.files.is_durable()  # Who made it may have been killed before its sync.
     contents.files.sync_job()()
     assert contents.files.is_durable()

@@ -203,3 +203,27 @@ async def test_what_is_salvaged_has_its_digests(tmp_path: Path) -> None:
     world = World()
     (made,) = world.call(salvage, told, b"recovered", world.now)
     assert refs_of(made) == refs
+
+
+async def test_a_digest_behind_damage_belongs_to_the_block_before_it(tmp_path: Path) -> None:
+    """And what was not uploaded is not taken for durable only because something else is damaged."""
+    async with running(tmp_path) as filesystem:
+        node = await written(filesystem)
+        await written(filesystem, b"waits")
+        filesystem.journal.flush()
+        names.make_file(filesystem.tree, ROOT_INODE, b"lost", 0o644, (0, 0), filesystem.clock())
+        filesystem.journal.flush()
+        segment = max((tmp_path / "journal").glob("*.journal"))
+        spoilt = len(segment.read_bytes().rstrip(b"\0")) - 10
+        await digests_of(filesystem).take()
+        refs = refs_of(node)
+        await filesystem.secure()
+        filesystem.contents.files.uploaded(refs[0])
+    content = bytearray(segment.read_bytes())
+    content[spoilt] ^= 1
+    segment.write_bytes(content)
+    filesystem = open_filesystem(tmp_path)
+    assert not filesystem.contents.files.is_durable()
+    assert refs_of(found(filesystem)) == refs
+    assert filesystem.call(filesystem.tree.lookup, ROOT_INODE, b"lost") is None
+    filesystem.close()
