@@ -205,6 +205,7 @@ async def test_what_is_salvaged_has_its_digests(tmp_path: Path) -> None:
     assert refs_of(made) == refs
 
 
+@pytest.mark.expects_log("journal: damaged; 0 files")
 async def test_a_digest_behind_damage_belongs_to_the_block_before_it(tmp_path: Path) -> None:
     """And what was not uploaded is not taken for durable only because something else is damaged."""
     async with running(tmp_path) as filesystem:
