@@ -83,13 +83,11 @@ class BlockFiles:
 
     def add(self, ref: BlockRef, sealed: memoryview) -> None:
         """A block that was sealed here (also in a worker thread). Raises OSError."""
-        block_id = ref.id
-        _write_file(self._pending(block_id), sealed)
+        _write_file(self._pending(ref.id), sealed)
         with self._counting:
-            self._unsynced[block_id] = ref
-        self._expected.add(block_id)
-        with self._counting:
-            self._landing[block_id] = len(sealed)
+            self._unsynced[ref.id] = ref
+            self._expected.add(ref.id)
+            self._landing[ref.id] = len(sealed)
             self.pending_size += len(sealed)
 
     def landed(self, block_id: BlockId) -> None:

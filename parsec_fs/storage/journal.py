@@ -254,9 +254,8 @@ class Journal:
 
     def forget(self, position: int) -> None:
         """Delete segments whose records are all logged (at or before `position`)."""
-        current = (
-            self._segment and self._segment.path
-        )  # before the groups are looked at: a flush may begin another now
+        # Before the groups are looked at: a flush may begin another now.
+        current = self._segment and self._segment.path
         last: dict[Path, int] = {}
         groups = self._groups.copy()
         for group in groups:

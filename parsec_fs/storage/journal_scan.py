@@ -30,6 +30,9 @@ Positioned = tuple[int, Any]
 
 SUFFIX: Final = ".journal"
 
+_Read = tuple[bytes, list[Group], bool, int]
+"""Bytes of a segment, its frames, whether nothing else follows, where frames go on behind that."""
+
 
 @dataclass(slots=True)
 class Recovered:
@@ -58,12 +61,10 @@ def scan(directory: Path, sealer: Sealer, after: int) -> Scan:
     found = Scan(last=after)
     end, intact = 0, True
     paths = sorted(directory.glob("*" + SUFFIX))
-    last, named = _last(paths)
+    last, named, tail = _last(paths)
     for path in paths:
-        data = path.read_bytes()
-        groups, clean = frames(path, data)
+        data, groups, clean, behind = tail[path] if path in tail else _read(path)
         opened = [open_group(sealer, group, data) for group in groups]
-        behind = 0 if clean else frames_behind(data, groups)
         if path >= last and behind == 0:
             clean = True
             _drop_torn(data, groups, opened)
@@ -85,16 +86,23 @@ def scan(directory: Path, sealer: Sealer, after: int) -> Scan:
     return found
 
 
-def _last(paths: list[Path]) -> tuple[Path, Path]:
-    """The last segment that was written to, and the last whose name counts. Behind the last whole
-    frame nothing is safe, and names there tell of records that may be torn: positions go on where
-    that frame ends. Without any frame (all is logged) the names are what tells the position."""
+def _read(path: Path) -> _Read:
+    data = path.read_bytes()
+    groups, clean = frames(path, data)
+    return data, groups, clean, 0 if clean else frames_behind(data, groups)
+
+
+def _last(paths: list[Path]) -> tuple[Path, Path, dict[Path, _Read]]:
+    """The last segment that was written to, the last whose name counts, and what was read to tell
+    them. Behind the last whole frame nothing is safe, and names there tell of records that may be
+    torn: positions go on where that frame ends. Without any frame (all is logged) the names are
+    what tells the position."""
+    tail: dict[Path, _Read] = {}
     for path in reversed(paths):
-        data = path.read_bytes()
-        groups, _ = frames(path, data)
-        if groups or frames_behind(data, groups):
-            return path, path
-    return (paths[0], paths[-1]) if paths else (Path(), Path())
+        _, groups, _, behind = tail[path] = _read(path)
+        if groups or behind:
+            return path, path, tail
+    return (*((paths[0], paths[-1]) if paths else (Path(), Path())), tail)
 
 
 def _drop_torn(data: bytes, groups: list[Group], opened: list[list[Any] | None]) -> None:

@@ -50,8 +50,8 @@ class Syncs:
                 continue
             self._journal.take()
             try:
-                if not self._at_once():
-                    brief = self._journal.is_brief()
+                brief = self._journal.is_brief()
+                if not (brief and self._is_quick() and self._at_once()):
                     await self._in_thread(self._timed if brief else self._journal.sync)
                 self._room.unwritable = 0
             except OSError as error:
@@ -66,9 +66,7 @@ class Syncs:
             raise LocalError("blocks cannot be written", errno=told(error)) from error
 
     def _at_once(self) -> bool:
-        """In the event loop, if it is brief and nobody else would wait for it."""
-        if not (self._journal.is_brief() and self._is_quick()):
-            return False
+        """A brief one, in the event loop; False if a thread was quicker to begin."""
         start = time.perf_counter_ns()
         done = self._journal.sync_at_once()
         if done is None:

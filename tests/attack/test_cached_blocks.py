@@ -30,7 +30,6 @@ from parsec_fs.protocol.ids import NO_HASH, BlockId, RealmId
 from parsec_fs.protocol.limits import MIB
 from parsec_fs.protocol.manifests import (
     FILE,
-    Attributes,
     BlockRef,
     FileManifest,
     RefNode,
@@ -47,22 +46,12 @@ from parsec_fs.protocol.sealing import (
 from parsec_fs.storage.block_files import BlockFiles
 from parsec_fs.storage.contents import Contents
 from parsec_fs.workspace.nesting import flatten, nest
+from tests.support.manifests import PLAIN_FILE
 from tests.support.two_keys import BLOCK, GcmKey, ciphertext_for_both
 
 REALM = RealmId(b"r" * 32)
 HONEST = b"we meet at noon." * 4
 FORGED = b"run, they know!!" * 4
-ATTRIBUTES = Attributes(
-    mode=0o100644,
-    uid=0,
-    gid=0,
-    rdev=0,
-    atime_ns=0,
-    mtime_ns=0,
-    ctime_ns=0,
-    birth_ns=0,
-    xattrs=(),
-)
 
 
 class Storage:
@@ -203,7 +192,7 @@ async def test_a_block_that_waits_is_not_opened_for_a_reference_of_others(
 def test_no_manifest_holds_a_reference_without_a_digest() -> None:
     """To others it would look like a block of their own."""
     without = local_ref(block_id=BlockId(b"b" * 16), key=bytes(32), size=MIB)
-    manifest = FileManifest(attributes=ATTRIBUTES, size=MIB, inline=b"", depth=0, refs=(without,))
+    manifest = FileManifest(attributes=PLAIN_FILE, size=MIB, inline=b"", depth=0, refs=(without,))
     with pytest.raises(DataError, match="without its digest"):
         encode_manifest(manifest)
     with pytest.raises(DataError, match="without its digest"):
@@ -219,7 +208,7 @@ async def test_nor_does_a_block_of_references() -> None:
     async def read(ref: BlockRef) -> bytes:
         return encode_trusted(RefNode(refs=(without,)))
 
-    manifest = FileManifest(attributes=ATTRIBUTES, size=MIB, inline=b"", depth=1, refs=(node,))
+    manifest = FileManifest(attributes=PLAIN_FILE, size=MIB, inline=b"", depth=1, refs=(node,))
     with pytest.raises(DataError, match="without its digest"):
         await flatten(manifest, read)
 

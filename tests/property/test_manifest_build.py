@@ -7,7 +7,6 @@ from parsec_fs.protocol.commits import DELETED
 from parsec_fs.protocol.ids import NO_HASH, Hash, ObjectId
 from parsec_fs.protocol.manifests import (
     FILE,
-    Attributes,
     Child,
     FileManifest,
     FolderManifest,
@@ -18,21 +17,11 @@ from parsec_fs.workspace.assigning import NodeManifest
 from parsec_fs.workspace.capture import Capture, CapturedFolder, CapturedNode
 from parsec_fs.workspace.closures import closures, pack
 from parsec_fs.workspace.manifest_build import Builder, NewVersion
+from tests.support.manifests import PLAIN_FILE
 
 FOLDER_ID = ObjectId(b"f" * 16)
 KEY = b"k" * 32
-ATTRIBUTES = Attributes(
-    mode=0o100644,
-    uid=0,
-    gid=0,
-    rdev=0,
-    atime_ns=0,
-    mtime_ns=0,
-    ctime_ns=0,
-    birth_ns=0,
-    xattrs=(),
-)
-CONTENT = FileManifest(attributes=ATTRIBUTES, size=0, inline=b"", depth=0, refs=())
+CONTENT = FileManifest(attributes=PLAIN_FILE, size=0, inline=b"", depth=0, refs=())
 
 names = st.binary(min_size=1, max_size=3).filter(lambda name: not set(name) & {0, 47, 46})
 folders = st.dictionaries(names, st.integers(1, 60), max_size=25)
@@ -109,7 +98,7 @@ def capture(
             kind=2,
             created=folder is None,
             deleted=False,
-            manifest=FolderManifest(attributes=ATTRIBUTES, page_key=KEY, page_bits=bits),
+            manifest=FolderManifest(attributes=PLAIN_FILE, page_key=KEY, page_bits=bits),
         )
     ]
     nodes += [_node(number, CONTENT) for number in sorted(new)]

@@ -20,7 +20,6 @@ from parsec_fs.protocol.ids import (
 from parsec_fs.protocol.limits import MIB, REFS_PER_NODE
 from parsec_fs.protocol.manifests import (
     FILE,
-    Attributes,
     BlockRef,
     Child,
     FileManifest,
@@ -43,6 +42,7 @@ from parsec_fs.workspace.promises import (
     check_roots,
 )
 from parsec_fs.workspace.rebase import Verdict, judge, merged_attributes
+from tests.support.manifests import PLAIN_FILE
 
 LOG = LogId(b"l" * 32)
 CONTEXT = Context(
@@ -127,19 +127,8 @@ def test_a_log_that_ends_before_what_was_pinned_is_an_old_copy() -> None:
 
 # Verdicts
 
-ATTRIBUTES = Attributes(
-    mode=0o100644,
-    uid=0,
-    gid=0,
-    rdev=0,
-    atime_ns=0,
-    mtime_ns=0,
-    ctime_ns=0,
-    birth_ns=0,
-    xattrs=(),
-)
-BASE = FileManifest(attributes=ATTRIBUTES, size=1, inline=b"b", depth=0, refs=())
-PRIVATE = replace(BASE, attributes=replace(ATTRIBUTES, mode=0o100600))
+BASE = FileManifest(attributes=PLAIN_FILE, size=1, inline=b"b", depth=0, refs=())
+PRIVATE = replace(BASE, attributes=replace(PLAIN_FILE, mode=0o100600))
 OURS = replace(BASE, inline=b"o")
 THEIRS = replace(BASE, inline=b"t")
 
@@ -165,9 +154,9 @@ def test_without_a_base_different_contents_are_both_kept() -> None:
 
 
 def test_attributes_merge_one_by_one() -> None:
-    ours = replace(ATTRIBUTES, mode=0o100600, mtime_ns=5)
-    theirs = replace(ATTRIBUTES, mtime_ns=7, uid=3)
-    merged = merged_attributes(ATTRIBUTES, ours, theirs)
+    ours = replace(PLAIN_FILE, mode=0o100600, mtime_ns=5)
+    theirs = replace(PLAIN_FILE, mtime_ns=7, uid=3)
+    merged = merged_attributes(PLAIN_FILE, ours, theirs)
     assert (merged.mode, merged.uid, merged.mtime_ns) == (0o100600, 3, 7)
 
 
@@ -271,7 +260,7 @@ def ref(number: int) -> BlockRef:
 @pytest.mark.parametrize("count", [1, REFS_PER_NODE, REFS_PER_NODE + 1, 3 * REFS_PER_NODE])
 def test_references_nest_and_come_back(count: int) -> None:
     refs = tuple(map(ref, range(count)))
-    flat = FileManifest(attributes=ATTRIBUTES, size=count * MIB, inline=b"", depth=0, refs=refs)
+    flat = FileManifest(attributes=PLAIN_FILE, size=count * MIB, inline=b"", depth=0, refs=refs)
     nodes: dict[BlockId, bytes] = {}
 
     def seal(data: bytes) -> BlockRef:
@@ -301,7 +290,7 @@ def test_a_node_named_again_and_again_is_not_expanded() -> None:
         return leaf if one == ref(2) else node
 
     file = FileManifest(
-        attributes=ATTRIBUTES, size=2**62, inline=b"", depth=3, refs=(ref(3),) * REFS_PER_NODE
+        attributes=PLAIN_FILE, size=2**62, inline=b"", depth=3, refs=(ref(3),) * REFS_PER_NODE
     )
     for refs in (file.refs, file.refs[:1]):
         with pytest.raises(DataError):
@@ -338,7 +327,7 @@ def test_names_and_links_that_changed() -> None:
 
 def test_a_page_of_another_folder_does_not_count() -> None:
     """Rule 12: hostile trees."""
-    folder = FolderManifest(attributes=ATTRIBUTES, page_key=b"k" * 32, page_bits=1)
+    folder = FolderManifest(attributes=PLAIN_FILE, page_key=b"k" * 32, page_bits=1)
     own = page_id(folder.page_key, 1, page_of(b"a", folder.page_key, 1))
     assert belongs(page(1, {b"a": 5}), own, folder)
     assert not belongs(page(1, {b"a": 5}), object_id(9), folder)
